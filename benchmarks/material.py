@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both sides of a benchmark share: the model, the rows, the LoRA and the clock."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from peft import LoraConfig
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+
+VOCABULARY = 49_152
+
+
+def build_model(layers: int, attention: str) -> torch.nn.Module:
+    """A random Qwen2 of SmolLM2-135M's width (576/1536, 9 heads, 3 key heads, tied head) and ``layers`` layers."""
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=VOCABULARY,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=layers,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+        attn_implementation=attention,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def lora_config() -> LoraConfig:
+    """r=16 on q_proj and v_proj without dropout."""
+    return LoraConfig(r=16, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+
+
+def draw_lengths(count: int, median: int, sigma: float, largest: int, seed: int) -> list[int]:
+    """Lognormal lengths in tokens, as chat data have them: many short ones, a long tail, cut at ``largest``."""
+    drawn = np.random.default_rng(seed).lognormal(np.log(median), sigma, count)
+    return [int(n) for n in np.clip(drawn, 4, largest)]
+
+
+def draw_tokens(count: int, seed: int) -> list[int]:
+    return np.random.default_rng(seed).integers(10, VOCABULARY, count).tolist()
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the ids themselves, for trainers that insist on one."""
+    from tokenizers import Tokenizer, models
+
+    words = {"<eos>": 0, **{f"t{i}": i for i in range(1, VOCABULARY)}}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<eos>")), eos_token="<eos>", pad_token="<eos>"
+    )
+
+
+class Clock(TrainerCallback):
+    """Seconds from the start of training to the end of its last optimizer step."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seconds = time.perf_counter() - self.started

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Defaults that cannot hold are adjusted and named; what the user set never is."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.config import DPOConfig, SFTConfig, adjust, parse_spec, resolve
+from training.config.adjust import ADJUSTERS
+from training.errors import SpecError
+
+DATA = {"validation_split": 0.1}
+GPU = {"device": "cuda", "bf16": True}
+OLD_GPU = {"device": "cuda", "bf16": False}
+CPU = {"device": "cpu", "bf16": True}
+# sentence: (settings, machine, what is adjusted to what)
+CASES = {
+    "nothing where all defaults hold": (DATA, GPU, {}),
+    "type and pinned memory on CPU": (DATA, CPU, {"torch_dtype": "float32", "dataloader_pin_memory": False}),
+    "nothing where bfloat16 and pinned memory were asked for on CPU": (
+        {**DATA, "torch_dtype": "bfloat16", "dataloader_pin_memory": True},
+        CPU,
+        {},
+    ),
+    "evaluation and best model without evaluation data": (
+        {},
+        GPU,
+        {"evaluation_strategy": "no", "load_best_model_at_end": False},
+    ),
+    "the best model where evaluation is off": (
+        {"evaluation_strategy": "no"},
+        GPU,
+        {"load_best_model_at_end": False},
+    ),
+    "saving to the steps of evaluation": ({**DATA, "eval_steps": 300}, GPU, {"save_steps": 900}),
+    "saving to rarer evaluation": ({**DATA, "eval_steps": 1500}, GPU, {"save_steps": 1500}),
+    "evaluation to the steps of saving": ({**DATA, "save_steps": 250}, GPU, {"eval_steps": 250}),
+    "nothing where save_steps is a multiple": ({**DATA, "eval_steps": 50, "save_steps": 100}, GPU, {}),
+    "the best model where both steps were set and do not align": (
+        {**DATA, "eval_steps": 40, "save_steps": 100},
+        GPU,
+        {"load_best_model_at_end": False},
+    ),
+    "saving to evaluation by epoch": (
+        {**DATA, "evaluation_strategy": "epoch"},
+        GPU,
+        {"save_strategy": "epoch"},
+    ),
+    "evaluation to saving by epoch": (
+        {**DATA, "save_strategy": "epoch"},
+        GPU,
+        {"evaluation_strategy": "epoch"},
+    ),
+    "the best model where nothing is saved": (
+        {**DATA, "save_strategy": "no"},
+        GPU,
+        {"load_best_model_at_end": False},
+    ),
+    "the best model where both strategies were set and differ": (
+        {**DATA, "evaluation_strategy": "epoch", "save_strategy": "steps"},
+        GPU,
+        {"load_best_model_at_end": False},
+    ),
+    "weights to float16 for fp16": ({**DATA, "fp16": True}, GPU, {"torch_dtype": "float16"}),
+    "weights to float32 for fp16 without LoRA": (
+        {**DATA, "fp16": True, "use_lora": False},
+        GPU,
+        {"torch_dtype": "float32"},
+    ),
+    "weights and mixed precision on a GPU without bfloat16": (
+        DATA,
+        OLD_GPU,
+        {"torch_dtype": "float16", "fp16": True},
+    ),
+    "weights to float32 on a GPU without bfloat16 and without LoRA": (
+        {**DATA, "use_lora": False},
+        OLD_GPU,
+        {"torch_dtype": "float32", "fp16": True},
+    ),
+    "nothing where float32 was asked for": ({**DATA, "torch_dtype": "float32"}, OLD_GPU, {}),
+}
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_adjusts(sentence):
+    given, machine, expected = CASES[sentence]
+    config = SFTConfig(**given)
+    before = config.model_dump()
+    used, adjustments = adjust(config, **machine)
+    assert {each.key: each.used for each in adjustments} == expected
+    assert {key: getattr(used, key) for key in expected} == expected
+    assert all(each.given == before[each.key] and each.reason for each in adjustments)
+    assert config.model_dump() == before, "the config given stays as it is"
+    assert used.model_fields_set == config.model_fields_set, "an adjusted value does not count as given"
+    assert adjust(used, **machine) == (used, [])
+
+
+def test_every_adjuster_has_words():
+    assert all(each.summary.endswith(".") for each in ADJUSTERS)
+
+
+@pytest.mark.parametrize(
+    ("given", "machine", "said"),
+    [
+        ({"fp16": True}, CPU, r"fp16: true, but this machine has no CUDA device"),
+        ({"ddp_backend": "nccl"}, CPU, r"ddp_backend: nccl, but this machine has no CUDA device"),
+        (
+            {"torch_dtype": "bfloat16"},
+            OLD_GPU,
+            r"torch_dtype: bfloat16, but this GPU does not compute in bfloat16",
+        ),
+        ({"bf16": True}, OLD_GPU, r"bf16: true, but this GPU does not compute in bfloat16"),
+        ({"evaluation_strategy": "epoch"}, GPU, r"evaluation_strategy: epoch, but neither eval_dataset_path"),
+        (
+            {"load_best_model_at_end": True},
+            GPU,
+            r"load_best_model_at_end: true, but evaluation_strategy is no",
+        ),
+    ],
+)
+def test_a_set_value_that_cannot_hold_is_an_error(given, machine, said):
+    with pytest.raises(SpecError, match=said) as caught:
+        adjust(DPOConfig(**given), **machine)
+    assert len(caught.value.problems) == 1
+
+
+def test_data_handed_over_in_python_counts_as_evaluation_data():
+    used, _ = adjust(SFTConfig(evaluation_strategy="steps"), **GPU, has_eval_data=True)
+    assert (used.evaluation_strategy, used.load_best_model_at_end) == ("steps", True)
+    used, _ = adjust(SFTConfig(validation_split=0.1), **GPU, has_eval_data=False)
+    assert used.evaluation_strategy == "no"
+
+
+def test_callbacks_survive_adjusting():
+    callback = object()
+    assert adjust(SFTConfig(callbacks=[callback]), **CPU)[0].callbacks == [callback]
+
+
+def test_an_adjustment_reads_as_a_sentence():
+    _, adjustments = adjust(SFTConfig(), **CPU)
+    assert str(adjustments[-1]) == (
+        "dataloader_pin_memory: false instead of the default true, because this machine has no CUDA device"
+        " and there is no GPU to copy to"
+    )
+
+
+def test_resolving_tells_given_default_and_adjusted_apart():
+    spec = parse_spec(
+        {"method": "dpo", "name": "run", "dataset_path": "d", "beta": 0.1, "resources": {"num_workers": 2}}
+    )
+    resolved = resolve(spec)
+    rows = {row.key: row for row in resolved.rows}
+    assert (rows["beta"].value, rows["beta"].origin) == (0.1, "given")
+    assert (rows["resources.num_workers"].value, rows["resources.num_workers"].origin) == (2, "given")
+    assert (rows["lora_r"].value, rows["lora_r"].origin, rows["lora_r"].note) == (16, "default", "")
+    assert (rows["torch_dtype"].value, rows["torch_dtype"].origin) == ("float32", "adjusted")
+    assert rows["torch_dtype"].note.startswith("resources.gpus_per_worker is 0")
+    assert rows["output_dir"].value == resolved.spec.config.output_dir == "./runs/run/checkpoints"
+    assert "callbacks" not in rows
+    assert {each.key for each in resolved.adjustments} == {
+        "torch_dtype",
+        "dataloader_pin_memory",
+        "evaluation_strategy",
+        "load_best_model_at_end",
+    }
+    assert spec.config.torch_dtype == "bfloat16"
+
+
+def test_resolving_for_a_gpu_leaves_bfloat16_to_the_machine():
+    spec = parse_spec(
+        {"method": "sft", "name": "run", "dataset_path": "d", **DATA, "resources": {"gpus_per_worker": 1}}
+    )
+    assert resolve(spec).adjustments == ()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each rule by a sentence, a spec that breaks it, and the spec that follows the advice."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.config import METHODS, JobSpec, parse_spec
+from training.config.resources import Resources
+from training.config.rules import RULES
+from training.errors import SpecError
+
+GPU = {"resources": {"gpus_per_worker": 1}}
+# sentence: (rule, keys that break it, changes that mend it)
+CASES = {
+    "4-bit and 8-bit together": (
+        "one_quantization",
+        {"load_in_4bit": True, "load_in_8bit": True},
+        {"load_in_8bit": False},
+    ),
+    "quantized weights trained in full": (
+        "quantized_weights_need_lora",
+        {"load_in_8bit": True, "use_lora": False},
+        {"use_lora": True},
+    ),
+    "fp16 and bf16 together": ("one_mixed_precision", {**GPU, "fp16": True, "bf16": True}, {"fp16": False}),
+    "fp16 on bfloat16 weights that were asked for": (
+        "mixed_precision_fits_weights",
+        {**GPU, "fp16": True, "torch_dtype": "bfloat16"},
+        {"torch_dtype": "float32"},
+    ),
+    "bf16 on float16 weights": (
+        "mixed_precision_fits_weights",
+        {"bf16": True, "torch_dtype": "float16"},
+        {"torch_dtype": "float32"},
+    ),
+    "full fine-tuning of float16 weights": (
+        "trained_weights_are_not_float16",
+        {"torch_dtype": "float16", "use_lora": False},
+        {"torch_dtype": "bfloat16"},
+    ),
+    "LoRA of rank 0": ("lora_has_a_rank", {"lora_r": 0}, {"use_lora": False}),
+    "LoRA on no layer": ("lora_has_layers", {"lora_target_modules": []}, {"use_lora": False}),
+    "zero steps": ("max_steps_trains", {"max_steps": 0}, {"max_steps": -1}),
+    "two sources of evaluation rows": (
+        "one_evaluation_set",
+        {"eval_dataset_path": "e.jsonl", "validation_split": 0.1},
+        {"validation_split": 0.0},
+    ),
+    "evaluation asked for without data": (
+        "evaluation_has_rows",
+        {"evaluation_strategy": "epoch"},
+        {"eval_dataset_path": "e.jsonl"},
+    ),
+    "the best model asked for without evaluation": (
+        "best_model_is_scored_and_saved",
+        {"load_best_model_at_end": True, "evaluation_strategy": "no"},
+        {"load_best_model_at_end": False},
+    ),
+    "the best model asked for without evaluation data": (
+        "best_model_is_scored_and_saved",
+        {"load_best_model_at_end": True},
+        {"validation_split": 0.1},
+    ),
+    "the best model saved at other times than scored": (
+        "best_model_is_scored_and_saved",
+        {
+            "load_best_model_at_end": True,
+            "validation_split": 0.1,
+            "evaluation_strategy": "steps",
+            "save_strategy": "epoch",
+        },
+        {"save_strategy": "steps"},
+    ),
+    "the best model never saved": (
+        "best_model_is_scored_and_saved",
+        {"load_best_model_at_end": True, "validation_split": 0.1, "save_strategy": "no"},
+        {"load_best_model_at_end": False},
+    ),
+    "saving between evaluations": (
+        "best_model_steps_align",
+        {"load_best_model_at_end": True, "validation_split": 0.1, "eval_steps": 300, "save_steps": 1000},
+        {"save_steps": 900},
+    ),
+    "a prompt as long as the whole": (
+        "prompt_leaves_room",
+        {"method": "dpo", "max_prompt_length": 512},
+        {"max_length": 1024},
+    ),
+    "label smoothing in a loss that has none": (
+        "smoothing_fits_loss",
+        {"method": "dpo", "label_smoothing": 0.1, "loss_type": "hinge"},
+        {"loss_type": "robust"},
+    ),
+    "a margin in a CPO loss that has none": (
+        "gamma_fits_loss",
+        {"method": "cpo", "simpo_gamma": 0.5},
+        {"loss_type": "simpo"},
+    ),
+    "a reference model without its name": (
+        "reference_model_is_named",
+        {"method": "kto", "reference": "model"},
+        {"ref_model_name": "m"},
+    ),
+    "a reference model beside adapters off": (
+        "reference_is_one_model",
+        {"method": "ipo", "reference": "adapter_off", "ref_model_name": "m"},
+        {"reference": "model"},
+    ),
+    "adapters off without adapters": (
+        "adapters_can_be_turned_off",
+        {"method": "dpo", "reference": "adapter_off", "use_lora": False},
+        {"reference": "copy"},
+    ),
+    "a name with capitals": ("name_is_a_label", {"name": "Arabic_DPO"}, {"name": "arabic-dpo"}),
+    "a name that starts with a hyphen": ("name_is_a_label", {"name": "-a"}, {"name": "a"}),
+    "a name of 41 characters": ("name_is_a_label", {"name": "a" * 41}, {"name": "a" * 40}),
+    "more workers at least than at most": (
+        "worker_range_is_ordered",
+        {"resources": {"num_workers": {"min": 3, "max": 2}}},
+        {"resources": {"num_workers": {"min": 2, "max": 3}}},
+    ),
+    "two GPUs in one process": (
+        "one_gpu_per_worker",
+        {"resources": {"num_workers": 2, "gpus_per_worker": 2}},
+        {"resources": {"num_workers": 4, "gpus_per_worker": 1}},
+    ),
+    "memory in gigabytes by another spelling": (
+        "memory_is_a_quantity",
+        {"resources": {"memory_per_worker": "64GB"}},
+        {"resources": {"memory_per_worker": "64Gi"}},
+    ),
+    "fp16 without a GPU": ("fp16_has_a_gpu", {"fp16": True}, GPU),
+    "NCCL without a GPU": ("nccl_has_a_gpu", {"ddp_backend": "nccl"}, GPU),
+    "a second place for checkpoints": (
+        "checkpoints_stay_in_run_directory",
+        {"output_dir": "./elsewhere"},
+        {"output_dir": "./checkpoints"},
+    ),
+}
+
+
+def make_mapping(**keys):
+    return {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl", **keys}
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_a_spec_is_refused_for(sentence):
+    rule, keys, _ = CASES[sentence]
+    with pytest.raises(SpecError) as caught:
+        parse_spec(make_mapping(**keys))
+    assert [problem.rule for problem in caught.value.problems] == [rule]
+    problem = caught.value.problems[0]
+    assert problem.action, "a broken rule says what to do"
+    assert problem.where.split(".")[0] in keys or problem.where in ("use_lora", "save_strategy")
+
+
+@pytest.mark.parametrize("sentence", CASES)
+def test_following_the_advice_mends(sentence):
+    _, keys, mended = CASES[sentence]
+    parse_spec(make_mapping(**{**keys, **mended}))
+
+
+def test_every_rule_has_a_case():
+    in_python = {"bfloat16_has_a_gpu"}  # known only on the machine: tested with adjust
+    assert {each.name for each in RULES} - in_python == {rule for rule, _, _ in CASES.values()}
+
+
+def test_every_rule_has_words_and_reads_keys_that_exist():
+    known = {key for config in METHODS.values() for key in config.model_fields} | set(JobSpec.model_fields)
+    known |= {f"resources.{key}" for key in Resources.model_fields}
+    known |= {"run.device", "run.device_reason", "run.bf16", "run.eval_data", "run.checkpoints"}
+    for each in RULES:
+        assert each.summary.endswith("."), each.name
+        assert set(each.keys) <= known, each.name
+
+
+def test_a_contradiction_says_both_keys():
+    with pytest.raises(SpecError, match=r"fp16: true, but resources\.gpus_per_worker is 0"):
+        parse_spec(make_mapping(fp16=True))
+
+
+def test_rules_run_while_other_keys_are_wrong():
+    with pytest.raises(SpecError) as caught:
+        parse_spec(make_mapping(lora_r="many", betta=1, load_in_4bit=True, load_in_8bit=True, name="A"))
+    assert {(problem.where, problem.rule) for problem in caught.value.problems} == {
+        ("lora_r", ""),
+        ("betta", ""),
+        ("load_in_4bit", "one_quantization"),
+        ("name", "name_is_a_label"),
+    }
+
+
+def test_a_rule_keeps_quiet_about_a_key_that_did_not_parse():
+    with pytest.raises(SpecError) as caught:
+        parse_spec(make_mapping(load_in_4bit="perhaps", load_in_8bit=True))
+    assert [problem.where for problem in caught.value.problems] == ["load_in_4bit"]
+
+
+def test_defaults_alone_break_no_rule():
+    for method in METHODS:
+        parse_spec(make_mapping(method=method))
+        parse_spec(make_mapping(method=method, resources={"gpus_per_worker": 1}))
+        parse_spec(make_mapping(method=method, validation_split=0.1))

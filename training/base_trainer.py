@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`BaseTrainer`: what the trainers of all methods share, from a config to a saved model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+
+from training.adapters import ADAPTER_FILE, add_lora, load_lora
+from training.arguments import training_arguments
+from training.config import CommonConfig
+from training.data.prepare import PreparedData, prepare_data
+from training.data.templates import render_prompt
+from training.engine.group_trainer import GroupTrainer, Objective
+from training.engine.policy import install_scoring
+from training.generation import generate
+from training.hardware import fit_to_hardware
+from training.models import load_model, load_tokenizer
+
+
+class BaseTrainer(ABC):
+    """Loads data and model when first needed, then trains, evaluates, saves and answers.
+
+    ``data`` takes rows that are prepared already, as the workers of a run do. The config is copied: later changes to
+    the caller's object have no effect here.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, config: CommonConfig, data: PreparedData | None = None) -> None:
+        self.config = fit_to_hardware(config)
+        self.data = data
+        self.tokenizer = None
+        self.model = None
+        self.trainer: GroupTrainer | None = None
+        self._callbacks: list[TrainerCallback] = list(config.callbacks)
+
+    # --- set-up
+
+    def setup_model_and_tokenizer(self) -> None:
+        """Load tokenizer and base model, quantized if asked for, and make the model score packed groups."""
+        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        self.model = load_model(self.config)
+        install_scoring(self.model)
+
+    def setup_lora(self) -> None:
+        """Add trainable adapters to the loaded model and freeze the rest."""
+        self.model = add_lora(self._ready_model(with_lora=False), self.config)
+
+    def load_and_validate_dataset(self) -> PreparedData:
+        """Read, check and tokenize the rows of the config. Raises DataError with every problem found."""
+        if self.data is None:
+            self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+            self.data = prepare_data(self.config, self.method, self.tokenizer)
+        return self.data
+
+    def get_data_loader(self) -> DataLoader:
+        """The loader of this worker's packed training batches."""
+        return self._ready_trainer().get_train_dataloader()
+
+    @abstractmethod
+    def create_trainer(self) -> GroupTrainer:
+        """The engine with this method's objective; call `build_group_trainer`."""
+
+    def build_group_trainer(self, objective: Objective, *, bin_tokens: int | None = None, **options) -> GroupTrainer:
+        data = self.load_and_validate_dataset()
+        return GroupTrainer(
+            objective=objective,
+            groups=data.train,
+            eval_dataset=data.eval,
+            bin_tokens=bin_tokens,
+            model=self._ready_model(),
+            args=training_arguments(self.config),
+            processing_class=self.tokenizer,
+            callbacks=self._callbacks,
+            **options,
+        )
+
+    def add_callback(self, callback: TrainerCallback) -> None:
+        """As ``config.callbacks``, for code that holds a trainer already."""
+        self._callbacks.append(callback)
+        if self.trainer is not None:
+            self.trainer.add_callback(callback)
+
+    # --- use
+
+    def train(self, resume_from_checkpoint: str | None = None) -> dict[str, float]:
+        """Train to the end of the schedule, from a checkpoint folder if one is given; returns the run's metrics."""
+        return self._ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on the held-out rows, ``eval_loss`` among them. Raises ValueError when the config names none."""
+        trainer = self._ready_trainer()
+        if trainer.eval_dataset is None:
+            raise ValueError("no held-out rows: set eval_dataset_path or validation_split")
+        return trainer.evaluate()
+
+    def save_model(self, path: str | Path | None = None) -> Path:
+        """Write adapters or full weights with the tokenizer, as peft and transformers read them; ``output_dir/final``
+        by default. All workers call it, one writes."""
+        target = Path(path) if path is not None else Path(self.config.output_dir) / "final"
+        if self.trainer is not None:
+            self.trainer.save_model(str(target))
+        else:
+            self._ready_model().save_pretrained(target)
+            self.tokenizer.save_pretrained(target)
+        return target
+
+    def load_model(self, path: str | Path) -> None:
+        """Replace the model by the one saved at ``path``: adapters on the config's base model, or full weights."""
+        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        if (Path(path) / ADAPTER_FILE).is_file():
+            base = load_model(self.config)
+            install_scoring(base)
+            self.model = load_lora(base, path, self.config)
+        else:
+            self.model = load_model(self.config, source=str(path))
+            install_scoring(self.model)
+        self.trainer = None
+
+    def predict(self, text: str, max_length: int = 256) -> str:
+        """The model's greedy answer to an instruction, of at most ``max_length`` new tokens."""
+        return self.predict_batch([text], max_length=max_length)[0]
+
+    def predict_batch(self, texts: list[str], max_length: int = 256) -> list[str]:
+        """As `predict`, for many instructions at once."""
+        model = self._ready_model()
+        prompts = [render_prompt(text, self.config, self.tokenizer) for text in texts]
+        return generate(model, self.tokenizer, prompts, max_new_tokens=max_length)
+
+    # --- lazily
+
+    def _ready_model(self, with_lora: bool = True):
+        if self.model is None:
+            self.setup_model_and_tokenizer()
+            if with_lora and self.config.use_lora:
+                self.setup_lora()
+        return self.model
+
+    def _ready_trainer(self) -> GroupTrainer:
+        if self.trainer is None:
+            self.trainer = self.create_trainer()
+        return self.trainer

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CommonConfig: the settings that every training method has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from training.config.section import Section
+from training.config.types import (
+    Count,
+    Flag,
+    Index,
+    LearningRate,
+    Location,
+    Names,
+    NonNegative,
+    Positive,
+    Schedule,
+    Share,
+    Text,
+)
+
+Template = Literal["alpaca", "chatml", "llama3", "qwen", "gemma", "plain", "tokenizer"]
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+]
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+    "lion_8bit",
+    "lion_32bit",
+    "paged_lion_8bit",
+    "paged_lion_32bit",
+    "adafactor",
+    "adagrad",
+    "rmsprop",
+    "sgd",
+]
+NormalizationStep = Literal["nfc", "alef", "ya", "ta_marbuta", "tatweel", "diacritics"]
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
+
+
+class CommonConfig(Section):
+    """Settings that every method has.
+
+    Raises SpecError, with every problem found, on construction and on assignment.
+    """
+
+    model_name: Location = "Qwen/Qwen2.5-7B"
+    """Model to start from: a Hugging Face Hub id or a directory that `transformers` opens."""
+    model_revision: Text | None = None
+    """Branch, tag or commit of a Hub model; null means its default branch."""
+    trust_remote_code: Flag = False
+    """Run Python code that ships with the model. Only for a model whose code you have read."""
+    torch_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Type the model weights are loaded in."""
+    load_in_4bit: Flag = False
+    """Load the weights as 4-bit NormalFloat (bitsandbytes); with LoRA this is QLoRA."""
+    load_in_8bit: Flag = False
+    """Load the weights as 8-bit integers (bitsandbytes, LLM.int8())."""
+
+    dataset_path: Location = "data/training.jsonl"
+    """Training rows: a JSONL, JSON, CSV or Parquet file, a `datasets` directory, a Hub id, or an fsspec URL
+    such as `s3://bucket/rows.parquet`. A spec must name it."""
+    eval_dataset_path: Location | None = None
+    """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
+    validation_split: Share = 0.0
+    """Share of the training rows held out for evaluation, chosen by `seed`; 0 holds out none."""
+    instruction_template: Template = "plain"
+    """How a prompt is written: a named template, `plain` (the text as it is), or `tokenizer` (the chat
+    template that comes with the tokenizer)."""
+    max_seq_length: Count = 512
+    """Longest sequence, in tokens; with `packing`, also the length of one packed sequence."""
+    truncation: Literal["error", "drop", "truncate"] = "error"
+    """What to do with a row over the length limit: refuse the dataset, leave the row out, or cut it. The rows
+    left out or cut are counted in the data report."""
+    max_bad_rows: Index = 0
+    """Number of invalid rows to leave out before the dataset is refused; they are written to
+    `rejected.jsonl`."""
+    text_normalization: Annotated[list[NormalizationStep], Field(strict=False)] = Field(default_factory=list)
+    """Arabic normalisation steps to apply to every text, in this order; none by default. Other scripts stay
+    as they are."""
+
+    use_lora: Flag = True
+    """Train low-rank adapters and keep the model's weights frozen; false trains all weights."""
+    lora_r: Index = 16
+    """Rank of the adapters; fewer parameters and less memory when smaller."""
+    lora_alpha: Count = 32
+    """Scale of the adapters: their output is multiplied by `lora_alpha / lora_r`."""
+    lora_dropout: Share = 0.1
+    """Share of adapter inputs set to zero at random during training."""
+    lora_target_modules: Names = Field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Names of the linear layers that get an adapter."""
+
+    learning_rate: LearningRate = 2e-4
+    """Highest learning rate of the schedule."""
+    num_train_epochs: Positive = 3.0
+    """Passes over the training rows; may be a fraction. `max_steps` takes precedence."""
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    """Optimizer steps to train; -1 means as many as `num_train_epochs` takes."""
+    per_device_train_batch_size: Count = 4
+    """Rows in one micro-batch of one worker; with `packing`, packed sequences of `max_seq_length` tokens."""
+    per_device_eval_batch_size: Count = 8
+    """As `per_device_train_batch_size`, for evaluation."""
+    gradient_accumulation_steps: Count = 1
+    """Micro-batches of each worker that make one optimizer step."""
+    gradient_checkpointing: Flag = True
+    """Recompute activations in the backward pass: much less memory for about a third more time."""
+    optim: Optimizer = "adamw_torch"
+    """Optimizer, by its transformers name; the 8-bit and paged ones come from bitsandbytes."""
+    lr_scheduler_type: Scheduler = "linear"
+    """Shape of the learning rate over the run, by its transformers name."""
+    warmup_ratio: Share = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
+    weight_decay: NonNegative = 0.01
+    """Weight decay, applied to all trained weights except biases and norms."""
+    max_grad_norm: NonNegative = 1.0
+    """Gradients are scaled down to this norm; 0 leaves them as they are."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """Seed of everything random: data order, splits, adapter weights, dropout."""
+
+    evaluation_strategy: Schedule = "steps"
+    """When to evaluate: never, every `eval_steps` steps, or after each epoch. Without evaluation data the
+    default becomes `no`."""
+    eval_steps: Count = 500
+    """Optimizer steps between evaluations, with `evaluation_strategy: steps`."""
+    save_strategy: Schedule = "steps"
+    """When to write a checkpoint: never, every `save_steps` steps, or after each epoch."""
+    save_steps: Count = 1000
+    """Optimizer steps between checkpoints, with `save_strategy: steps`."""
+    save_total_limit: Count | None = 3
+    """Checkpoints to keep, the newest and the best always among them; null keeps all."""
+    load_best_model_at_end: Flag = True
+    """Finish with the checkpoint that has the best `metric_for_best_model`. Needs evaluation, and a
+    checkpoint at each evaluation that may win."""
+    metric_for_best_model: Text = "eval_loss"
+    """Metric that picks the best checkpoint; a name that ends in `loss` is better when lower, any other when
+    higher."""
+    logging_steps: Count = 10
+    """Optimizer steps between lines of metrics."""
+    report_to: Annotated[list[Tracker], Field(strict=False)] = Field(default_factory=list)
+    """Trackers that also receive the metrics; `metrics.jsonl` is always written."""
+
+    output_dir: Location = "./checkpoints"
+    """Directory for checkpoints and weights when a trainer is used from Python. A spec derives it from
+    `storage_path` and `name`."""
+
+    fp16: Flag = False
+    """Mixed precision in float16 with loss scaling; needs a GPU."""
+    bf16: Flag = False
+    """Mixed precision in bfloat16 for weights that are kept in float32."""
+    dataloader_num_workers: Index = 0
+    """Processes per worker that prepare batches; 0 prepares them in the training process."""
+    dataloader_pin_memory: Flag = True
+    """Put batches in page-locked memory, for faster copies to a GPU."""
+    ddp_backend: Literal["nccl", "gloo"] | None = None
+    """How workers exchange gradients; null means `nccl` on GPU and `gloo` on CPU."""
+    ddp_find_unused_parameters: Flag | None = None
+    """Look for weights without a gradient in each step; null decides by the model."""
+    deepspeed: Location | None = None
+    """Path of a DeepSpeed configuration in JSON; null trains with DDP."""
+
+    callbacks: Annotated[list[Any], Field(strict=False, exclude=True)] = Field(default_factory=list)
+    """`transformers.TrainerCallback` objects; from Python only, not a key of a spec."""

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading: a spec from a YAML file and the overrides of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from training.config.spec import JobSpec, parse_spec
+from training.config.violations import show
+from training.config.yaml_file import parse_yaml, read_yaml
+from training.errors import Problem
+
+
+def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> JobSpec:
+    """The spec in the YAML file ``path``, with ``overrides`` such as ``resources.num_workers=2`` on top.
+
+    Raises SpecError with everything that is wrong with file, overrides and spec.
+    """
+    value, problems = read_yaml(path)
+    if isinstance(value, dict):
+        problems += apply_overrides(value, overrides)
+    return parse_spec(value, str(path), problems)
+
+
+def apply_overrides(mapping: dict[Any, Any], overrides: Iterable[str]) -> list[Problem]:
+    """Set each ``dotted.key=value`` in ``mapping``, the value read as YAML; returns what could not be set."""
+    problems: list[Problem] = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip().removeprefix("--")
+        if not equals or not all(key.split(".")):
+            action = "Write lora_r=8 or resources.num_workers=2."
+            problems.append(Problem(show(override), "an override is key=value.", action))
+            continue
+        try:
+            value, twice = parse_yaml(text)
+        except yaml.YAMLError:
+            problems.append(_unreadable(key, text))
+            continue
+        if value is None and text.lstrip().startswith("#"):
+            problems.append(_unreadable(key, text))
+            continue
+        problems += twice
+        problem = _set(mapping, key, value)
+        problems += [problem] if problem else []
+    return problems
+
+
+def _set(mapping: dict[Any, Any], key: str, value: Any) -> Problem | None:
+    *parents, leaf = key.split(".")
+    at = mapping
+    for depth, parent in enumerate(parents, start=1):
+        if at.get(parent) is None:
+            at[parent] = {}
+        if not isinstance(at[parent], dict):
+            where = ".".join(parents[:depth])
+            message = f"cannot be set, as {where} is {show(at[parent])} and not a mapping."
+            return Problem(key, message, f"Write {where}={{...}} with all its keys.")
+        at = at[parent]
+    at[leaf] = value
+    return None
+
+
+def _unreadable(key: str, text: str) -> Problem:
+    return Problem(key, f"the value {show(text)} is not valid YAML.", f"Quote it twice: {key}='\"...\"'.")

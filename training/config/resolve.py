@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resolved: a spec with every value it will run with, and where each came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from training.config.adjust import Adjustment, settle
+from training.config.common import CommonConfig
+from training.config.rules import broken_rules
+from training.config.spec import JobSpec, spec_keys
+from training.config.view import View
+from training.errors import SpecError
+
+Origin = Literal["given", "default", "adjusted"]
+Config = TypeVar("Config", bound=CommonConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key of a resolved spec. ``note`` is the reason where ``origin`` is "adjusted", else empty."""
+
+    key: str
+    value: Any
+    origin: Origin
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """``spec`` has the adjusted settings; ``rows`` list every key in the order of the spec reference."""
+
+    spec: JobSpec
+    rows: tuple[Row, ...]
+    adjustments: tuple[Adjustment, ...]
+
+
+def resolve(spec: JobSpec) -> Resolved:
+    """Adjust the defaults that cannot hold on the device the spec asks for, and say where each value came
+    from."""
+    settled, adjustments = settle(spec.view())
+    reasons = {adjustment.key: adjustment.reason for adjustment in adjustments}
+    rows = []
+    for key in spec_keys(type(spec.config)):
+        if key in settled.values:
+            value = settled[key]
+            plain = value.model_dump() if isinstance(value, BaseModel) else value
+            rows.append(Row(key, plain, _origin(key, settled, reasons), reasons.get(key, "")))
+    config = _with_settled(spec.config, settled)
+    return Resolved(spec.with_config(config), tuple(rows), tuple(adjustments))
+
+
+def adjust(
+    config: Config, *, device: Literal["cpu", "cuda"], bf16: bool, has_eval_data: bool | None = None
+) -> tuple[Config, list[Adjustment]]:
+    """A copy of ``config`` whose defaults hold on this device, and what was changed; ``config`` stays as it
+    is.
+
+    ``bf16`` says whether the device computes in bfloat16. ``has_eval_data`` overrules what
+    ``eval_dataset_path`` and ``validation_split`` say, for data handed over in Python. A value that the user
+    set is never changed: raises SpecError where it cannot hold. Adjusting twice gives the same.
+    """
+    reason = "this machine has no CUDA device" if device == "cpu" else "this machine has a CUDA device"
+    view = config.view().with_device(device, reason, bf16).with_eval_data(has_eval_data)
+    settled, adjustments = settle(view)
+    problems = broken_rules(settled)
+    if problems:
+        raise SpecError(type(config).__name__, problems)
+    return _with_settled(config, settled), adjustments
+
+
+def _origin(key: str, settled: View, reasons: dict[str, str]) -> Origin:
+    if key in reasons:
+        return "adjusted"
+    return "given" if key in settled.given else "default"
+
+
+def _with_settled(config: Config, settled: View) -> Config:
+    """A copy with the settled values, of which none counts as given that did not before."""
+    copy = config.model_copy()
+    copy.__dict__.update({key: settled[key] for key in type(config).model_fields})
+    return copy

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resources: the workers a run asks for."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from training.config.job_rules import QUANTITY
+from training.config.section import Section
+from training.config.types import Count, Index, Positive
+
+_UNITS = {
+    letter + suffix: base**power
+    for suffix, base in (("i", 1024), ("", 1000))
+    for power, letter in enumerate("KMGTPE" if suffix else "kMGTPE", start=1)
+}
+
+
+class WorkerRange(BaseModel):
+    """Bounds of an elastic run: it starts with ``min`` workers or more and never uses more than ``max``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    min: Count
+    """Fewest workers to train with."""
+    max: Count
+    """Most workers to train with."""
+
+
+def _shape(value: Any) -> str:
+    return "range" if isinstance(value, (dict, WorkerRange)) else "count"
+
+
+class Resources(Section):
+    """The workers a run asks for; one worker is one training process."""
+
+    key_prefix: ClassVar[str] = "resources."
+
+    num_workers: Annotated[
+        Annotated[Count, Tag("count")] | Annotated[WorkerRange, Field(strict=False), Tag("range")],
+        Discriminator(_shape),
+    ] = 1
+    """Workers: a number, or `{min: 2, max: 8}` for a run that continues with fewer or more as machines come
+    and go."""
+    gpus_per_worker: Index = 0
+    """GPUs of one worker; 0 trains on CPU."""
+    cpus_per_worker: Positive = 1.0
+    """CPU cores of one worker; may be a fraction."""
+    memory_per_worker: Annotated[str | None, Field(json_schema_extra={"pattern": QUANTITY.pattern})] = None
+    """Memory of one worker as a Kubernetes quantity such as `64Gi`; null asks for no particular amount."""
+
+    @property
+    def elastic(self) -> bool:
+        return isinstance(self.num_workers, WorkerRange)
+
+    @property
+    def min_workers(self) -> int:
+        return self.num_workers.min if isinstance(self.num_workers, WorkerRange) else self.num_workers
+
+    @property
+    def max_workers(self) -> int:
+        return self.num_workers.max if isinstance(self.num_workers, WorkerRange) else self.num_workers
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """``memory_per_worker`` in bytes, rounded down; None when no amount is asked for."""
+        match = re.fullmatch(QUANTITY, self.memory_per_worker or "")
+        return int(float(match[1]) * _UNITS[match[2]]) if match else None

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Section: the base of all settings classes; it reports every problem at once, as SpecError, and stays
+valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from training.config.conflicts import conflicts
+from training.config.view import View
+from training.config.violations import missing_key, unknown_key, violation
+from training.errors import Problem, SpecError
+
+
+class Section(BaseModel):
+    """Settings that are checked on construction and on each assignment; a refused assignment changes
+    nothing."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        validate_assignment=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        defer_build=True,
+    )
+    key_prefix: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        problems = type(self).problems(values)
+        if problems:
+            raise SpecError(type(self).__name__, problems)
+        self._accept(values)
+
+    def _accept(self, values: dict[str, Any]) -> None:
+        super().__init__(**values)
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[Problem]:
+        """All that is wrong with ``values``: keys and types first, then rules on whatever parsed."""
+        reading = read_section(cls, values)
+        return [*reading.problems, *conflicts(reading.view)]
+
+    def view(self) -> View:
+        """The settings as rules see them, with nested sections flattened to dotted keys."""
+        return _view_of(self, ())
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with several settings changed together, checked as a whole.
+
+        Use it where single assignments would pass through a state that a rule refuses. Raises SpecError.
+        """
+        given = {key: getattr(self, key) for key in self.model_fields_set}
+        return type(self)(**{**given, **changes})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+            return
+        where = f"{self.key_prefix}{name}"
+        if name not in type(self).model_fields:
+            self._refuse([unknown_key(where, _keys(type(self)))])
+        before, given_before = dict(self.__dict__), set(self.__pydantic_fields_set__)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            self._refuse([violation(entry, value, where) for entry in error.errors()])
+        problems = conflicts(self.view())
+        if problems:
+            self.__dict__.update(before)
+            object.__setattr__(self, "__pydantic_fields_set__", given_before)
+            self._refuse(problems)
+
+    def _refuse(self, problems: list[Problem]) -> None:
+        raise SpecError(type(self).__name__, problems) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What could be read of a mapping: a view of the values that parsed, and the problems of those that did
+    not."""
+
+    view: View
+    problems: list[Problem]
+
+
+def read_section(
+    section: type[Section], raw: Mapping[str, Any], known: Iterable[str] | None = None
+) -> Reading:
+    """Check ``raw`` key by key against ``section``, so that one bad value hides no other.
+
+    ``known`` are the keys to suggest for an unknown one; by default those of the section.
+    """
+    known = _keys(section) if known is None else list(known)
+    blank = section.model_construct()
+    problems: list[Problem] = []
+    bad: set[str] = set()
+    nested_views: list[View] = []
+    for key, value in raw.items():
+        where = f"{section.key_prefix}{key}"
+        nested = _nested_section(section, key)
+        if key not in section.model_fields:
+            problems.append(unknown_key(where, known))
+        elif nested and isinstance(value, Mapping):
+            reading = read_section(nested, value)
+            problems += reading.problems
+            nested_views.append(reading.view)
+            bad.add(key)
+        else:
+            try:
+                section.__pydantic_validator__.validate_assignment(blank, key, value)
+            except ValidationError as error:
+                problems += [violation(entry, value, where) for entry in error.errors()]
+                bad.add(key)
+    for key, field in section.model_fields.items():
+        if field.is_required() and key not in raw:
+            problems.append(missing_key(f"{section.key_prefix}{key}", _example(field)))
+            bad.add(key)
+    view = _view_of(blank, bad)
+    for inner in nested_views:
+        view = View({**view.values, **inner.values}, view.given | inner.given)
+    return Reading(view, problems)
+
+
+def _view_of(section: Section, without: Iterable[str]) -> View:
+    values: dict[str, Any] = {}
+    given: set[str] = set()
+    skipped = set(without)
+    for key in type(section).model_fields:
+        if key in skipped:
+            continue
+        value = getattr(section, key)
+        if isinstance(value, Section):
+            inner = value.view()
+            values |= inner.values
+            given |= inner.given
+            continue
+        values[f"{section.key_prefix}{key}"] = value
+        if key in section.model_fields_set:
+            given.add(f"{section.key_prefix}{key}")
+    return View(values, frozenset(given))
+
+
+def _nested_section(section: type[Section], key: str) -> type[Section] | None:
+    field = section.model_fields.get(key)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [f"{section.key_prefix}{key}" for key in section.model_fields]
+
+
+def _example(field: Any) -> str:
+    return f"Example: {field.examples[0]}." if field.examples else "Add it."

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JobSpec: one run, as a YAML file states it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, PrivateAttr
+
+from training.config.adjust import settle
+from training.config.common import CommonConfig
+from training.config.conflicts import conflicts
+from training.config.credentials import find_credentials
+from training.config.job_rules import NAME_LENGTH, RUN_NAME
+from training.config.methods import METHODS
+from training.config.resources import Resources
+from training.config.section import Section, read_section
+from training.config.types import Index, Location
+from training.config.view import View
+from training.config.violations import missing_key
+from training.errors import Problem, SpecError, nearest
+
+MethodName = Literal["sft", "dpo", "kto", "ipo", "cpo", "simpo"]
+
+
+class JobSpec(Section):
+    """One run: a method, its settings, and the workers it wants.
+
+    Built from flat keys, as they stand in YAML: ``JobSpec(method="dpo", name="arabic-dpo", dataset_path=…,
+    beta=0.2)``. The method's settings are then at ``spec.config``. Raises SpecError with every problem found.
+    """
+
+    method: Annotated[MethodName, Field(examples=["method: sft"])]
+    """Training method; it decides which further keys there are."""
+    name: Annotated[
+        str,
+        Field(
+            examples=["name: arabic-dpo"],
+            json_schema_extra={"pattern": RUN_NAME.pattern, "maxLength": NAME_LENGTH},
+        ),
+    ]
+    """Name of the run and of its directory: lower-case letters, digits and hyphens, at most 40 characters.
+    Starting a spec with the same name again continues the run."""
+    resources: Annotated[Resources, Field(strict=False)] = Field(default_factory=Resources)
+    """Workers that the run asks for; see the keys below."""
+    storage_path: Location = "./runs"
+    """Directory or object-store URL in which the run directory `{storage_path}/{name}` is made."""
+    max_failures: Index = 0
+    """Times that training is restarted from its last checkpoint after a worker failed; preemptions do not
+    count."""
+    engine: Literal["tadrib", "trl"] = "tadrib"
+    """What trains: `tadrib`, or the stock trainer of TRL on the same rows, for comparison."""
+
+    _config: CommonConfig = PrivateAttr()
+
+    def __init__(self, **values: Any) -> None:  # else type checkers expect the job's own keys alone
+        super().__init__(**values)
+
+    def _accept(self, values: dict[str, Any]) -> None:
+        job, config = split_keys(values)
+        super()._accept(job)
+        self._config = METHODS[self.method](**config)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "method":
+            self._refuse(
+                [Problem("method", "cannot be changed, as the settings depend on it.", "Build a new spec.")]
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def config(self) -> CommonConfig:
+        """The settings of the method: an instance of ``METHODS[spec.method]``."""
+        return self._config
+
+    @property
+    def world_size(self) -> int:
+        """Training processes: one for each worker; of an elastic run, the most it can have."""
+        return self.resources.max_workers
+
+    @property
+    def run_dir(self) -> str:
+        """The run directory, ``{storage_path}/{name}``: a path or a URL."""
+        return f"{self.storage_path.rstrip('/')}/{self.name}"
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[Problem]:
+        """All that is wrong with a flat mapping: credentials, keys and types, then rules on whatever
+        parsed."""
+        secrets = list(find_credentials(dict(values)))
+        job, config = split_keys(values)
+        job_reading = read_section(cls, job)
+        method = job.get("method")
+        config_class = METHODS.get(str(method)) or METHODS.get(
+            nearest(str(method), METHODS) or "", CommonConfig
+        )
+        own, foreign = _foreign_keys(config, config_class, method)
+        reading = read_section(config_class, own, known=spec_keys(config_class))
+        missing = [] if "dataset_path" in config else [_DATASET_MISSING]
+        found = [*secrets, *job_reading.problems, *missing, *foreign, *reading.problems]
+        view = _with_facts(_joined(job_reading.view, reading.view))
+        return [*_once_per_secret(found, secrets), *conflicts(view)]
+
+    def view(self) -> View:
+        return _with_facts(_joined(super().view(), self._config.view()))
+
+    def as_given(self) -> dict[str, Any]:
+        """The flat mapping of what was set, defaults left out; ``parse_spec`` of it gives an equal spec."""
+        config = self._config.model_dump(exclude_unset=True)
+        return {"method": self.method, "name": self.name, **config} | self.model_dump(exclude_unset=True)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The resolved spec, complete and flat: every key of the method with the value the run uses."""
+        settled, _ = settle(self.view())
+        config = {key: settled[key] for key in self._config.model_dump()}
+        job = self.model_dump()
+        return {"method": job.pop("method"), "name": job.pop("name"), **config, **job}
+
+    def to_yaml(self) -> str:
+        """``to_mapping`` as YAML; loading it gives the resolved spec again."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True, width=110)
+
+    def with_config(self, config: CommonConfig) -> JobSpec:
+        """The same job with other settings of its method; they are taken as they are."""
+        copy = self.model_copy()
+        copy._config = config
+        return copy
+
+
+def parse_spec(mapping: Any, source: str = "spec", problems: Iterable[Problem] = ()) -> JobSpec:
+    """The spec that a flat mapping states. Raises SpecError, titled ``source``, with all problems found;
+    ``problems`` are those that reading the mapping already found."""
+    if not isinstance(mapping, Mapping):
+        action = "Start with method, name and dataset_path."
+        raise SpecError(source, [*problems, Problem("", "must be a mapping of keys to values.", action)])
+    values = {str(key): value for key, value in mapping.items()}
+    found = [*problems, *JobSpec.problems(values)]
+    if found:
+        raise SpecError(source, found)
+    return JobSpec(**values)
+
+
+def split_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys of the job itself, and all others, which belong to the method's config."""
+    job = {key: value for key, value in values.items() if key in JobSpec.model_fields}
+    return job, {key: value for key, value in values.items() if key not in job}
+
+
+def spec_keys(config_class: type[CommonConfig]) -> list[str]:
+    """Every dotted key that a spec of this method may have."""
+    job = [key for key in JobSpec.model_fields if key != "resources"]
+    config = [key for key, field in config_class.model_fields.items() if not field.exclude]
+    return [*job, *config, "resources", *(f"resources.{key}" for key in Resources.model_fields)]
+
+
+_DATASET_MISSING = missing_key("dataset_path", "Example: dataset_path: data/train.jsonl.")
+
+
+def _foreign_keys(
+    config: dict[str, Any], config_class: type[CommonConfig], method: Any
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Split off the keys that only Python or another method has, with a problem for each."""
+    own, foreign = dict(config), []
+    for key in config:
+        owners = [name for name, each in METHODS.items() if key in each.model_fields]
+        if key == "callbacks":
+            foreign.append(
+                Problem(key, "holds Python objects and is not a key of a spec.", "Set it from Python.")
+            )
+        elif not owners or key in config_class.model_fields:
+            continue
+        elif config_class is not CommonConfig:
+            action = f"Remove it, or use one of these methods: {', '.join(owners)}."
+            foreign.append(Problem(key, f"not a key of method {method}.", action))
+        del own[key]
+    return own, foreign
+
+
+def _joined(first: View, second: View) -> View:
+    return View({**first.values, **second.values}, first.given | second.given)
+
+
+def _with_facts(view: View) -> View:
+    """Add what the spec says of the run; whether a GPU has bfloat16 is known only where the run runs."""
+    view = view.with_eval_data().with_run_directory()
+    if "resources.gpus_per_worker" not in view.values:
+        return view
+    gpus = view["resources.gpus_per_worker"]
+    return view.with_device("cuda" if gpus else "cpu", f"resources.gpus_per_worker is {gpus}")
+
+
+def _once_per_secret(found: list[Problem], secrets: list[Problem]) -> list[Problem]:
+    """A key refused as a credential is not also reported as unknown."""
+    places = {problem.where for problem in secrets}
+    return [problem for problem in found if problem in secrets or problem.where not in places]

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""View: the flat picture of a config or spec, as far as it could be read, that rules and adjusters look
+at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Values by dotted key (``lora_r``, ``resources.gpus_per_worker``); a value that did not parse is absent.
+
+    ``given`` holds the keys the user wrote; all others carry their default. Keys that start with ``run.`` are
+    facts about the run rather than settings, and are present only where they are known:
+
+    - ``run.device``: "cpu" or "cuda"; ``run.device_reason``: the half-sentence that says why
+    - ``run.bf16``: whether the device computes in bfloat16
+    - ``run.eval_data``: whether there is data to evaluate on
+    - ``run.checkpoints``: where the checkpoints of a spec's run go
+    """
+
+    values: Mapping[str, Any]
+    given: frozenset[str]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def has(self, keys: Iterable[str]) -> bool:
+        return all(key in self.values for key in keys)
+
+    def with_values(self, **changes: Any) -> View:
+        """The same view with some values replaced; what counts as given stays."""
+        return View({**self.values, **changes}, self.given)
+
+    def with_device(self, device: str, reason: str, bf16: bool | None = None) -> View:
+        """The view with what is known of the device; ``bf16=None`` leaves that open."""
+        facts = {"run.device": device, "run.device_reason": reason}
+        return self.with_values(**facts, **({} if bf16 is None else {"run.bf16": bf16}))
+
+    def with_eval_data(self, known: bool | None = None) -> View:
+        """The view with ``run.eval_data``: as ``known``, or by the settings, where a path or a split means
+        yes."""
+        keys = ("eval_dataset_path", "validation_split")
+        if known is None and self.has(keys):
+            known = self["eval_dataset_path"] is not None or self["validation_split"] > 0
+        return self if known is None else self.with_values(**{"run.eval_data": known})
+
+    def with_run_directory(self) -> View:
+        """The view of a spec with ``run.checkpoints``, which is also ``output_dir`` unless another one was
+        set."""
+        if not self.has(("storage_path", "name")):
+            return self
+        checkpoints = f"{self['storage_path'].rstrip('/')}/{self['name']}/checkpoints"
+        facts = {"run.checkpoints": checkpoints}
+        if self.values.get("output_dir") == "./checkpoints":  # the default, which a spec may spell out
+            return View({**self.values, **facts, "output_dir": checkpoints}, self.given - {"output_dir"})
+        return self.with_values(**facts)

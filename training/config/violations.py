@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Violation: what pydantic or the key check found, said as a Problem with the path that the user typed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from training.config.credentials import mask
+from training.errors import Problem, nearest
+
+_BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+_KINDS = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "string_too_short": "text that is not empty",
+    "list_type": "a list",
+    "model_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+}
+# What users of neighbouring tools write, where spelling alone would suggest another key.
+_SYNONYMS = {
+    "model": "model_name",
+    "model_name_or_path": "model_name",
+    "dataset": "dataset_path",
+    "data": "dataset_path",
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size",
+    "dtype": "torch_dtype",
+    "eval_strategy": "evaluation_strategy",
+    "target_modules": "lora_target_modules",
+    "warmup_steps": "warmup_ratio",
+    "max_seq_len": "max_seq_length",
+    "gamma": "simpo_gamma",
+    "workers": "resources.num_workers",
+    "gpus": "resources.gpus_per_worker",
+    "memory": "resources.memory_per_worker",
+}
+
+
+def show(value: Any) -> str:
+    """``value`` as it stands in YAML, on one line of at most 60 characters, with credentials hidden."""
+    text = mask(json.dumps(value, ensure_ascii=False, default=repr))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def unknown_key(where: str, known: Iterable[str]) -> Problem:
+    """The problem of a key nobody knows, with the key that was probably meant; ``known`` are full dotted
+    keys."""
+    known = list(known)
+    parent, _, leaf = where.rpartition(".")
+    same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
+    siblings = [key for key in known if key.rpartition(".")[0] == parent]
+    meant = _SYNONYMS.get(leaf)
+    if meant not in known:
+        meant = next(iter(same_leaf), None) or nearest(where, siblings) or nearest(where, known)
+    action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
+    return Problem(mask(where), "unknown key.", action)
+
+
+def missing_key(where: str, action: str) -> Problem:
+    return Problem(where, "required, but not set.", action)
+
+
+def violation(error: Mapping[str, Any], raw: Any, where: str) -> Problem:
+    """The problem that one entry of ``ValidationError.errors()`` reports about the value ``raw`` of key
+    ``where``.
+
+    The path below ``where`` keeps only steps that exist in ``raw``: pydantic also lists the member of a union
+    it tried.
+    """
+    kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+    missing = kind == "missing"
+    where += _typed_path(error["loc"][1:], raw, missing)
+    if missing:
+        return missing_key(where, f"Add {where.rpartition('.')[2]}.")
+    if kind == "extra_forbidden":
+        return unknown_key(where, [f"{where.rpartition('.')[0]}.{key}" for key in ("min", "max")])
+    if kind == "literal_error":
+        options = re.findall(r"'([^']*)'", context["expected"])
+        return _one_of(where, value, options)
+    if kind in _BOUNDS:
+        name, sign = _BOUNDS[kind]
+        bound = int(context[name]) if float(context[name]).is_integer() else context[name]
+        return Problem(where, f"must be {sign} {bound}, got {show(value)}.")
+    if kind in _KINDS:
+        return Problem(where, f"must be {_KINDS[kind]}, got {show(value)}.", _cure(kind, value))
+    return Problem(where, f"{error['msg']}, got {show(value)}.")
+
+
+def _one_of(where: str, value: Any, options: list[str]) -> Problem:
+    meant = nearest(str(value), options)
+    action = f"Did you mean {meant}?" if meant else ""
+    return Problem(where, f"must be one of {', '.join(options)}, got {show(value)}.", action)
+
+
+def _typed_path(steps: Iterable[Any], raw: Any, missing: bool) -> str:
+    path, at = "", raw
+    steps = list(steps)
+    for number, step in enumerate(steps):
+        if isinstance(at, Mapping) and (step in at or (missing and number == len(steps) - 1)):
+            path, at = f"{path}.{step}", at.get(step)
+        elif isinstance(at, (list, tuple)) and isinstance(step, int):
+            path, at = f"{path}[{step}]", at[step]
+    return path
+
+
+def _cure(kind: str, value: Any) -> str:
+    if value is None:
+        return "Remove the key to use its default."
+    if kind.startswith(("int_", "float_")) and isinstance(value, str):
+        try:
+            float(value.replace("_", ""))
+        except ValueError:
+            return ""
+        return f"Write {value.replace('_', '')} without quotes."
+    if kind == "string_type" and isinstance(value, (int, float)):
+        return f'Put it in quotes: "{show(value)}".'
+    if kind == "list_type" and isinstance(value, str):
+        return f"Write [{mask(value)}]."
+    return ""

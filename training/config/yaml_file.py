@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML file: reading one as YAML 1.2 (`2e-4` is a number, `no` is text), with duplicate keys and aliases
+refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from training.errors import Problem, SpecError
+
+MAX_BYTES = 1_000_000
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """SafeLoader with the core schema of YAML 1.2.2, section 10.3.2, in place of the 1.1 types."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            message = "aliases (*name) are not read; write the value out"
+            raise yaml.composer.ComposerError(None, None, message, self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+):
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+def parse_yaml(text: str) -> tuple[Any, list[Problem]]:
+    """The one document in ``text``, and a problem for each key written twice (the last one counts).
+
+    Raises ``yaml.YAMLError`` where ``text`` is not YAML.
+    """
+    loader = _CoreLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        return loader.construct_document(node), _duplicates(node, "")
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply") from None
+    except ValueError as error:
+        raise yaml.YAMLError(f"a value cannot be read ({error})") from None
+    finally:
+        loader.dispose()
+
+
+def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
+    """``parse_yaml`` of a UTF-8 file. Raises SpecError where there is no such file or it is not YAML."""
+    title = str(path)
+    text = _read_text(Path(path), title)
+    try:
+        value, problems = parse_yaml(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        message = f"not valid YAML: {getattr(error, 'problem', None) or error}."
+        raise SpecError(title, [Problem(where, message, _cure(text))]) from None
+    if value is None:
+        raise SpecError(
+            title, [Problem("", "the file is empty.", "Start with method, name and dataset_path.")]
+        )
+    return value, problems
+
+
+def _read_text(path: Path, title: str) -> str:
+    try:
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            message = f"{path.stat().st_size:,} bytes are too many for a spec."
+            raise SpecError(title, [Problem("", message, "Is this the dataset? Its place is dataset_path.")])
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        message = f"not UTF-8: byte 0x{error.object[error.start]:02x}."
+        raise SpecError(title, [Problem(f"line {line}", message, "Save the file as UTF-8.")]) from None
+    except OSError as error:
+        action = "Check the path; it is relative to the current directory."
+        raise SpecError(title, [Problem("", f"cannot be read: {error.strerror}.", action)]) from None
+
+
+def _cure(text: str) -> str:
+    if "\t" in text:
+        return "Indent with spaces; YAML allows no tabs there."
+    return "Text with ': ', '#' or a leading '*', '&', '@' or '%' needs quotes."
+
+
+def _duplicates(node: yaml.Node, path: str) -> list[Problem]:
+    problems: list[Problem] = []
+    if isinstance(node, yaml.SequenceNode):
+        for position, child in enumerate(node.value):
+            problems += _duplicates(child, f"{path}[{position}]")
+    if not isinstance(node, yaml.MappingNode):
+        return problems
+    lines: dict[str, int] = {}
+    for key, child in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+        where, line = f"{path}.{name}" if path else name, key.start_mark.line + 1
+        if name in lines:
+            problems.append(Problem(where, f"set twice, in lines {lines[name]} and {line}.", "Keep one."))
+        lines[name] = line
+        problems += _duplicates(child, where)
+    return problems

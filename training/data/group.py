@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract between data and engine: a *group* is one prompt and its completions, as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, Features, List, Value, load_from_disk
+
+ROLES = ("response", "chosen", "rejected", "hard_negative", "completion")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Tokens that follow a prompt. ``trained[i]`` says whether token ``i`` is scored; None means all are."""
+
+    tokens: list[int]
+    role: str
+    trained: list[bool] | None = None
+
+    @property
+    def num_targets(self) -> int:
+        return len(self.tokens) if self.trained is None else sum(self.trained)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One prompt with its completions.
+
+    ``row`` is the 0-based number of the source row, kept for messages about this group. ``label`` is KTO's
+    (True = desirable). ``lengths`` are IPO's optional (chosen_length, rejected_length) columns.
+    """
+
+    prompt: list[int]
+    completions: list[Completion]
+    row: int
+    label: bool | None = None
+    lengths: list[int] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens the engine computes: the prompt once, and every completion."""
+        return len(self.prompt) + sum(len(c.tokens) for c in self.completions)
+
+    @property
+    def num_targets(self) -> int:
+        return sum(c.num_targets for c in self.completions)
+
+
+_FEATURES = Features(
+    {
+        "prompt": List(Value("int32")),
+        "completions": List(List(Value("int32"))),
+        "trained": List(List(Value("bool"))),  # an empty list stands for None: every token is trained
+        "roles": List(Value("string")),
+        "row": Value("int64"),
+        "label": Value("bool"),
+        "lengths": List(Value("int32")),
+        "num_tokens": Value("int32"),
+        "num_targets": Value("int32"),
+    }
+)
+
+
+def _to_record(group: Group) -> dict:
+    return {
+        "prompt": group.prompt,
+        "completions": [c.tokens for c in group.completions],
+        "trained": [c.trained or [] for c in group.completions],
+        "roles": [c.role for c in group.completions],
+        "row": group.row,
+        "label": group.label,
+        "lengths": group.lengths,
+        "num_tokens": group.num_tokens,
+        "num_targets": group.num_targets,
+    }
+
+
+class GroupDataset:
+    """Groups in an Arrow table: memory-mapped from disk, shared by all workers of a node."""
+
+    def __init__(self, table: Dataset) -> None:
+        self.table = table
+        self.num_tokens = np.asarray(table["num_tokens"], dtype=np.int64)
+        self.num_targets = np.asarray(table["num_targets"], dtype=np.int64)
+
+    @classmethod
+    def from_groups(cls, groups: Iterable[Group]) -> GroupDataset:
+        return cls(Dataset.from_list([_to_record(g) for g in groups], features=_FEATURES))
+
+    @classmethod
+    def load(cls, path: str | Path) -> GroupDataset:
+        return cls(load_from_disk(str(path)))
+
+    def save(self, path: str | Path) -> None:
+        self.table.save_to_disk(str(path))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> Group:
+        record = self.table[int(index)]
+        completions = [
+            Completion(tokens, role, trained or None)
+            for tokens, role, trained in zip(
+                record["completions"], record["roles"], record["trained"], strict=True
+            )
+        ]
+        return Group(record["prompt"], completions, record["row"], record["label"], record["lengths"])

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract between collator, model and objective: one micro-batch of groups on one worker.
+
+Shape legend: N tokens in the row, T scored tokens (targets), C completions, G groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from training.engine.layout import AttentionLayout
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """Groups of one micro-batch, flattened without padding unless the path is ``separate``."""
+
+    input_ids: Tensor
+    """int64 [1, N], or [C, L] on the separate path."""
+    position_ids: Tensor
+    """int64, as ``input_ids``: 0.. over the prompt; every completion restarts after its prompt."""
+    score_index: Tensor
+    """int64 [T]: flat position whose hidden state predicts target t. For a completion's first token that is the last
+    prompt token, once per completion."""
+    targets: Tensor
+    """int64 [T]: the token ids to be scored."""
+    completion_of_target: Tensor
+    """int64 [T]: the completion that target t belongs to, ascending."""
+    group_of_completion: Tensor
+    """int64 [C], ascending."""
+    roles: list[str]
+    """[C]: chosen, rejected, ... in the order of the groups."""
+    rows: list[int]
+    """[G]: source rows, for messages."""
+    labels: Tensor
+    """bool [G]: KTO's desirable flag; True elsewhere."""
+    layout: AttentionLayout | None
+    """Segments for the registered attention function; None on the dense and separate paths."""
+    attention_mask: Tensor | None
+    """bool [1, 1, N, N] on the dense path, int64 [C, L] on the separate path, else None."""
+    weight: float = 1.0
+    """0.0 for a stand-in that keeps a worker without groups in step with the others."""
+    step_targets: int = 0
+    """Scored tokens of the whole optimizer step, all workers and micro-batches."""
+    step_groups: int = 0
+    """Groups of the whole optimizer step."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Real tokens computed here (padding excluded; 0 for a stand-in)."""
+        if not self.weight:
+            return 0
+        if self.attention_mask is not None and self.attention_mask.dim() == 2:
+            return int(self.attention_mask.sum())
+        return self.input_ids.numel()
+
+    def to(self, device: torch.device) -> PackedBatch:
+        moved = {
+            f.name: value.to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> PackedBatch:
+        pinned = {
+            f.name: value.pin_memory()
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout)
+        }
+        return replace(self, **pinned)
+
+    def model_inputs(self) -> dict:
+        """Keyword arguments for a model prepared by `training.engine.policy.install_scoring`."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "attention_mask": self.attention_mask,
+            "layout": self.layout,
+            "score_index": self.score_index,
+            "targets": self.targets,
+        }

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups to one `PackedBatch`, on one of three paths.
+
+``packed``: one flat row and the registered attention function. ``dense``: the same row under a 4-D mask.
+``separate``: every prompt + completion a padded sequence of its own, for models whose attention or recurrent state
+cannot share a prompt. All three score the same targets in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from training.data.group import Completion, Group
+from training.engine.batch import PackedBatch
+from training.engine.layout import build_layout, dense_mask
+
+Path = Literal["packed", "dense", "separate"]
+PATHS: tuple[Path, ...] = get_args(Path)
+
+
+class _Row(NamedTuple):
+    input_ids: Tensor
+    position_ids: Tensor
+    starts: list[tuple[int, int]]
+    """Per completion: flat positions of its last prompt token and of its own first token."""
+    attention_mask: Tensor | None
+
+
+def collate(
+    groups: Sequence[Group],
+    *,
+    path: Path = "packed",
+    weight: float = 1.0,
+    step_targets: int | None = None,
+    step_groups: int | None = None,
+) -> PackedBatch:
+    """Flatten groups for one forward. ``step_targets`` and ``step_groups`` default to this batch's own counts.
+
+    Raises ValueError when a group has an empty prompt: its first completion token would have no predictor.
+    """
+    if any(not group.prompt for group in groups):
+        raise ValueError("a group needs at least one prompt token (the beginning-of-sequence token will do)")
+    row = _separate_row(groups) if path == "separate" else _flat_row(groups, dense=path == "dense")
+    completions = [completion for group in groups for completion in group.completions]
+    scored = [_scored(c, *start) for c, start in zip(completions, row.starts, strict=True)]
+    counts = torch.tensor([len(targets) for _, targets in scored])
+    targets = torch.cat([targets for _, targets in scored])
+    return PackedBatch(
+        input_ids=row.input_ids,
+        position_ids=row.position_ids,
+        score_index=torch.cat([index for index, _ in scored]),
+        targets=targets,
+        completion_of_target=torch.arange(len(completions)).repeat_interleave(counts),
+        group_of_completion=torch.arange(len(groups)).repeat_interleave(
+            torch.tensor([len(group.completions) for group in groups])
+        ),
+        roles=[c.role for c in completions],
+        rows=[group.row for group in groups],
+        labels=torch.tensor([group.label is not False for group in groups]),
+        layout=build_layout(_lengths(groups)) if path == "packed" else None,
+        attention_mask=row.attention_mask,
+        weight=weight,
+        step_targets=len(targets) if step_targets is None else step_targets,
+        step_groups=len(groups) if step_groups is None else step_groups,
+    )
+
+
+def _lengths(groups: Sequence[Group]) -> list[tuple[int, list[int]]]:
+    return [(len(group.prompt), [len(c.tokens) for c in group.completions]) for group in groups]
+
+
+def _scored(completion: Completion, before: int, first: int) -> tuple[Tensor, Tensor]:
+    """Flat predictor positions and token ids of a completion's trained tokens."""
+    tokens = torch.tensor(completion.tokens)
+    predictors = torch.arange(first - 1, first - 1 + len(tokens))
+    predictors[:1] = before
+    if completion.trained is None:
+        return predictors, tokens
+    trained = torch.tensor(completion.trained, dtype=torch.bool)
+    return predictors[trained], tokens[trained]
+
+
+def _flat_row(groups: Sequence[Group], dense: bool) -> _Row:
+    tokens: list[int] = []
+    positions: list[int] = []
+    starts: list[tuple[int, int]] = []
+    for group in groups:
+        prompt_length = len(group.prompt)
+        tokens += group.prompt
+        positions += range(prompt_length)
+        last_prompt = len(tokens) - 1
+        for completion in group.completions:
+            starts.append((last_prompt, len(tokens)))
+            tokens += completion.tokens
+            positions += range(prompt_length, prompt_length + len(completion.tokens))
+    mask = dense_mask(_lengths(groups)) if dense else None
+    return _Row(torch.tensor([tokens]), torch.tensor([positions]), starts, mask)
+
+
+def _separate_row(groups: Sequence[Group]) -> _Row:
+    sequences = [(g.prompt, c.tokens) for g in groups for c in g.completions]
+    width = max(len(prompt) + len(tokens) for prompt, tokens in sequences)
+    input_ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    starts = []
+    for i, (prompt, tokens) in enumerate(sequences):
+        length = len(prompt) + len(tokens)
+        input_ids[i, :length] = torch.tensor([*prompt, *tokens])
+        mask[i, :length] = 1
+        starts.append((i * width + len(prompt) - 1, i * width + len(prompt)))
+    positions = torch.arange(width).expand(len(sequences), -1).contiguous()
+    return _Row(input_ids, positions, starts, mask)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`GroupTrainer`: transformers' Trainer over packed groups, for any method that scores tokens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
+
+from training.data.group import GroupDataset
+from training.engine.batch import PackedBatch
+from training.engine.loader import PlannedBatches, build_loader
+from training.engine.meter import Meter
+from training.engine.plan import EpochPlanner
+from training.engine.self_check import choose_path
+
+Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
+"""Token log-probs [T] and their batch to (loss, metrics). The loss is this micro-batch's share of the optimizer step's
+loss, so shares add up; metrics hold one value an item, and ``loss`` among them, the item's own loss."""
+
+
+class GroupTrainer(Trainer):
+    """Trains ``model`` (prepared by `install_scoring`) on groups.
+
+    ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
+    derives further evaluation metrics from the means of the others, perplexity from the loss for instance.
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        groups: GroupDataset,
+        bin_tokens: int | None,
+        model,
+        args,
+        summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=groups, **kwargs)
+        self.objective = objective
+        self.bin_tokens = bin_tokens
+        self.summary = summary
+        self.loss_is_scaled_for_ga = True
+        self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
+        self._meter = Meter()
+        self._logged_at = time.perf_counter()
+
+    # --- data
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self._loader(
+            self.train_dataset,
+            rows=self.args.per_device_train_batch_size,
+            micro_batches=self.args.gradient_accumulation_steps,
+            shuffle=True,
+        )
+
+    def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
+        groups = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self._loader(
+            groups, rows=self.args.per_device_eval_batch_size, micro_batches=1, shuffle=False
+        )
+
+    def _loader(self, groups: GroupDataset, *, rows: int, micro_batches: int, shuffle: bool) -> DataLoader:
+        planner = EpochPlanner(
+            groups.num_tokens,
+            groups.num_targets,
+            rows_per_micro_batch=rows,
+            num_workers=self.args.world_size,
+            num_micro_batches=micro_batches,
+            bin_tokens=self.bin_tokens,
+            shuffle=shuffle,
+            seed=self.args.seed,
+        )
+        batches = PlannedBatches(groups, planner, self.path_choice.path, self.args.process_index)
+        return build_loader(
+            batches,
+            num_processes=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        return len(dataloader.dataset.groups)
+
+    def _prepare_inputs(self, inputs: PackedBatch) -> PackedBatch:
+        return inputs.to(self.args.device)
+
+    # --- training
+
+    def _get_num_items_in_batch(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
+        """Nothing to count or gather: every batch carries the counts of its optimizer step."""
+
+    def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
+        loss, metrics = self.objective(model(**inputs.model_inputs()), inputs)
+        self._count(self._meter, metrics, inputs)
+        # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
+        return loss * inputs.weight * self.accelerator.num_processes
+
+    @staticmethod
+    def _count(meter: Meter, metrics: dict[str, Tensor], batch: PackedBatch) -> None:
+        computed = torch.tensor([float(batch.input_ids.numel())], device=batch.targets.device)
+        meter.update(
+            {**metrics, "tokens": torch.full_like(computed, batch.num_tokens), "computed_tokens": computed},
+            batch.weight,
+        )
+
+    def floating_point_ops(self, inputs: PackedBatch) -> float:
+        """2 forward and 4 backward operations per weight and token; attention's own are left out."""
+        return 6.0 * inputs.num_tokens * self._num_weights
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # a pickle has no place beside weights that others will load
+        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    @property
+    def _num_weights(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            now = time.perf_counter()
+            means = self._meter.drain(totals=("tokens", "computed_tokens"))
+            tokens, computed = means.pop("tokens"), means.pop("computed_tokens")
+            del means["loss"]  # the same mean as Trainer's own
+            self.state.num_input_tokens_seen += int(tokens)
+            logs |= means
+            logs["num_tokens"] = self.state.num_input_tokens_seen
+            logs["tokens_per_second"] = tokens / (now - self._logged_at)
+            logs["padding"] = 1 - tokens / computed
+            self._logged_at = now
+        super().log(logs, start_time)
+
+    # --- evaluation
+
+    def evaluation_loop(self, dataloader, description, *_, metric_key_prefix: str = "eval", **__):
+        model = self.model_wrapped if self.is_deepspeed_enabled else self.model
+        was_training = model.training
+        model.eval()
+        meter = Meter()
+        with torch.no_grad():
+            for inputs in dataloader:
+                batch = self._prepare_inputs(inputs)
+                _, metrics = self.objective(model(**batch.model_inputs()), batch)
+                self._count(meter, metrics, batch)
+        model.train(was_training)
+        means = meter.drain(totals=("tokens", "computed_tokens"))
+        del means["computed_tokens"]
+        means |= self.summary(means)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
+        self._logged_at = time.perf_counter()
+        return EvalLoopOutput(None, None, metrics, num_samples=self.num_examples(dataloader))
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)`` of a mean negative log-likelihood in nats; infinite where that overflows a float."""
+    return math.exp(loss) if loss < 700 else math.inf

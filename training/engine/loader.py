@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data loader of one worker: micro-batches of the epoch plan, collated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training.data.group import GroupDataset
+from training.engine.batch import PackedBatch
+from training.engine.collate import Path, collate
+from training.engine.plan import EpochPlanner
+
+
+class PlannedBatches(Dataset):
+    """Collated micro-batches of one worker, by (epoch, number of the micro-batch within the epoch)."""
+
+    def __init__(self, groups: GroupDataset, planner: EpochPlanner, path: Path, worker: int) -> None:
+        self.groups = groups
+        self.planner = planner
+        self.path = path
+        self.worker = worker
+
+    def __len__(self) -> int:
+        return self.planner.steps_per_epoch * self.planner.num_micro_batches
+
+    def __getitem__(self, key: tuple[int, int]) -> PackedBatch:
+        epoch, number = key
+        step_number, micro_batch = divmod(number, self.planner.num_micro_batches)
+        step = self.planner.plan(epoch)[step_number]
+        members = step.micro_batches[micro_batch][self.worker]
+        # a worker without groups must still take part in the gradient exchange
+        return collate(
+            [self.groups[i] for i in members or [0]],
+            path=self.path,
+            weight=1.0 if members else 0.0,
+            step_targets=step.num_targets,
+            step_groups=step.num_groups,
+        )
+
+
+class PlanSampler(Sampler):
+    """Keys of the current epoch's micro-batches, in order.
+
+    transformers' Trainer sets the epoch on ``loader.batch_sampler.batch_sampler``, accelerate's wrapper being between
+    them by default; ours has no wrapper, so that attribute is this object itself.
+    """
+
+    def __init__(self, num_batches: int) -> None:
+        self.num_batches = num_batches
+        self.epoch = 0
+
+    @property
+    def batch_sampler(self) -> PlanSampler:
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number in range(self.num_batches):
+            yield [(self.epoch, number)]
+
+
+def _only(batches: list[PackedBatch]) -> PackedBatch:
+    return batches[0]
+
+
+def build_loader(batches: PlannedBatches, *, num_processes: int, pin_memory: bool) -> DataLoader:
+    """``num_processes`` counts loader subprocesses (``dataloader_num_workers``), not training workers."""
+    return DataLoader(
+        batches,
+        batch_sampler=PlanSampler(len(batches)),
+        collate_fn=_only,
+        num_workers=num_processes,
+        pin_memory=pin_memory,
+    )

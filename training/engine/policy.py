@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoring inside the model's own forward.
+
+DDP, DeepSpeed and FSDP gather parameters and reduce gradients around the wrapped module's ``forward``, so everything
+from input ids to token log-probs has to happen in there. Binding the scoring to the causal LM itself, rather than
+wrapping it in a module of ours, keeps it a `PreTrainedModel` or `PeftModel` for saving, resuming and generating.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from training.engine import attention
+from training.engine.collate import Path
+from training.engine.layout import AttentionLayout
+from training.engine.scorer import token_log_probs
+from training.errors import SpecError
+
+
+def install_scoring(model: PreTrainedModel) -> None:
+    """Give a causal LM's forward a second use: with ``targets`` it returns their log-probs [T] in float32.
+
+    Without ``targets`` the forward is the model's own. Raises SpecError for a head whose weight cannot be read.
+    """
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear:
+        raise SpecError(
+            f"the language-model head is a {type(head).__name__}; scoring needs a plain Linear. "
+            "Take lm_head out of lora_target_modules and leave it unquantized."
+        )
+    plain_forward = model.forward
+
+    def forward(*args, targets: Tensor | None = None, **kwargs):
+        if targets is None:
+            return plain_forward(*args, **kwargs)
+        return _score(model, targets=targets, **kwargs)
+
+    model.forward = forward  # type: ignore[method-assign]
+
+
+def _score(
+    model: PreTrainedModel,
+    *,
+    input_ids: Tensor,
+    position_ids: Tensor,
+    score_index: Tensor,
+    targets: Tensor,
+    layout: AttentionLayout | None,
+    attention_mask: Tensor | None,
+    **unused,
+) -> Tensor:
+    extra = {} if layout is None else {"layout": layout}
+    output = model.base_model(
+        input_ids=input_ids,
+        attention_mask=_mask_argument(model, attention_mask),
+        position_ids=position_ids,
+        use_cache=False,
+        **extra,
+    )
+    hidden = output.last_hidden_state.flatten(0, 1).index_select(0, score_index)
+    config = model.config.get_text_config()
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
+    head = model.get_output_embeddings()
+    return token_log_probs(
+        hidden if scale == 1 else hidden * scale,
+        head.weight,
+        targets,
+        bias=head.bias,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )
+
+
+def _mask_argument(model: PreTrainedModel, mask: Tensor | None):
+    """A 4-D mask reaches every layer as it is, so models of mixed layers get one for each kind of layer."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if mask is None or mask.dim() == 2 or len(kinds) <= 1:
+        return mask
+    return dict.fromkeys(kinds, mask)
+
+
+def set_path(model: torch.nn.Module, path: Path) -> None:
+    """Switch the attention implementation to the one that ``path`` needs."""
+    model.set_attn_implementation(attention.NAME if path == "packed" else _own_implementation(model))
+
+
+@contextlib.contextmanager
+def plain_attention(model: torch.nn.Module) -> Iterator[None]:
+    """Within, the model attends as transformers does by itself; for generation and for the self-check."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(_own_implementation(model))
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _own_implementation(model: torch.nn.Module) -> str:
+    capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
+    return "sdpa" if model._supports_sdpa and not capped else "eager"

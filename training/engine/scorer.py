@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token log-probabilities from hidden states, without ever holding ``[tokens, vocabulary]``.
+
+Only positions that predict a target arrive here, and they are scored a chunk at a time. For target y with hidden
+state h and head W, ``log p(y) = h W_y - logsumexp(h W)`` and ``d log p / d h = W_y - softmax(h W) W``. That derivative
+is one vector a token whatever the loss is, so a frozen head forms it in the forward, where the logits still exist,
+and the backward only scales it. A trained head also needs ``d log p / d W`` and recomputes its logits by chunk.
+
+Shape legend: T scored tokens, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = 2**24
+"""Logits held at once, in elements: 64 MiB in float32."""
+
+
+def token_log_probs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, softcap: float | None = None
+) -> Tensor:
+    """``log p(targets)`` in float32, [T], from hidden [T, H], head weight [V, H] and optional bias [V].
+
+    ``softcap`` c replaces logits z by ``c tanh(z / c)`` (Gemma 2, arXiv 2408.00118, section 2).
+    """
+    if weight.requires_grad or (bias is not None and bias.requires_grad):
+        return _TrainedHead.apply(hidden, weight, bias, targets, softcap)
+    return _FrozenHead.apply(hidden, weight, bias, targets, softcap)
+
+
+def _chunks(num_tokens: int, vocabulary: int) -> list[slice]:
+    size = max(16, CHUNK_ELEMENTS // vocabulary)
+    return [slice(i, min(i + size, num_tokens)) for i in range(0, num_tokens, size)]
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
+    logits = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+def _logit_gradient(logits: Tensor, log_norm: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    """``d log p(target) / d raw logits`` [t, V], written over ``logits``."""
+    slope = None if softcap is None else 1 - (logits / softcap) ** 2
+    gradient = logits.sub_(log_norm[:, None]).exp_().neg_()
+    gradient.scatter_add_(1, targets[:, None], gradient.new_ones(len(targets), 1))
+    return gradient if slope is None else gradient.mul_(slope)
+
+
+def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    log_norm = logits.logsumexp(-1)
+    return logits.gather(1, targets[:, None])[:, 0] - log_norm, log_norm
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, softcap):
+        wants_gradient = ctx.needs_input_grad[0]
+        log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
+        gradient = torch.empty_like(hidden) if wants_gradient else None
+        for part in _chunks(len(targets), len(weight)):
+            logits = _logits(hidden[part], weight, bias, softcap)
+            log_probs[part], log_norm = _score(logits, targets[part])
+            if wants_gradient:
+                d_logits = _logit_gradient(logits, log_norm, targets[part], softcap)
+                gradient[part] = d_logits.to(weight.dtype) @ weight
+        ctx.save_for_backward(gradient)
+        return log_probs
+
+    @staticmethod
+    def backward(ctx, d_log_probs):
+        (gradient,) = ctx.saved_tensors
+        return d_log_probs[:, None].to(gradient.dtype) * gradient, None, None, None, None
+
+
+class _TrainedHead(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, softcap):
+        log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
+        log_norms = torch.empty_like(log_probs)
+        for part in _chunks(len(targets), len(weight)):
+            logits = _logits(hidden[part], weight, bias, softcap)
+            log_probs[part], log_norms[part] = _score(logits, targets[part])
+        ctx.save_for_backward(hidden, weight, bias, targets, log_norms)
+        ctx.softcap = softcap
+        return log_probs
+
+    @staticmethod
+    def backward(ctx, d_log_probs):
+        hidden, weight, bias, targets, log_norms = ctx.saved_tensors
+        d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight, dtype=torch.float32)
+        d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for part in _chunks(len(targets), len(weight)):
+            logits = _logits(hidden[part], weight, bias, ctx.softcap)
+            d_logits = _logit_gradient(logits, log_norms[part], targets[part], ctx.softcap)
+            d_logits.mul_(d_log_probs[part, None])
+            small = d_logits.to(weight.dtype)
+            if d_hidden is not None:
+                d_hidden[part] = small @ weight
+            d_weight += small.T @ hidden[part].to(weight.dtype)
+            if d_bias is not None:
+                d_bias += d_logits.sum(0)
+        return d_hidden, d_weight.to(weight.dtype), d_bias, None, None

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this process trains on, and a config fitted to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TypeVar
+
+import torch
+
+from training.config import CommonConfig, adjust
+
+Config = TypeVar("Config", bound=CommonConfig)
+
+logger = logging.getLogger("tadrib")
+
+
+def local_device() -> torch.device:
+    """The GPU of this process's ``LOCAL_RANK``, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+
+
+def fit_to_hardware(config: Config) -> Config:
+    """A copy of ``config`` whose defaults hold on this machine; each change is logged with its key.
+
+    Raises SpecError for a value that was set and cannot hold here.
+    """
+    device = local_device()
+    bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+    fitted, adjustments = adjust(config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16)
+    for adjustment in adjustments:
+        logger.warning("%s", adjustment)
+    return fitted

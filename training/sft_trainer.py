@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Supervised fine-tuning on instruction-response pairs and conversations."""
+
+from __future__ import annotations
+
+from training.base_trainer import BaseTrainer
+from training.config import SFTConfig
+from training.data.prepare import PreparedData
+from training.engine.batch import PackedBatch
+from training.engine.group_trainer import GroupTrainer, perplexity
+from training.losses.sft import sft_loss
+
+
+class SFTTrainer(BaseTrainer):
+    """Trains on responses; with ``packing``, rows of ``max_seq_length`` tokens hold several isolated documents."""
+
+    method = "sft"
+    config: SFTConfig
+
+    def create_trainer(self) -> GroupTrainer:
+        return self.build_group_trainer(
+            _objective,
+            bin_tokens=self.config.max_seq_length if self.config.packing else None,
+            summary=lambda means: {"perplexity": perplexity(means["loss"])},
+        )
+
+    def generate_response(self, instruction: str, max_length: int = 256) -> str:
+        """The model's answer to ``instruction`` rendered as in training, of at most ``max_length`` new tokens."""
+        return self.predict(instruction, max_length=max_length)
+
+
+def _objective(token_log_probs, batch: PackedBatch):
+    return sft_loss(token_log_probs, batch.step_targets)
+
+
+def create_sft_trainer(config: SFTConfig, data: PreparedData | None = None) -> SFTTrainer:
+    """A trainer for ``config``; nothing is loaded before it is used."""
+    return SFTTrainer(config, data)
