@@ -71,7 +71,7 @@ def run_ours(case: dict) -> float:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         GroupTrainer(
-            objective=lambda log_probs, batch: sft_loss(log_probs, batch.step_targets),
+            objective=lambda log_probs, batch: sft_loss(log_probs, batch.step.targets),
             groups=GroupDataset.from_groups(groups),
             bin_tokens=case["max_length"],
             model=get_peft_model(model, lora_config()) if case["lora"] else model,

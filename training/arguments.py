@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-import torch
+import os
+
 from transformers import TrainingArguments
 
 from training.config import CommonConfig
@@ -22,8 +23,8 @@ def training_arguments(config: CommonConfig) -> TrainingArguments:
         per_device_train_batch_size=config.per_device_train_batch_size,
         per_device_eval_batch_size=config.per_device_eval_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        activation_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
@@ -45,9 +46,16 @@ def training_arguments(config: CommonConfig) -> TrainingArguments:
         seed=config.seed,
         dataloader_num_workers=config.dataloader_num_workers,
         dataloader_pin_memory=config.dataloader_pin_memory,
-        ddp_backend=config.ddp_backend or ("gloo" if on_cpu else "nccl") if torch.distributed.is_available() else None,
+        ddp_backend=_ddp_backend(config, on_cpu),
         ddp_find_unused_parameters=bool(config.ddp_find_unused_parameters),
         deepspeed=config.deepspeed,
         use_cpu=on_cpu,
         remove_unused_columns=False,
     )
+
+
+def _ddp_backend(config: CommonConfig, on_cpu: bool) -> str | None:
+    """None for a single process: transformers would take a named backend as a promise of a process group."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return None
+    return config.ddp_backend or ("gloo" if on_cpu else "nccl")

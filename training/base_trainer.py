@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import TrainerCallback, set_seed
 
 from training.adapters import ADAPTER_FILE, add_lora, load_lora
 from training.arguments import training_arguments
 from training.config import CommonConfig
+from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
-from training.data.templates import render_prompt
+
 from training.engine.group_trainer import GroupTrainer, Objective
 from training.engine.policy import install_scoring
 from training.generation import generate
@@ -32,7 +33,8 @@ class BaseTrainer(ABC):
     method: ClassVar[str]
 
     def __init__(self, config: CommonConfig, data: PreparedData | None = None) -> None:
-        self.config = fit_to_hardware(config)
+        held_out = None if data is None else data.eval is not None
+        self.config = fit_to_hardware(config, has_eval_data=held_out)
         self.data = data
         self.tokenizer = None
         self.model = None
@@ -44,12 +46,13 @@ class BaseTrainer(ABC):
     def setup_model_and_tokenizer(self) -> None:
         """Load tokenizer and base model, quantized if asked for, and make the model score packed groups."""
         self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        set_seed(self.config.seed)  # fresh adapters are drawn before the Trainer sets the seed
         self.model = load_model(self.config)
         install_scoring(self.model)
 
     def setup_lora(self) -> None:
         """Add trainable adapters to the loaded model and freeze the rest."""
-        self.model = add_lora(self._ready_model(with_lora=False), self.config)
+        self.model = add_lora(self.ready_model(with_lora=False), self.config)
 
     def load_and_validate_dataset(self) -> PreparedData:
         """Read, check and tokenize the rows of the config. Raises DataError with every problem found."""
@@ -60,7 +63,7 @@ class BaseTrainer(ABC):
 
     def get_data_loader(self) -> DataLoader:
         """The loader of this worker's packed training batches."""
-        return self._ready_trainer().get_train_dataloader()
+        return self.ready_trainer().get_train_dataloader()
 
     @abstractmethod
     def create_trainer(self) -> GroupTrainer:
@@ -73,7 +76,7 @@ class BaseTrainer(ABC):
             groups=data.train,
             eval_dataset=data.eval,
             bin_tokens=bin_tokens,
-            model=self._ready_model(),
+            model=self.ready_model(),
             args=training_arguments(self.config),
             processing_class=self.tokenizer,
             callbacks=self._callbacks,
@@ -90,11 +93,11 @@ class BaseTrainer(ABC):
 
     def train(self, resume_from_checkpoint: str | None = None) -> dict[str, float]:
         """Train to the end of the schedule, from a checkpoint folder if one is given; returns the run's metrics."""
-        return self._ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
+        return self.ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
 
     def evaluate(self) -> dict[str, float]:
         """Metrics on the held-out rows, ``eval_loss`` among them. Raises ValueError when the config names none."""
-        trainer = self._ready_trainer()
+        trainer = self.ready_trainer()
         if trainer.eval_dataset is None:
             raise ValueError("no held-out rows: set eval_dataset_path or validation_split")
         return trainer.evaluate()
@@ -106,7 +109,7 @@ class BaseTrainer(ABC):
         if self.trainer is not None:
             self.trainer.save_model(str(target))
         else:
-            self._ready_model().save_pretrained(target)
+            self.ready_model().save_pretrained(target)
             self.tokenizer.save_pretrained(target)
         return target
 
@@ -128,20 +131,29 @@ class BaseTrainer(ABC):
 
     def predict_batch(self, texts: list[str], max_length: int = 256) -> list[str]:
         """As `predict`, for many instructions at once."""
-        model = self._ready_model()
-        prompts = [render_prompt(text, self.config, self.tokenizer) for text in texts]
-        return generate(model, self.tokenizer, prompts, max_new_tokens=max_length)
+        model = self.ready_model()
+        chat = self._trained_on_chats()
+        stop_ids = stop_token_ids(self.config, self.tokenizer, chat=chat)
+        prompts = [
+            encode_prompt([{"role": "user", "content": t}] if chat else t, self.config, self.tokenizer)
+            for t in texts
+        ]
+        return generate(model, self.tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_length)
+
+    def _trained_on_chats(self) -> bool:
+        """Whether conversations fell back to the tokenizer's template, which answers then need as well."""
+        return self.data is not None and "tokenizer" in self.data.report.templates
 
     # --- lazily
 
-    def _ready_model(self, with_lora: bool = True):
+    def ready_model(self, with_lora: bool = True):
         if self.model is None:
             self.setup_model_and_tokenizer()
             if with_lora and self.config.use_lora:
                 self.setup_lora()
         return self.model
 
-    def _ready_trainer(self) -> GroupTrainer:
+    def ready_trainer(self) -> GroupTrainer:
         if self.trainer is None:
             self.trainer = self.create_trainer()
         return self.trainer

@@ -23,14 +23,16 @@ def local_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
 
 
-def fit_to_hardware(config: Config) -> Config:
+def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Config:
     """A copy of ``config`` whose defaults hold on this machine; each change is logged with its key.
+
+    ``has_eval_data`` tells of held-out rows that the config does not name; None goes by the config.
 
     Raises SpecError for a value that was set and cannot hold here.
     """
     device = local_device()
     bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
-    fitted, adjustments = adjust(config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16)
+    fitted, adjustments = adjust(config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16, has_eval_data=has_eval_data)
     for adjustment in adjustments:
         logger.warning("%s", adjustment)
     return fitted

@@ -30,7 +30,7 @@ class SFTTrainer(BaseTrainer):
 
 
 def _objective(token_log_probs, batch: PackedBatch):
-    return sft_loss(token_log_probs, batch.step_targets)
+    return sft_loss(token_log_probs, batch.step.targets)
 
 
 def create_sft_trainer(config: SFTConfig, data: PreparedData | None = None) -> SFTTrainer:

@@ -6,9 +6,14 @@ from __future__ import annotations
 from training.base_trainer import BaseTrainer
 from training.config import CommonConfig
 from training.data.prepare import PreparedData
+from training.dpo_trainer import DPOTrainer
+from training.preference_trainer import CPOTrainer, IPOTrainer, KTOTrainer, SimPOTrainer
 from training.sft_trainer import SFTTrainer
 
-TRAINERS: dict[str, type[BaseTrainer]] = {"sft": SFTTrainer}
+TRAINERS: dict[str, type[BaseTrainer]] = {
+    trainer.method: trainer
+    for trainer in (SFTTrainer, DPOTrainer, KTOTrainer, IPOTrainer, CPOTrainer, SimPOTrainer)
+}
 
 
 def create_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:

@@ -84,7 +84,7 @@ def test_gradient_checkpointing_changes_nothing():
     expected, expected_gradient = score(model, groups, "packed")
 
     model.train()
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     found, found_gradient = score(model, groups, "packed")
 
     assert torch.equal(found, expected)

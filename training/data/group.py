@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from datasets import Dataset, Features, List, Value, load_from_disk
 
-ROLES = ("response", "chosen", "rejected", "hard_negative", "completion")
+ROLES = ("response", "chosen", "rejected", "hard_negative", "completion", "kl")
+"""What a completion is to its group; ``kl`` is another row's answer, KTO's baseline."""
+NEGATIVES = ("rejected", "hard_negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +29,27 @@ class Completion:
         return len(self.tokens) if self.trained is None else sum(self.trained)
 
 
+class Counts(NamedTuple):
+    """What losses are averaged over, of one group or summed over many.
+
+    ``targets`` are scored tokens, ``pairs`` a chosen answer with each of its negatives, ``chosen_targets`` scored
+    tokens of chosen answers, ``paired_chosen_targets`` the same once for each pair.
+    """
+
+    groups: int = 0
+    targets: int = 0
+    pairs: int = 0
+    chosen_targets: int = 0
+    paired_chosen_targets: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """One prompt with its completions.
 
     ``row`` is the 0-based number of the source row, kept for messages about this group. ``label`` is KTO's
-    (True = desirable). ``lengths`` are IPO's optional (chosen_length, rejected_length) columns.
+    (True = desirable). ``lengths`` are IPO's optional stated lengths, one a completion. ``reference`` holds the reference
+    model's summed log-prob of each completion where it was computed before training.
     """
 
     prompt: list[int]
@@ -39,6 +57,7 @@ class Group:
     row: int
     label: bool | None = None
     lengths: list[int] = field(default_factory=list)
+    reference: list[float] = field(default_factory=list)
 
     @property
     def num_tokens(self) -> int:
@@ -46,8 +65,16 @@ class Group:
         return len(self.prompt) + sum(len(c.tokens) for c in self.completions)
 
     @property
-    def num_targets(self) -> int:
-        return sum(c.num_targets for c in self.completions)
+    def counts(self) -> Counts:
+        chosen = sum(c.num_targets for c in self.completions if c.role == "chosen")
+        pairs = sum(c.role in NEGATIVES for c in self.completions)
+        return Counts(
+            groups=1,
+            targets=sum(c.num_targets for c in self.completions),
+            pairs=pairs,
+            chosen_targets=chosen,
+            paired_chosen_targets=chosen * pairs,
+        )
 
 
 _FEATURES = Features(
@@ -60,7 +87,8 @@ _FEATURES = Features(
         "label": Value("bool"),
         "lengths": List(Value("int32")),
         "num_tokens": Value("int32"),
-        "num_targets": Value("int32"),
+        "counts": List(Value("int32"), length=len(Counts._fields)),
+        "reference": List(Value("float32")),
     }
 )
 
@@ -75,7 +103,8 @@ def _to_record(group: Group) -> dict:
         "label": group.label,
         "lengths": group.lengths,
         "num_tokens": group.num_tokens,
-        "num_targets": group.num_targets,
+        "counts": group.counts,
+        "reference": group.reference,
     }
 
 
@@ -85,7 +114,7 @@ class GroupDataset:
     def __init__(self, table: Dataset) -> None:
         self.table = table
         self.num_tokens = np.asarray(table["num_tokens"], dtype=np.int64)
-        self.num_targets = np.asarray(table["num_targets"], dtype=np.int64)
+        self._counts = np.asarray(table["counts"], dtype=np.int64).reshape(-1, len(Counts._fields))
 
     @classmethod
     def from_groups(cls, groups: Iterable[Group]) -> GroupDataset:
@@ -101,6 +130,10 @@ class GroupDataset:
     def __len__(self) -> int:
         return len(self.table)
 
+    def count(self, members: list[int]) -> Counts:
+        """The counts of several groups together."""
+        return Counts(*self._counts[members].sum(0).tolist())
+
     def __getitem__(self, index: int) -> Group:
         record = self.table[int(index)]
         completions = [
@@ -109,4 +142,11 @@ class GroupDataset:
                 record["completions"], record["roles"], record["trained"], strict=True
             )
         ]
-        return Group(record["prompt"], completions, record["row"], record["label"], record["lengths"])
+        return Group(
+            record["prompt"],
+            completions,
+            record["row"],
+            record["label"],
+            record["lengths"],
+            record["reference"],
+        )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from training.data.group import Counts
 from training.engine.layout import AttentionLayout
 
 
@@ -41,12 +42,14 @@ class PackedBatch:
     """Segments for the registered attention function; None on the dense and separate paths."""
     attention_mask: Tensor | None
     """bool [1, 1, N, N] on the dense path, int64 [C, L] on the separate path, else None."""
-    weight: float = 1.0
-    """0.0 for a stand-in that keeps a worker without groups in step with the others."""
-    step_targets: int = 0
-    """Scored tokens of the whole optimizer step, all workers and micro-batches."""
-    step_groups: int = 0
-    """Groups of the whole optimizer step."""
+    given_lengths: Tensor
+    """int64 [C]: IPO's stated answer lengths, 0 where a row states none."""
+    reference: Tensor | None
+    """float32 [C]: summed log-probs under the reference model; None until somebody computes them."""
+    weight: float
+    """0.0 for a stand-in that keeps a worker without groups in step with the others, else 1.0."""
+    step: Counts
+    """Counts of the whole optimizer step: all workers, all micro-batches."""
 
     @property
     def num_tokens(self) -> int:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from training.data.group import Completion, Group
+from training.data.group import Completion, Counts, Group
 from training.engine.batch import PackedBatch
 from training.engine.layout import build_layout, dense_mask
 
@@ -35,10 +35,9 @@ def collate(
     *,
     path: Path = "packed",
     weight: float = 1.0,
-    step_targets: int | None = None,
-    step_groups: int | None = None,
+    step: Counts | None = None,
 ) -> PackedBatch:
-    """Flatten groups for one forward. ``step_targets`` and ``step_groups`` default to this batch's own counts.
+    """Flatten groups for one forward. ``step`` counts the optimizer step's groups and defaults to these alone.
 
     Raises ValueError when a group has an empty prompt: its first completion token would have no predictor.
     """
@@ -61,16 +60,25 @@ def collate(
         roles=[c.role for c in completions],
         rows=[group.row for group in groups],
         labels=torch.tensor([group.label is not False for group in groups]),
+        given_lengths=torch.tensor(
+            [length for group in groups for length in group.lengths or [0] * len(group.completions)]
+        ),
+        reference=_reference(groups),
         layout=build_layout(_lengths(groups)) if path == "packed" else None,
         attention_mask=row.attention_mask,
         weight=weight,
-        step_targets=len(targets) if step_targets is None else step_targets,
-        step_groups=len(groups) if step_groups is None else step_groups,
+        step=Counts(*map(sum, zip(*(group.counts for group in groups), strict=True))) if step is None else step,
     )
 
 
 def _lengths(groups: Sequence[Group]) -> list[tuple[int, list[int]]]:
     return [(len(group.prompt), [len(c.tokens) for c in group.completions]) for group in groups]
+
+
+def _reference(groups: Sequence[Group]) -> Tensor | None:
+    if any(len(group.reference) != len(group.completions) for group in groups):
+        return None
+    return torch.tensor([score for group in groups for score in group.reference])
 
 
 def _scored(completion: Completion, before: int, first: int) -> tuple[Tensor, Tensor]:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from training.data.group import GroupDataset
 from training.engine.batch import PackedBatch
+from training.engine.checkpoints import STAGING, commit
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
 from training.engine.plan import EpochPlanner
+from training.engine.reference import Reference
 from training.engine.self_check import choose_path
 
 Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
@@ -33,6 +38,7 @@ class GroupTrainer(Trainer):
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
     derives further evaluation metrics from the means of the others, perplexity from the loss for instance.
+    ``reference`` scores batches whose reference log-probs were not computed before training.
     """
 
     def __init__(
@@ -43,12 +49,14 @@ class GroupTrainer(Trainer):
         bin_tokens: int | None,
         model,
         args,
+        reference: Reference | None = None,
         summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=groups, **kwargs)
         self.objective = objective
         self.bin_tokens = bin_tokens
+        self.reference = reference
         self.summary = summary
         self.loss_is_scaled_for_ga = True
         self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
@@ -74,7 +82,6 @@ class GroupTrainer(Trainer):
     def _loader(self, groups: GroupDataset, *, rows: int, micro_batches: int, shuffle: bool) -> DataLoader:
         planner = EpochPlanner(
             groups.num_tokens,
-            groups.num_targets,
             rows_per_micro_batch=rows,
             num_workers=self.args.world_size,
             num_micro_batches=micro_batches,
@@ -101,10 +108,15 @@ class GroupTrainer(Trainer):
         """Nothing to count or gather: every batch carries the counts of its optimizer step."""
 
     def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
-        loss, metrics = self.objective(model(**inputs.model_inputs()), inputs)
+        loss, metrics = self._score(model, inputs)
         self._count(self._meter, metrics, inputs)
         # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
         return loss * inputs.weight * self.accelerator.num_processes
+
+    def _score(self, model, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.reference is not None and batch.reference is None:
+            batch = replace(batch, reference=self.reference(self.model, batch))
+        return self.objective(model(**batch.model_inputs()), batch)
 
     @staticmethod
     def _count(meter: Meter, metrics: dict[str, Tensor], batch: PackedBatch) -> None:
@@ -117,6 +129,35 @@ class GroupTrainer(Trainer):
     def floating_point_ops(self, inputs: PackedBatch) -> float:
         """2 forward and 4 backward operations per weight and token; attention's own are left out."""
         return 6.0 * inputs.num_tokens * self._num_weights
+
+    # --- checkpoints
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Write aside, then rename, so that a checkpoint that exists is whole whenever the process dies."""
+        output = Path(self.args.output_dir)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with self._saving_to(output / STAGING):
+            super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = str(output / name)
+        if self.args.should_save:
+            self.state.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
+            commit(output / STAGING / name, output / name)
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(output), self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True)
+        self.accelerator.wait_for_everyone()
+
+    @contextlib.contextmanager
+    def _saving_to(self, folder: Path) -> Iterator[None]:
+        if self.args.should_save:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        output, self.args.output_dir = self.args.output_dir, str(folder)
+        try:
+            yield
+        finally:
+            self.args.output_dir = output
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
@@ -151,7 +192,7 @@ class GroupTrainer(Trainer):
         with torch.no_grad():
             for inputs in dataloader:
                 batch = self._prepare_inputs(inputs)
-                _, metrics = self.objective(model(**batch.model_inputs()), batch)
+                _, metrics = self._score(model, batch)
                 self._count(meter, metrics, batch)
         model.train(was_training)
         means = meter.drain(totals=("tokens", "computed_tokens"))

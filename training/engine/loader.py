@@ -35,8 +35,7 @@ class PlannedBatches(Dataset):
             [self.groups[i] for i in members or [0]],
             path=self.path,
             weight=1.0 if members else 0.0,
-            step_targets=step.num_targets,
-            step_groups=step.num_groups,
+            step=self.groups.count(step.groups),
         )
 
 

@@ -19,18 +19,15 @@ from training.engine.packer import best_fit
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimizer step. ``micro_batches[m][w]`` lists the groups of worker ``w`` in micro-batch ``m``.
-
-    ``num_groups`` and ``num_targets`` count the whole step: all micro-batches of all workers.
-    """
+    """One optimizer step. ``micro_batches[m][w]`` lists the groups of worker ``w`` in micro-batch ``m``;
+    ``groups`` those of all."""
 
     micro_batches: list[list[list[int]]]
-    num_groups: int
-    num_targets: int
+    groups: list[int]
 
 
 class EpochPlanner:
-    """Plans epochs over groups of ``num_tokens[i]`` tokens of which ``num_targets[i]`` are scored.
+    """Plans epochs over groups of ``num_tokens[i]`` tokens.
 
     ``rows_per_micro_batch`` counts groups, or, when ``bin_tokens`` is given, bins packed with groups up to that many
     tokens. ``shuffle=False`` keeps the order of the data (evaluation).
@@ -39,7 +36,6 @@ class EpochPlanner:
     def __init__(
         self,
         num_tokens: Sequence[int] | np.ndarray,
-        num_targets: Sequence[int] | np.ndarray,
         *,
         rows_per_micro_batch: int,
         num_workers: int = 1,
@@ -49,7 +45,6 @@ class EpochPlanner:
         seed: int = 0,
     ) -> None:
         self.num_tokens = np.asarray(num_tokens, dtype=np.int64)
-        self.num_targets = np.asarray(num_targets, dtype=np.int64)
         self.rows_per_micro_batch = rows_per_micro_batch
         self.num_workers = num_workers
         self.num_micro_batches = num_micro_batches
@@ -83,14 +78,12 @@ class EpochPlanner:
     def _step(self, rows: list[list[int]]) -> Step:
         places = self.num_micro_batches * self.num_workers
         shares = _balance(rows, [int(self.num_tokens[row].sum()) for row in rows], places)
-        groups = [group for row in rows for group in row]
+        workers = self.num_workers
         return Step(
             micro_batches=[
-                shares[m * self.num_workers : (m + 1) * self.num_workers]
-                for m in range(self.num_micro_batches)
+                shares[m * workers : (m + 1) * workers] for m in range(self.num_micro_batches)
             ],
-            num_groups=len(groups),
-            num_targets=int(self.num_targets[groups].sum()),
+            groups=[group for row in rows for group in row],
         )
 
 

@@ -37,7 +37,8 @@ def install_scoring(model: PreTrainedModel) -> None:
 
     def forward(*args, targets: Tensor | None = None, **kwargs):
         if targets is None:
-            return plain_forward(*args, **kwargs)
+            with plain_attention(model):
+                return plain_forward(*args, **kwargs)
         return _score(model, targets=targets, **kwargs)
 
     model.forward = forward  # type: ignore[method-assign]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Each works alone on a machine that has only Python 3.11 or 3.12.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := trainer_image/requirements.lock
+INSTALLED := $(VENV)/.installed
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do $$p -c "$(SUITABLE)" 2>/dev/null && echo $$p && break; done)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+
+$(INSTALLED): $(LOCK) pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "tadrib needs Python 3.11 or 3.12 (transformers 5.23 asks for 3.11). Install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "installing into $(VENV) with $$($(PYTHON) --version); once, about two minutes"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)"; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r $(LOCK)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## Create .venv with the locked requirements and the project
+
+.PHONY: demo
+demo: $(INSTALLED) ## Train a tiny Arabic model on two workers, then ask it questions it has not seen
+	@$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: $(INSTALLED) ## Run every test that this machine can run
+	@OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be current
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m training.config.schema --check
+	@$(BIN)/python examples/make_data.py --check
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and fix what lint can fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: $(INSTALLED) ## Rewrite the spec's schema and reference page, and the bundled data
+	@$(BIN)/python -m training.config.schema
+	@$(BIN)/python examples/make_data.py
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure against TRL on this machine
+	@$(BIN)/python -m benchmarks.sft --json benchmarks/results/sft-cpu.json
+
+.PHONY: lock
+lock: $(INSTALLED) ## Resolve trainer_image/requirements.in into the lock
+	@$(BIN)/python trainer_image/lock.py
+
+.PHONY: clean
+clean: ## Remove the virtual environment, runs, models and caches
+	@rm -rf $(VENV) runs models checkpoints build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, `tadrib`. Each command imports what it needs, so that checking a spec stays instant."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.errors import TadribError
+
+app = typer.Typer(
+    help="Fine-tune language models from one YAML spec.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Spec = Annotated[Path, typer.Argument(help="YAML file of the run.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value]...", help="Changes to the spec, such as lora_r=8 resources.num_workers=2."
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line. Errors end in their text on standard error and the exit code of their kind."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown by us, or not at all
+    try:
+        app()
+    except TadribError as error:
+        from ray_jobs.messages import print_error
+
+        print_error(error)
+        sys.exit(error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from training.run_directory import versions
+
+        typer.echo(f"tadrib {versions().get('tadrib', '(not installed)')}")
+        raise typer.Exit
+
+
+@app.command()
+def train(spec: Spec, overrides: Overrides = None) -> None:
+    """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
+
+    The same command again continues a run that was stopped or failed.
+    """
+    from ray_jobs.launch import launch
+    from training.config import load_spec
+
+    command = shlex.join(["tadrib", "train", str(spec), *(overrides or [])])
+    launch(load_spec(spec, overrides or []), command=command)
+
+
+@app.command()
+def validate(
+    spec: Spec,
+    overrides: Overrides = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print every value: given, default, or adjusted and why.")
+    ] = False,
+) -> None:
+    """Check a spec and report everything that is wrong with it. Starts nothing."""
+    from ray_jobs.messages import print_spec
+    from training.config import load_spec, resolve
+
+    print_spec(spec, resolve(load_spec(spec, overrides or [])), show=show)
+
+
+@data_app.command()
+def check(
+    file: Annotated[
+        str, typer.Argument(help="Dataset: a file, directory, Hub id or URL.", show_default=False)
+    ],
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, ipo, cpo or simpo.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Spec that gives method, lengths, template and model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose tokenizer counts tokens.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Report on a dataset: bad rows, lengths, duplicates, truncation, tokens per word.
+
+    Exits with 2 when training would refuse it.
+    """
+    from ray_jobs.data_check import data_report, print_report
+
+    report = data_report(file, method=method, spec_path=spec, model=model)
+    print_report(report, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
+def tiny_model(
+    directory: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+) -> None:
+    """Build a model of a million parameters with its own tokenizer, for trying things out offline."""
+    from training.tiny_model import build_tiny_model
+
+    typer.echo(f"wrote {build_tiny_model(directory, seed=seed)}")
+
+
+if __name__ == "__main__":
+    main()

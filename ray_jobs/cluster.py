@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Ray cluster of a run: joined or started, and checked for room before any worker starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from training.config import Resources
+from training.errors import ClusterError, Problem, ResourceError
+
+_OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
+
+_VARIABLES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the same in workers
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # seconds after which an end or a failure is noticed
+    "RAY_COLOR_PREFIX": "0",  # what Ray prints goes to a file
+    # said every second where there is no dashboard to ask
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "Failed to query Ray Train Controller actor state",
+}
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside.
+
+    A Ray that the caller has connected to already is used and left as it is. Raises ClusterError.
+    """
+    for variable, value in _VARIABLES.items():
+        os.environ.setdefault(variable, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        _connect(address)
+    except Exception as error:
+        raise _unreachable(address, error) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    import ray
+    from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
+
+    if address not in ("", "local"):
+        ray.init()
+        return
+    if address != "local" and find_bootstrap_address(None) is not None:
+        try:
+            ray.init()
+            return
+        except ConnectionError:
+            pass  # the address of a Ray that has crashed
+    # nobody drains a node that lives as long as the run; each process less is a second less
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+
+
+def _unreachable(address: str, error: Exception) -> ClusterError:
+    lines = str(error).strip().splitlines()
+    message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if not address:
+        return ClusterError("Ray cannot be started on this machine", [Problem("", message)])
+    action = "Check the address and RAY_AUTH_TOKEN, or unset RAY_ADDRESS to train on this machine."
+    return ClusterError(
+        "the Ray cluster cannot be reached", [Problem(f"RAY_ADDRESS={address}", message, action)]
+    )
+
+
+def worker_bundle(resources: Resources) -> dict[str, float]:
+    """What Ray reserves for one worker; memory in bytes."""
+    bundle = {
+        "CPU": resources.cpus_per_worker,
+        "GPU": resources.gpus_per_worker,
+        "memory": resources.memory_bytes or 0,
+    }
+    return {name: float(amount) for name, amount in bundle.items() if amount}
+
+
+def check_room(resources: Resources) -> None:
+    """Refuse a run that would wait for ever. Raises ResourceError with what was asked for, what Ray has, and
+    what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have.
+    """
+    import ray
+    from ray._private.state import state as cluster_state  # the limits of an autoscaler have no public reader
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    bundle = worker_bundle(resources)
+    room = sum(_times(bundle, node) for node in nodes)
+    if room >= resources.min_workers or cluster_state.get_max_resources_from_cluster_config():
+        return
+    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
+    message = (
+        f"{resources.min_workers} workers of {_text(bundle)} each were asked for; Ray has {_text(total)} on "
+        f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
+    )
+    problem = Problem("resources.num_workers", message, _way_out(room, bundle, nodes))
+    raise ResourceError("Ray has no room for this run", [problem])
+
+
+def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
+    """How many bundles fit into a node."""
+    return min(int(node.get(name, 0) / amount) for name, amount in bundle.items())
+
+
+def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]]) -> str:
+    if room:
+        return f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
+    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in bundle}
+    lower = [
+        f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
+    ]
+    return f"The largest node allows {' '.join(lower)}." if lower else "No node has all of that free at once."
+
+
+def _text(amounts: dict[str, float]) -> str:
+    parts = []
+    for name, amount in amounts.items():
+        if name == "memory":
+            parts.append(f"{amount / 1024**3:.1f} GiB memory")
+        else:
+            parts.append(f"{amount:g} {name}{'' if amount == 1 else 's'}")
+    return ", ".join(parts)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disk space of a run: what it needs at least, and errors of a full disk in words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from training.config import CommonConfig
+from training.errors import Problem, ResourceError
+from training.run_directory import RunDirectory
+
+_FLOOR = 32 * 1024**2  # bytes: logs, metrics, tokenizer, adapters
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# safetensors and torch report the operating system's error as text
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
+
+
+def check_space(run: RunDirectory, config: CommonConfig) -> None:
+    """Refuse a run that cannot fit. Raises ResourceError with the bytes needed and free."""
+    needed, free = least_bytes(config), run.free_bytes()
+    if needed > free:
+        message = f"the run writes at least {human(needed)}, and {human(free)} ({free} bytes) are free there."
+        problem = Problem(str(run), message, "Free some space, or choose another storage_path.")
+        raise ResourceError("not enough disk space", [problem])
+
+
+def least_bytes(config: CommonConfig) -> int:
+    """A lower bound in bytes: the tokens of a local dataset and, when all weights are trained, the final
+    weights and one checkpoint with two optimizer moments. A model yet to be downloaded counts as nothing."""
+    data = Path(config.dataset_path)
+    needed = _FLOOR + (data.stat().st_size if data.is_file() else 0)
+    if not config.use_lora:
+        weights = sum(file.stat().st_size for file in Path(config.model_name).glob("*.safetensors"))
+        needed += weights if config.save_strategy == "no" else 4 * weights
+    return needed
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk or quota is behind ``error``, directly or through the exceptions it came from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_ERRNOS:
+            return True
+        if any(text in str(error) for text in _FULL_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full(run: RunDirectory) -> ResourceError:
+    """The error for a disk that filled up under a run."""
+    free = run.free_bytes()
+    action = "Free some space or choose another storage_path; the same command then continues the run."
+    problem = Problem(str(run), f"{human(free)} ({free} bytes) are free there.", action)
+    return ResourceError("no space left in the run directory", [problem])
+
+
+def human(size: int) -> str:
+    """Bytes in the largest unit that leaves a number of at least one, as in ``1.5 GiB``."""
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:.0f} {units[0]}" if value >= 10 or units[0] == "B" else f"{value:.1f} {units[0]}"

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Display: one progress line of a run on a terminal, or a plain line now and then anywhere else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from ray_jobs.events import Event, Metrics, Phase, Started, Step
+
+_SECONDS_BETWEEN_LINES = 10.0  # without a terminal
+_SHARE_BETWEEN_LINES = 0.1
+
+
+class Display:
+    """Shows phase, step, loss, speed and time left on ``screen``; the line is live inside the context."""
+
+    def __init__(self, screen: TextIO) -> None:
+        self.console = Console(file=screen, highlight=False)
+        self.phase = "starting"
+        self.step: Step | None = None
+        self._loss: float | None = None
+        self._tokens_per_second: float | None = None
+        self._phase_began = self._began = time.monotonic()
+        self._line_at, self._line_share = self._began, 0.0
+        self._spinner = Spinner("dots", style="cyan")
+        # what libraries print belongs in the log, not above the line
+        self._live = Live(
+            get_renderable=self._line,
+            console=self.console,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the live line off the screen."""
+        self._live.stop()
+
+    # --- what happens
+
+    def show(self, event: Event) -> None:
+        """Take in an event and bring the screen up to date."""
+        if isinstance(event, Phase):
+            self.enter_phase(event.text)
+        elif isinstance(event, Started) and event.step:
+            self.note(f"continuing after step {event.step}")
+        elif isinstance(event, Step):
+            if self.step is None or event.start != self.step.start:
+                self._phase_began = time.monotonic()
+            self.step = event
+        elif isinstance(event, Metrics):
+            self._loss = event.row.get("loss", self._loss)
+            self._tokens_per_second = event.row.get("tokens_per_second", self._tokens_per_second)
+        if not self.console.is_terminal and self._line_is_due():
+            self._print_words()
+
+    def enter_phase(self, text: str) -> None:
+        if text == self.phase:
+            return
+        self.phase, self._phase_began = text, time.monotonic()
+        if not self.console.is_terminal:
+            self._print_words()
+
+    def note(self, text: str, style: str = "") -> None:
+        """A line that stays, above the live one."""
+        self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
+
+    @property
+    def in_steps(self) -> bool:
+        return self.phase == "training" and self.step is not None
+
+    # --- how it looks
+
+    def _line(self) -> Table:
+        cells: list[Any] = [self._spinner, Text(self._words(), no_wrap=True, overflow="ellipsis")]
+        room = self.console.width - len(cells[1]) - 6
+        if self.in_steps and self.step is not None and room >= 10:
+            bar = ProgressBar(self.step.planned, self.step.done, width=min(room, 30))
+            bar.complete_style = bar.finished_style = "cyan"
+            cells.insert(1, bar)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(*cells)
+        return line
+
+    def _words(self) -> str:
+        if not self.in_steps or self.step is None:
+            seconds = time.monotonic() - self._phase_began
+            return f"{self.phase}  {duration(seconds)}" if seconds >= 1 else self.phase
+        parts = [f"training  step {self.step.done}/{self.step.planned}"]
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.3f}")
+        if self._tokens_per_second is not None:
+            parts.append(f"{self._tokens_per_second:,.0f} tokens/s")
+        if (left := self._seconds_left()) is not None:
+            parts.append(f"{duration(left)} left")
+        return "  ".join(parts)
+
+    def _seconds_left(self) -> float | None:
+        if self.step is None or self.step.done == self.step.start:
+            return None
+        seconds_per_step = (time.monotonic() - self._phase_began) / (self.step.done - self.step.start)
+        return seconds_per_step * (self.step.planned - self.step.done)
+
+    def _print_words(self) -> None:
+        clock = duration(time.monotonic() - self._began)
+        self.console.print(f"[{clock}] {self._words()}", markup=False, soft_wrap=True)
+
+    def _line_is_due(self) -> bool:
+        if not self.in_steps or self.step is None or self.step.done == self.step.start:
+            return False
+        now, share = time.monotonic(), self.step.done / max(1, self.step.planned)
+        if now - self._line_at < _SECONDS_BETWEEN_LINES and share - self._line_share < _SHARE_BETWEEN_LINES:
+            return False
+        self._line_at, self._line_share = now, share
+        return True
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: what workers tell the driver while a run goes on, and the outcome they return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from training.errors import TadribError
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the run does now, as a present participle with its object: ``loading the model``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``done`` of ``planned`` optimizer steps; this attempt began after ``start`` of them."""
+
+    done: int
+    planned: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """One row for ``metrics.jsonl``; ``step`` is always in it."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The workers begin, after this step of earlier ones; 0 when there is no checkpoint."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception: as the user reads it (``error``), and its parts for ``result.json``."""
+
+    error: TadribError
+    kind: str
+    message: str
+    place: str
+    log: str
+
+
+Event = Phase | Step | Metrics | Started | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What rank 0 returns. ``tokens`` counts all that the run has trained on, earlier starts included."""
+
+    stopped: bool
+    steps_done: int
+    steps_planned: int
+    tokens: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    evaluation: dict[str, float] | None = None
+
+
+class WorkersFailed(Exception):
+    """Training failed. ``first`` is what the first worker to fail posted, None when none could; ``error`` is
+    Ray's exception."""
+
+    def __init__(self, first: Failure | None, error: BaseException) -> None:
+        super().__init__(first.message if first else str(error))
+        self.first = first
+        self.error = error

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures: an exception as the error a user can act on, its own message first."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+
+from ray_jobs import disk
+from ray_jobs.events import Failure
+from training.errors import TadribError, TrainingError
+from training.run_directory import ErrorReport, RunDirectory
+
+_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
+
+
+def describe(error: BaseException, run: RunDirectory, *, who: str, log: Path) -> Failure:
+    """The failure of ``who`` ("worker 1", or empty for the driver); prints the traceback, to ``log``.
+
+    A full disk becomes a ResourceError, TadribErrors stay what they are, and all else is a TrainingError of
+    three lines.
+    """
+    traceback.print_exception(error, file=sys.stderr)
+    message = str(error) if isinstance(error, TadribError) else first_line(error)
+    kind, place = type(error).__name__, place_of(error)
+    known: TadribError
+    if disk.is_full(error) and not isinstance(error, TadribError):
+        known = disk.full(run)
+    elif isinstance(error, TadribError):
+        known = error
+    else:
+        known = three_lines(f"{kind}{f' on {who}' if who else ''}: {message}", place, log)
+    return Failure(known, kind, message, place, str(log))
+
+
+def of_workers(first: Failure | None, error: BaseException, run: RunDirectory) -> Failure:
+    """Why a training ended that Ray reports as ``error``.
+
+    That is a worker whose process died, as the others then only say that they lost it; else what the
+    ``first`` worker to fail said; else Ray's own words.
+    """
+    causes = getattr(error, "worker_failures", {})
+    dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
+    if dead:
+        log = run.logs / f"worker-{dead[0]}.log"
+        message = "its process died; often the system kills one when memory runs out"
+        what = f"worker {dead[0]} failed: {message}"
+        return Failure(three_lines(what, "an unknown place", log), "WorkerDied", message, "", str(log))
+    if first is not None:
+        return first
+    log = run.logs / "driver.log"
+    cause = getattr(error, "controller_failure", error)
+    kind, message = type(cause).__name__, first_line(cause)
+    known = three_lines(f"{kind}: {message}", "Ray Train, before or between steps", log)
+    return Failure(known, kind, message, "", str(log))
+
+
+def three_lines(what: str, place: str, log: Path | str) -> TrainingError:
+    """A TrainingError that reads: what happened, where, and where to read more."""
+    return TrainingError(f"{what}\n  at {place}\n  full log: {log}")
+
+
+def report(failure: Failure) -> ErrorReport:
+    return ErrorReport(kind=failure.kind, message=failure.message, place=failure.place, log=failure.log)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the exception's text that says something, cut at 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else "(no message)"
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def place_of(error: BaseException) -> str:
+    """``file:line in function`` of the innermost frame of our own or the user's code, else of any code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    own = [frame for frame in frames if _is_own(frame.filename)]
+    frame = (own or frames)[-1]
+    path = Path(frame.filename)
+    shown = path.relative_to(_SOURCE_ROOT) if path.is_relative_to(_SOURCE_ROOT) else path
+    return f"{shown}:{frame.lineno} in {frame.name}"
+
+
+def _is_own(filename: str) -> bool:
+    path = Path(filename)
+    if path.is_relative_to(_SOURCE_ROOT / "training") or path.is_relative_to(_SOURCE_ROOT / "ray_jobs"):
+        return True
+    return path.is_file() and not filename.startswith(_LIBRARIES)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launch: one start of a run, from the spec to ``result.json``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from ray_jobs import disk
+from ray_jobs.display import Display
+from ray_jobs.events import Failure, Outcome, WorkersFailed
+from ray_jobs.failures import describe, of_workers, report
+from ray_jobs.preparation import in_background, prepare, settled
+from ray_jobs.starts import begin, finished
+from ray_jobs.streams import output_sent_to
+from ray_jobs.summary import print_finished, print_summary, shown
+from training.config import JobSpec, resolve
+from training.errors import StoppedError, TrainingError
+from training.run_directory import Result, RunDirectory, versions
+
+
+def launch(spec: JobSpec, *, command: str | None = None) -> Result:
+    """Train ``spec`` on Ray and return the result, which is also in the run directory.
+
+    A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained
+    again. ``command`` is what the user typed, shown as the way to resume.
+
+    Raises:
+        SpecError, DataError, ResourceError, ClusterError: refused before any worker started, or by a worker.
+        TrainingError: training started and failed; ``result.json`` says so too.
+        StoppedError: the user stopped it.
+    """
+    run = RunDirectory(spec.run_dir)
+    result = finished(spec, run)
+    if result is not None:
+        print_finished(result, run)
+        return result
+    disk.check_space(run, spec.config)
+    begin(spec, run)
+    with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
+        result = _Start(spec, run, display, command or f"tadrib train {shown(run.spec_file)}").go()
+        display.close()
+        print_summary(display.console, result, run)
+    return result
+
+
+class _Start:
+    """One start of ``spec`` in ``run``; ``command`` starts it again."""
+
+    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display, command: str) -> None:
+        self._spec, self._run, self._display, self._command = spec, run, display, command
+        self._began = time.monotonic()
+
+    def go(self) -> Result:
+        try:
+            outcome = self._train()
+            if outcome.stopped:
+                raise KeyboardInterrupt
+            self._require_complete(outcome)
+        except KeyboardInterrupt as error:
+            raise self._stopped() from error
+        except Exception as error:
+            failure = self._failure(error)
+            self._record("failed", error=report(failure), resume=self._command)
+            raise failure.error from error
+        evaluation = held_out(outcome.evaluation or {}) or None
+        return self._record(
+            "succeeded", metrics=outcome.metrics, evaluation=evaluation, tokens=outcome.tokens
+        )
+
+    def _train(self) -> Outcome:
+        self._introduce()
+        spec = settled(self._spec, self._run)
+        # reading the data and starting Ray each take seconds, of which one waits and the other computes
+        prepared = in_background(lambda: prepare(spec, self._run, self._display))
+        from ray_jobs.cluster import check_room, cluster
+
+        with cluster():
+            check_room(spec.resources)
+            from ray_jobs.supervisor import Supervisor
+
+            supervisor = Supervisor(spec, self._run, self._display)
+            prepared.result()
+            self._display.enter_phase("starting workers")
+            return supervisor.train()
+
+    def _introduce(self) -> None:
+        spec = self._spec
+        workers = f"{spec.world_size} worker{'s' if spec.world_size > 1 else ''}"
+        self._display.note(
+            f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
+        )
+        for adjustment in resolve(spec).adjustments:
+            self._display.note(f"! {adjustment}", style="yellow")
+
+    def _require_complete(self, outcome: Outcome) -> None:
+        if outcome.steps_done < outcome.steps_planned:
+            raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
+        if not any(self._run.final.glob("*.safetensors")):
+            raise TrainingError(f"training ended without weights in {self._run.final}")
+
+    def _failure(self, error: Exception) -> Failure:
+        if isinstance(error, WorkersFailed):
+            return of_workers(error.first, error.error, self._run)
+        return describe(error, self._run, who="", log=self._run.logs / "driver.log")
+
+    def _stopped(self) -> StoppedError:
+        result = self._record("stopped", resume=self._command)
+        checkpoint = self._run.latest_checkpoint()
+        done, planned = result.steps_done, result.steps_planned
+        at = f"after step {done} of {planned}" if planned else "before training"
+        kept = f"latest checkpoint: {shown(checkpoint)}" if checkpoint else "there is no checkpoint yet"
+        return StoppedError(f"stopped {at}\n  {kept}\n  continue with: {self._command}")
+
+    def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
+        """Write and return ``result.json``; a disk too full for that leaves none, which is no success."""
+        step, rows = self._display.step, self._run.read_metrics()
+        facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
+        result = Result(
+            status=status,
+            name=self._spec.name,
+            method=self._spec.method,
+            steps_done=step.done if step else 0,
+            steps_planned=step.planned if step else None,
+            evaluation_before=next(
+                (found for row in rows if row["step"] == 0 and (found := held_out(row))), None
+            ),
+            wall_seconds=round(time.monotonic() - self._began, 3),
+            num_workers=self._spec.world_size,
+            versions=versions(),
+            **facts,
+        )
+        try:
+            self._run.write_result(result)
+        except OSError as error:
+            if status == "succeeded":
+                raise disk.full(self._run) from error
+        return result
+
+
+def held_out(row: dict[str, Any]) -> dict[str, float]:
+    """The metrics on held-out rows, without those of the evaluation's own speed."""
+    speeds = ("_runtime", "_per_second")
+    return {key: value for key, value in row.items() if key.startswith("eval_") and not key.endswith(speeds)}

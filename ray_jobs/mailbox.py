@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mailbox: the Ray actor to which workers post events, and from which the driver collects them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from ray_jobs.events import Event
+
+
+class Mailbox:
+    """Keeps events in the order in which they came, until the driver collects them."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._stop = False
+
+    def post(self, *events: Event) -> bool:
+        """Add events; says whether the user asked the run to stop."""
+        self._events += events
+        return self._stop
+
+    def collect(self) -> list[Event]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def request_stop(self) -> None:
+        """Make every further `post` say that the run is to stop."""
+        self._stop = True
+
+
+class Link:
+    """A worker's end of the mailbox. ``stop_requested`` is as of the last post."""
+
+    _PATIENCE = 0.1  # seconds that training waits for the mailbox's answer, which takes about a millisecond
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+        self._last: Any = None
+        self.stop_requested = False
+
+    def post(self, *events: Event) -> None:
+        """Send without waiting for delivery."""
+        self._last = self._mailbox.post.remote(*events)
+        answered, _ = ray.wait([self._last], timeout=self._PATIENCE)
+        if answered:
+            self.stop_requested = ray.get(self._last)
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Wait until everything posted has arrived, at most ``timeout`` seconds."""
+        if self._last is not None:
+            ray.wait([self._last], timeout=timeout)

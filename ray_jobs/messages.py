@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the command line: errors, and specs that passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from training.config import Resolved
+from training.errors import StoppedError, TadribError
+
+_ORIGIN_STYLES = {"given": "bold", "default": "dim", "adjusted": "yellow"}
+
+
+def print_error(error: TadribError) -> None:
+    """The error's text on standard error, its first line marked."""
+    stopped = isinstance(error, StoppedError)
+    first, *rest = str(error).splitlines()
+    console = Console(stderr=True, highlight=False)
+    mark, style = ("■", "bold yellow") if stopped else ("✗", "bold red")
+    console.print(Text(f"{mark} {first}", style=style), soft_wrap=True)
+    for line in rest:
+        console.print(Text(line), soft_wrap=True)
+
+
+def print_spec(path: Path, resolved: Resolved, *, show: bool) -> None:
+    """One line that the spec is good and what it runs, and the values of all keys with ``show``."""
+    console = Console(highlight=False)
+    spec = resolved.spec
+    workers = f"{spec.world_size} worker{'s' if spec.world_size > 1 else ''}"
+    line = f" {path}: {spec.method} of {spec.config.model_name} with {workers}, into {spec.run_dir}"
+    console.print(Text.assemble(("✓", "bold green"), line), soft_wrap=True)
+    if show:
+        console.print(_table(resolved))
+        return
+    for adjustment in resolved.adjustments:
+        console.print(Text(f"  {adjustment}", style="dim"), soft_wrap=True)
+
+
+def _table(resolved: Resolved) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    for heading in ("key", "value", "origin", "because"):
+        table.add_column(heading, overflow="fold")
+    for row in resolved.rows:
+        style = _ORIGIN_STYLES[row.origin]
+        table.add_row(
+            Text(row.key), Text(_value(row.value), style=style), Text(row.origin, style=style), Text(row.note)
+        )
+    return table
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preparation: what the driver does once for all workers, so that bad input is found before any starts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from ray_jobs.display import Display
+from training.config import JobSpec
+from training.run_directory import RunDirectory
+
+_PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path", "deepspeed")
+
+
+def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
+    """The spec for workers, whose working directory may be another: checkpoints go into the run directory,
+    and paths that exist here are absolute."""
+    config = spec.config.model_copy()
+    config.output_dir = str(run.checkpoints)
+    for key in _PATHS:
+        value = getattr(config, key, None)
+        if value is not None and Path(value).exists():
+            setattr(config, key, os.path.abspath(value))
+    return spec.with_config(config)
+
+
+def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
+    """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
+
+    Raises SpecError when the tokenizer cannot be loaded, DataError with every problem of the rows.
+    """
+    if run.latest_checkpoint() is not None and run.data.is_dir():
+        display.enter_phase("starting Ray")
+        return
+    display.enter_phase("preparing the data")
+    from training.data.prepare import prepare_data
+    from training.models import load_tokenizer
+
+    data = prepare_data(spec.config, spec.method, load_tokenizer(spec.config), rejected_dir=run.path)
+    data.save(run.data)
+    held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
+    display.note(f"{len(data.train):,} rows to train on{held_out}")
+    for warning in data.report.warnings:
+        display.note(f"! {warning}", style="yellow")
+
+
+def in_background(work: Callable[[], None]) -> Future[None]:
+    """Do ``work`` in a thread that an exiting process does not wait for; errors come out of ``result()``."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="preparation", daemon=True).start()
+    return done

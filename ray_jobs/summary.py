@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table a run ends with."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.text import Text
+
+from ray_jobs.display import duration
+from training.run_directory import Result, RunDirectory
+
+
+def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
+    """Status, steps, losses before and after, speed, time, and where everything is."""
+    console.print(Text.assemble(("✓ ", "bold green"), (f"{result.name} {result.status}", "bold")))
+    rows = _rows(result, run)
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        console.print(Text.assemble((f"  {label:<{width}}  ", "dim"), value), soft_wrap=True)
+
+
+def print_finished(result: Result, run: RunDirectory) -> None:
+    """For a run that was started again after it had finished."""
+    console = Console(highlight=False)
+    print_summary(console, result, run)
+    again = f"It has finished, so nothing was trained. To start over, add name=… or remove {shown(run)}."
+    console.print(Text(f"  {again}"), soft_wrap=True)
+
+
+def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
+    rows = [("steps", f"{result.steps_done} of {result.steps_planned}")]
+    if "loss" in result.metrics:
+        rows.append(("training loss", f"{result.metrics['loss']:.3f}"))
+    for key, value in (result.evaluation or {}).items():
+        label = key.removeprefix("eval_")
+        if label in ("loss", "perplexity", "accuracy", "margin"):
+            before = (result.evaluation_before or {}).get(key)
+            change = f"{_number(before)} → {_number(value)}" if before is not None else _number(value)
+            rows.append(("held-out loss" if label == "loss" else label, change))
+    if "tokens_per_second" in result.metrics:
+        rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
+    rows.append(("time", duration(result.wall_seconds)))
+    rows.append(("model", shown(run.final)))
+    rows.append(("run directory", shown(run)))
+    return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
+
+
+def shown(path: object) -> str:
+    """A path under the current directory without it, any other as it is."""
+    relative = os.path.relpath(str(path))
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Supervisor: runs Ray Train in the background and, in front, follows the run and answers Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from ray_jobs.cluster import worker_bundle
+from ray_jobs.display import Display
+from ray_jobs.events import Failure, Metrics, Outcome, Started, WorkersFailed
+from ray_jobs.mailbox import Mailbox
+from ray_jobs.worker import WorkerJob, train_loop
+from training.config import JobSpec
+from training.run_directory import RunDirectory
+
+_SECONDS_BETWEEN_POLLS = 0.2
+
+
+class Supervisor:
+    """Follows one run of ``spec``; metrics go to the run directory, everything else to the display."""
+
+    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display) -> None:
+        self._spec, self._run, self._display = spec, run, display
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        self._mailbox: Any = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
+        self._pending: Any = None
+        self._failure: Failure | None = None
+        self._interrupts = self._answered = 0
+        self._outcome: Outcome | None = None
+        self._error: BaseException | None = None
+
+    def train(self) -> Outcome:
+        """Block until training ends.
+
+        Raises WorkersFailed; KeyboardInterrupt when asked to stop a second time, or before the first step.
+        """
+        # Ray Train takes over SIGINT when it runs in the main thread
+        thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
+        with self._interrupts_counted():
+            thread.start()
+            while thread.is_alive():
+                self._collect()
+                self._answer_interrupts()
+                thread.join(_SECONDS_BETWEEN_POLLS)
+            self._collect(last=True)
+        if self._error is not None or self._outcome is None:
+            raise WorkersFailed(self._failure, self._error or RuntimeError("no worker reported an outcome"))
+        return self._outcome
+
+    # --- in the background
+
+    def _fit(self) -> None:
+        try:
+            result: Any = self._trainer().fit()
+            self._outcome = result.return_value
+        except BaseException as error:
+            self._error = error
+
+    def _trainer(self) -> TorchTrainer:
+        resources = self._spec.resources
+        on_gpu = resources.gpus_per_worker > 0
+        count: Any = resources.max_workers
+        if resources.elastic:
+            count = (resources.min_workers, resources.max_workers)
+        # mypy sees the signatures of Ray Train's first version
+        trainer: Any = TorchTrainer
+        run_config: Any = RunConfig
+        return trainer(
+            train_loop,
+            train_loop_config={"job": WorkerJob(self._spec, str(self._run), self._mailbox)},
+            torch_config=TorchConfig(backend=self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo")),
+            scaling_config=ScalingConfig(
+                num_workers=count, use_gpu=on_gpu, resources_per_worker=worker_bundle(resources)
+            ),
+            run_config=run_config(
+                name=self._spec.name,
+                storage_path=str(self._run.path / ".ray"),
+                failure_config=FailureConfig(max_failures=self._spec.max_failures),
+                worker_runtime_env={"env_vars": {"TQDM_DISABLE": "1"}},  # bars make a mess of log files
+            ),
+        )
+
+    # --- in front
+
+    def _collect(self, *, last: bool = False) -> None:
+        """Take in what arrived; only the ``last`` time waits for a mailbox that is still starting."""
+        if self._pending is None:
+            self._pending = self._mailbox.collect.remote()
+        arrived, _ = ray.wait([self._pending], timeout=10 if last else _SECONDS_BETWEEN_POLLS)
+        if not arrived:
+            return
+        events, self._pending = ray.get(self._pending), None
+        for event in events:
+            if isinstance(event, Metrics):
+                self._run.append_metrics(event.row)
+            elif isinstance(event, Failure):
+                self._failure = self._failure or event
+            elif isinstance(event, Started):
+                self._failure = None
+                self._run.rewind_metrics(event.step or -1)
+            self._display.show(event)
+
+    def _answer_interrupts(self) -> None:
+        if self._interrupts == self._answered:
+            return
+        self._answered = self._interrupts
+        if self._interrupts > 1 or self._display.step is None:
+            raise KeyboardInterrupt
+        self._mailbox.request_stop.remote()
+        wait = "this step" if self._display.in_steps else self._display.phase
+        self._display.note(f"stopping after {wait}; press again to abort", style="yellow")
+        self._display.enter_phase("stopping")
+
+    @contextmanager
+    def _interrupts_counted(self) -> Iterator[None]:
+        """Count SIGINT and SIGTERM instead of dying of them; outside the main thread there are no signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def count(*_) -> None:
+            self._interrupts += 1
+
+        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

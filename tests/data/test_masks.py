@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks: chat templates that would teach nothing, everything, or not to stop are refused before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.data.builders import CHATML, assistant, build_tokenizer, config, user, write_jsonl
+from training.data.encoding import Encoder
+from training.data.prepare import prepare_data
+from training.data.rows import parse_row
+from training.errors import DataError
+
+CHAT = {"messages": [user("q"), assistant("a"), user("r"), assistant("b")]}
+
+
+def template(
+    assistant_turn: str, user_turn: str = "<|im_start|>user\\n' + m.content + '<|im_end|>\\n"
+) -> str:
+    """A ChatML template whose assistant turn is written by ``assistant_turn``, in Jinja."""
+    return (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>assistant\\n' }}"
+        + assistant_turn
+        + "{% else %}{{ '"
+        + user_turn
+        + "' }}{% endif %}{% endfor %}"
+        + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
+MARKED_WITH_BREAK = template("{% generation %}{{ m.content + '<|im_end|>\\n' }}{% endgeneration %}")
+MARKED = template("{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}")
+# As Qwen3's: thinking marks are written into the last assistant turn alone.
+CHANGING = template(
+    "{% if loop.last %}{{ '<think></think>' }}{% endif %}{{ m.content + '<|im_end|>\\n' }}",
+)
+FAULTY = {
+    "nothing is marked": (
+        template("{% generation %}{% endgeneration %}{{ m.content + '<|im_end|>' }}"),
+        "no token of the response would be learnt: nothing is marked as the assistant's",
+    ),
+    "the end is not marked": (
+        template("{% generation %}{{ m.content }}{% endgeneration %}{{ '<|im_end|>\\n' }}"),
+        r"the end-of-turn token '<\|im_end\|>' would not be learnt: a model would not stop",
+    ),
+    "turns have no end": (
+        template("{{ m.content + '\\n' }}"),
+        "rows.jsonl:1: template tokenizer: the response ends with .*, no end-of-turn token: a model would",
+    ),
+    "everything is marked": (
+        "{% generation %}{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+        "{% endgeneration %}",
+        "every token would be learnt, what the user says included",
+    ),
+}
+
+
+def prepare(tmp_path: Path, chat_template: str, rows: list[dict]) -> None:
+    name = write_jsonl(tmp_path / "rows.jsonl", rows)
+    settings = config("sft", name, instruction_template="tokenizer")
+    prepare_data(settings, "sft", build_tokenizer(chat_template))
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_template_with_a_faulty_mask_is_refused(tmp_path: Path, fault: str) -> None:
+    chat_template, message = FAULTY[fault]
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(tmp_path, chat_template, [CHAT])
+    assert "Set instruction_template to a named format such as chatml" in str(caught.value)
+
+
+@pytest.mark.parametrize("chat_template", [CHATML, MARKED, MARKED_WITH_BREAK])
+def test_marks_and_the_difference_of_beginnings_give_the_same_mask(chat_template: str) -> None:
+    tokenizer = build_tokenizer(chat_template)
+    settings = config("sft", instruction_template="tokenizer")
+    (completion,) = Encoder(tokenizer, settings, "sft").encode(parse_row("sft", CHAT)).completions
+    assert completion.trained is not None
+    learnt = [t for t, on in zip(completion.tokens, completion.trained, strict=True) if on]
+    assert tokenizer.decode(learnt) == "a<|im_end|>b<|im_end|>"
+    assert tokenizer.decode(completion.tokens).endswith("b<|im_end|>")
+
+
+def test_a_template_that_writes_a_beginning_differently_later_is_refused(tmp_path: Path) -> None:
+    prepare(tmp_path, CHANGING, [{"messages": [user("q"), assistant("a")]}])
+    with pytest.raises(
+        DataError, match="writes the beginning of the conversation differently when more follows"
+    ):
+        prepare(tmp_path, CHANGING, [CHAT])
+
+
+def test_a_template_that_leaves_out_what_is_said_is_refused(tmp_path: Path) -> None:
+    omitting = "{% for m in messages %}{{ m.role + ':<|im_end|>' }}{% endfor %}"
+    with pytest.raises(
+        DataError, match=r"rows.jsonl:1: the tokenizer's chat template leaves out what the user says"
+    ):
+        prepare(tmp_path, omitting, [CHAT])
+
+
+def test_a_conversation_that_the_template_refuses_is_a_bad_row(tmp_path: Path) -> None:
+    strict = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system messages') }}{% endif %}" + CHATML
+    )
+    bad = {"messages": [{"role": "system", "content": "s"}, user("q"), assistant("a")]}
+    with pytest.raises(
+        DataError, match=r"rows.jsonl:2: the tokenizer's chat template refuses .*: no system messages"
+    ):
+        prepare(tmp_path, strict, [CHAT, bad])
+
+
+def test_tool_calls_have_no_form_in_a_named_format(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
+    name = write_jsonl(tmp_path / "rows.jsonl", [CHAT, {"messages": [user("q"), call]}])
+    with pytest.raises(
+        DataError, match=r":2: messages: the template chatml has no form for tool calls.*tokenizer"
+    ):
+        prepare_data(config("sft", name, instruction_template="chatml"), "sft", build_tokenizer())

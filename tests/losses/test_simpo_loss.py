@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from functools import partial
+
+import pytest
+import torch
+
+from training.losses.cpo import cpo_loss
+from training.losses.simpo import simpo_loss
+
+# -1 nat a token against -2
+PAIR = [torch.tensor([-2.0]), torch.tensor([-8.0]), torch.tensor([2]), torch.tensor([4])]
+
+
+def random_pairs(count: int) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [*(-20 * torch.rand(2, count, dtype=torch.float64)), *torch.randint(1, 9, (2, count))]
+
+
+def test_the_loss_compares_log_probs_per_token():
+    """beta (-1 + 2) = log 3: log 4/3. Summed log-probs would give beta * 6."""
+    loss, _ = simpo_loss(*PAIR, beta=math.log(3), simpo_gamma=0.0, num_pairs=1)
+
+    assert loss.item() == pytest.approx(math.log(4 / 3))
+
+
+def test_gamma_is_taken_off_the_margin_unscaled_by_beta():
+    """2 (-1 + 2) - 1 = 1: log(1 + e^-1)."""
+    loss, _ = simpo_loss(*PAIR, beta=2.0, simpo_gamma=1.0, num_pairs=1)
+
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-1)))
+
+
+def test_a_margin_of_gamma_costs_log_2():
+    loss, _ = simpo_loss(*PAIR, beta=2.0, simpo_gamma=2.0, num_pairs=1)
+
+    assert loss.item() == pytest.approx(math.log(2))
+
+
+def test_rewards_are_per_token_and_leave_gamma_out():
+    _, metrics = simpo_loss(*PAIR, beta=2.0, simpo_gamma=5.0, num_pairs=1)
+
+    assert metrics["rewards/chosen"].tolist() == [-2.0]
+    assert metrics["rewards/rejected"].tolist() == [-4.0]
+    assert metrics["rewards/margins"].tolist() == [2.0]
+    assert metrics["rewards/accuracies"].tolist() == [1.0]
+    assert metrics["logps/chosen"].tolist() == [-1.0]
+    assert metrics["logps/rejected"].tolist() == [-2.0]
+
+
+def test_it_is_cpo_with_loss_type_simpo_and_without_nll():
+    chosen, rejected, chosen_lengths, rejected_lengths = random_pairs(5)
+
+    ours, _ = simpo_loss(
+        chosen, rejected, chosen_lengths, rejected_lengths, beta=2.0, simpo_gamma=0.7, num_pairs=5
+    )
+    cpo, _ = cpo_loss(
+        chosen,
+        rejected,
+        torch.arange(5),
+        torch.ones(5),
+        beta=2.0,
+        num_groups=5,
+        num_chosen_tokens=1,
+        loss_type="simpo",
+        cpo_alpha=0.0,
+        simpo_gamma=0.7,
+        chosen_lengths=chosen_lengths,
+        negative_lengths=rejected_lengths,
+    )
+
+    assert ours.item() == pytest.approx(cpo.item())
+
+
+def test_shares_of_a_step_add_up_to_the_loss_of_the_whole():
+    pairs = random_pairs(7)
+    loss = partial(simpo_loss, beta=2.0, simpo_gamma=1.0, num_pairs=7)
+
+    whole, metrics = loss(*pairs)
+    parts = [loss(*(x[share] for x in pairs))[0] for share in (slice(0, 3), slice(3, 7))]
+
+    assert sum(parts).item() == pytest.approx(whole.item())
+    assert metrics["loss"].mean().item() == pytest.approx(whole.item())
+    assert not any(values.requires_grad for values in metrics.values())
+
+
+def test_gradients_match_finite_differences():
+    chosen, rejected, *lengths = random_pairs(4)
+
+    def loss(*values):
+        return simpo_loss(*values, *lengths, beta=2.0, simpo_gamma=1.0, num_pairs=4)[0]
+
+    assert torch.autograd.gradcheck(loss, [chosen.requires_grad_(), rejected.requires_grad_()])

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types of columns: what a value of each must be, in the form pydantic asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from training.data.messages import Content, Message, as_answers, as_content, as_messages, as_text, fail
+from training.data.row_problem import RowError, shown
+
+
+def as_pydantic(error: RowError) -> PydanticCustomError:
+    """``error`` in a shape that travels inside pydantic's own; its problems are in the context."""
+    return PydanticCustomError("row", "{text}", {"text": str(error), "problems": error.problems})
+
+
+def _checked(check: Callable[[Any, str], Any]) -> BeforeValidator:
+    """``check(value, column)`` as a pydantic validator."""
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        try:
+            return check(value, info.field_name or "")
+        except RowError as error:
+            raise as_pydantic(error) from error
+
+    return BeforeValidator(validate)
+
+
+def _as_label(value: Any, column: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    message = (
+        f"expected true (desirable) or false (undesirable), found {shown(value)} ({type(value).__name__})."
+    )
+    action = "Write it without quotes." if isinstance(value, str) else "Write true or false."
+    raise fail("bad_label", column, message, action)
+
+
+def _as_lengths(value: Any, column: str) -> list[int]:
+    lengths = value if isinstance(value, list) else [value]
+    for length in lengths:
+        whole = isinstance(length, int | float) and not isinstance(length, bool) and length == int(length)
+        if not whole or length < 1:
+            raise fail(
+                "bad_length",
+                column,
+                f"expected a whole number above 0, found {shown(length)}.",
+                "Correct it.",
+            )
+    return [int(length) for length in lengths]
+
+
+TextColumn = Annotated[str, _checked(as_text)]
+OptionalText = Annotated[str, _checked(lambda value, column: as_text(value, column, may_be_empty=True))]
+ContentColumn = Annotated[Content, _checked(as_content)]
+AnswersColumn = Annotated[list[Content], _checked(as_answers)]
+MessagesColumn = Annotated[list[Message], _checked(as_messages)]
+LabelColumn = Annotated[bool, _checked(_as_label)]
+LengthsColumn = Annotated[list[int], _checked(_as_lengths)]

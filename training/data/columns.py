@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of a row: which are missing, which are unknown, and which known name an unknown one probably
+means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+from training.data.row_problem import RowProblem
+from training.errors import nearest
+
+_TYPO_RATIO = 0.8  # above it an unknown column is taken for a misspelt optional one, below it for extra data
+# What other formats call the same thing. Only ever suggested: a wrong guess would train on nonsense.
+_OTHER_NAMES = {
+    "instruction": ("question", "query", "prompt", "task"),
+    "response": ("output", "answer", "completion", "target", "text"),
+    "messages": ("conversations", "conversation", "dialog", "dialogue", "chat"),
+    "prompt": ("question", "instruction", "query", "input"),
+    "chosen": ("accepted", "preferred", "winner", "positive", "response_chosen"),
+    "rejected": ("dispreferred", "loser", "negative", "negatives", "response_rejected"),
+    "completion": ("response", "answer", "output", "chosen", "text"),
+    "label": ("desirable", "preference", "score", "is_good", "rating"),
+}
+
+
+def missing_column(column: str, present: Collection[str], known: Collection[str]) -> RowProblem:
+    """``column`` is not among ``present``; the action names the present one that is nearest in letters or
+    meaning."""
+    unknown = [name for name in present if name not in known]
+    other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
+    close = nearest(column, unknown) or (other_names[0] if other_names else None)
+    action = f"Rename the column {close!r} to {column!r}." if close else f"Add the column {column!r}."
+    found = f"found {', '.join(map(str, present))}" if present else "the row has no columns"
+    return RowProblem("missing_column", column, f"the column is missing; {found}.", action)
+
+
+def misspelt_columns(
+    present: Collection[str], known: Collection[str], optional: Collection[str]
+) -> list[RowProblem]:
+    """Unknown columns that are one slip away from an optional column the row does not have."""
+    problems = []
+    for name in present:
+        absent = [column for column in optional if column not in present]
+        close = nearest(name, absent) if name not in known else None
+        if close and difflib.SequenceMatcher(None, name, close).ratio() >= _TYPO_RATIO:
+            message = f"is not a column of this method, and is very near to {close!r}."
+            problems.append(
+                RowProblem("misspelt_column", name, message, f"Rename it to {close!r}, or remove it.")
+            )
+    return problems

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What generation needs to know of training data: the token ids it starts from, and those it stops at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from training.config import CommonConfig
+from training.data.dialogue import Answer, Dialogue
+from training.data.encoding import Encoder
+from training.data.messages import Content, Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode_prompt(
+    instruction: str | Sequence[Message], config: CommonConfig, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """The token ids that training saw before the response to ``instruction``: what generation starts from."""
+    prompt = instruction if isinstance(instruction, str) else list(instruction)
+    return Encoder(tokenizer, config, "sft").encode(Dialogue(prompt, ())).prompt
+
+
+def control_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of tokens that are not text: special tokens and those added for a chat format."""
+    return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+
+
+def stop_token_ids(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool = False) -> list[int]:
+    """Tokens at which generation ends: EOS, and the end-of-turn token that training put after each answer.
+
+    ``chat`` asks for the template that conversations get.
+    """
+    prompt: Content = [{"role": "user", "content": "a"}] if chat else "a"
+    answer: Content = [{"role": "assistant", "content": "a"}] if chat else "a"
+    group = Encoder(tokenizer, config, "sft").encode(Dialogue(prompt, (Answer("response", answer),)))
+    last = group.completions[0].tokens[-1]
+    return sorted({tokenizer.eos_token_id, *({last} & control_ids(tokenizer))})

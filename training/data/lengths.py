@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Length limits of groups and the ``truncation`` policy: refuse, leave out or cut what is over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from training.config import CommonConfig
+from training.data.group import Completion, Group
+from training.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Longest prompt and longest prompt with one completion, in tokens; and the config keys that say so.
+
+    SFT has one limit, ``max_seq_length``. The preference methods have ``max_prompt_length`` and
+    ``max_length``, with the meaning they have in TRL: over-long prompts lose their beginning, over-long
+    completions their end.
+    """
+
+    total: int
+    total_key: str
+    prompt: int | None = None
+    prompt_key: str = "max_prompt_length"
+
+    @classmethod
+    def of(cls, config: CommonConfig, method: str) -> Limits:
+        if method == "sft":
+            return cls(config.max_seq_length, "max_seq_length")
+        return cls(config.max_length, "max_length", config.max_prompt_length)  # type: ignore[attr-defined]
+
+    def as_dict(self) -> dict[str, int]:
+        """Each limit by its config key."""
+        limits = {self.total_key: self.total}
+        return limits if self.prompt is None else {self.prompt_key: self.prompt, **limits}
+
+    def fits(self, group: Group) -> bool:
+        prompt_fits = self.prompt is None or len(group.prompt) <= self.prompt
+        return prompt_fits and longest_sequence(group) <= self.total
+
+    def cut(self, group: Group, bos: int | None) -> Group | None:
+        """``group`` within the limits, or None when a completion would have no token left to learn.
+
+        A BOS token at the start of a prompt is kept.
+        """
+        prompt = group.prompt
+        if self.prompt is not None and len(prompt) > self.prompt:
+            lead = prompt[:1] if prompt[0] == bos else []
+            kept = self.prompt - len(lead)
+            prompt = lead + prompt[len(prompt) - kept :]
+        room = self.total - len(prompt)
+        completions = [_shortened(completion, room) for completion in group.completions]
+        if room < 1 or any(completion.num_targets == 0 for completion in completions):
+            return None
+        return replace(group, prompt=prompt, completions=completions)
+
+
+def longest_sequence(group: Group) -> int:
+    """Tokens of the prompt with the longest of its completions."""
+    return len(group.prompt) + max((len(completion.tokens) for completion in group.completions), default=0)
+
+
+def _shortened(completion: Completion, room: int) -> Completion:
+    if len(completion.tokens) <= room:
+        return completion
+    trained = None if completion.trained is None else completion.trained[: max(room, 0)]
+    return replace(completion, tokens=completion.tokens[: max(room, 0)], trained=trained)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Groups within the limits, and what happened to the rest. ``dropped`` counts rows left out under
+    ``truncate`` because no answer would remain, and all over-long rows under ``drop``."""
+
+    groups: list[Group]
+    over: list[Group]
+    cut: int
+    dropped: int
+
+
+def fit(groups: Sequence[Group], limits: Limits, policy: str, bos: int | None) -> Fitted:
+    """``groups`` under the ``truncation`` policy. With ``error`` they come back as they are: the caller
+    refuses ``over``."""
+    over = [group for group in groups if not limits.fits(group)]
+    if policy == "error" or not over:
+        return Fitted(list(groups), over, 0, 0)
+    fitted = []
+    cut = 0
+    for group in groups:
+        if limits.fits(group):
+            fitted.append(group)
+        elif policy == "truncate" and (short := limits.cut(group, bos)) is not None:
+            fitted.append(short)
+            cut += 1
+    return Fitted(fitted, over, cut, len(groups) - len(fitted))
+
+
+def over_long_problems(
+    over: Sequence[Group], num_rows: int, limits: Limits, where: Callable[[int], str]
+) -> list[Problem]:
+    """One problem per limit that is exceeded, with the value that would fit. ``where`` names a row by its
+    number."""
+    problems = []
+    checks = [
+        (limits.total_key, limits.total, longest_sequence),
+        (limits.prompt_key, limits.prompt, _prompt_length),
+    ]
+    for key, limit, measure in checks:
+        beyond = [group for group in over if limit is not None and measure(group) > limit]
+        if not beyond:
+            continue
+        longest = max(beyond, key=measure)
+        message = (
+            f"{len(beyond):,} of {num_rows:,} rows are longer than {key}={limit} tokens; "
+            f"the longest has {measure(longest):,} ({where(longest.row)})."
+        )
+        action = (
+            f"Set {key}: {measure(longest)} to fit them all, truncation: truncate to cut them, "
+            "or truncation: drop to leave them out."
+        )
+        problems.append(Problem(key, message, action, rule="row_lengths"))
+    return problems
+
+
+def _prompt_length(group: Group) -> int:
+    return len(group.prompt)

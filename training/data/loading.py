@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset loaded for a method: read, checked row by row, encoded; and what the method needs of it as a
+whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from training.config import CommonConfig
+from training.data.dialogue import Dialogue
+from training.data.encoding import Encoded, Encoder
+from training.data.group import Group
+from training.data.lengths import Limits, over_long_problems
+from training.data.mask_check import mask_problems
+from training.data.row_problem import RowError
+from training.data.validation import Validated, validate
+from training.errors import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(slots=True)
+class Loaded:
+    """``encoded`` are the usable rows in file order, not truncated; empty when there was no tokenizer."""
+
+    validated: Validated
+    dialogues: list[Dialogue]
+    encoded: list[Encoded]
+
+    def where(self, index: int) -> str:
+        """The place of the row with 0-based ``index``, for messages."""
+        number = next(row.raw.number for row in self.validated.rows if row.index == index)
+        return self.validated.source.where(number)
+
+
+def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None) -> Loaded:
+    """The dataset called ``name``. Rows that a template cannot write join the bad rows.
+
+    Raises:
+        DataError: the dataset as a whole cannot be read.
+        SpecError: the template or a normalisation step does not go with the tokenizer or does not exist.
+    """
+    validated = validate(name, method, config.max_bad_rows)
+    if tokenizer is None:
+        return Loaded(validated, [row.dialogue for row in validated.rows], [])
+    encoder = Encoder(tokenizer, config, method)
+    results = encoder.encode_batch([(row.index, row.dialogue) for row in validated.rows])
+    encoded = []
+    for row, result in zip(validated.rows, results, strict=True):
+        if isinstance(result, RowError):
+            validated.bad.add(row.raw, result.problems)
+        else:
+            encoded.append(result)
+    return Loaded(validated, [item.dialogue for item in encoded], encoded)
+
+
+def refusal(
+    loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
+) -> list[Problem]:
+    """Every reason for which training on ``loaded`` would be refused; empty when there is none."""
+    name = loaded.validated.source.name
+    problems = loaded.validated.bad.refusal(loaded.validated.num_rows)
+    if not loaded.dialogues:
+        return problems or [Problem(name, "has no usable row.", "Mend the rows.")]
+    if method == "kto":
+        problems += one_sided(name, [dialogue.label for dialogue in loaded.dialogues])
+    if getattr(config, "length_normalization", "") == "given":
+        problems += _missing_lengths(name, loaded.dialogues)
+    if tokenizer is not None:
+        problems += mask_problems(loaded.encoded, tokenizer, loaded.where)
+        if config.truncation == "error":
+            problems += _over_long(loaded, Limits.of(config, method))
+    return problems
+
+
+def one_sided(name: str, labels: Sequence[bool | None]) -> list[Problem]:
+    """KTO compares desirable with undesirable rows: with one kind alone, its baseline means nothing."""
+    desirable = sum(label is True for label in labels)
+    undesirable = len(labels) - desirable
+    if desirable and undesirable:
+        return []
+    kind = "desirable (label: true)" if desirable else "undesirable (label: false)"
+    message = f"all {len(labels):,} rows are {kind}; KTO needs rows of both kinds."
+    action = "Add rows of the other kind" + (
+        ", or train on the good ones with method: sft." if desirable else "."
+    )
+    return [Problem(f"{name}: label", message, action, rule="labels_of_both_kinds")]
+
+
+def _missing_lengths(name: str, dialogues: Sequence[Dialogue]) -> list[Problem]:
+    without = sum(not dialogue.lengths for dialogue in dialogues)
+    if not without:
+        return []
+    message = (
+        f"length_normalization: given needs chosen_length and rejected_length, which {without:,} rows lack."
+    )
+    return [
+        Problem(name, message, "Add the columns, or set length_normalization: tokens.", rule="given_lengths")
+    ]
+
+
+def _over_long(loaded: Loaded, limits: Limits) -> list[Problem]:
+    groups: list[Group] = [item.group for item in loaded.encoded]
+    over = [group for group in groups if not limits.fits(group)]
+    return over_long_problems(over, len(groups), limits, loaded.where)

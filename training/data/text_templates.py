@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates for single instructions: one prompt text and one answer text, no form for conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.data.dialogue import Dialogue
+from training.data.segments import Segment, plain_prompt
+
+ALPACA_RESPONSE = "### Response:\n"
+_ALPACA_TASK = "Below is an instruction that describes a task"
+_ALPACA_WITH_INPUT = ", paired with an input that provides further context"
+_ALPACA_END = ". Write a response that appropriately completes the request.\n\n"
+
+
+class _TextTemplate:
+    adds_eos = True
+    begins = "tokenizer"
+
+    def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
+        return [[Segment(str(answer.content))] for answer in dialogue.answers]
+
+
+@dataclass(frozen=True)
+class Alpaca(_TextTemplate):
+    """Stanford Alpaca's instruction format; ``response`` is the header right before the answer."""
+
+    response: str = ALPACA_RESPONSE
+    name: str = "alpaca"
+
+    def prompt(self, dialogue: Dialogue) -> str:
+        with_input = _ALPACA_WITH_INPUT if dialogue.input else ""
+        context = f"### Input:\n{dialogue.input}\n\n" if dialogue.input else ""
+        instruction = f"### Instruction:\n{dialogue.prompt}\n\n"
+        return f"{_ALPACA_TASK}{with_input}{_ALPACA_END}{instruction}{context}{self.response}"
+
+
+@dataclass(frozen=True)
+class Plain(_TextTemplate):
+    """The texts as they are, with nothing between prompt and answer."""
+
+    name: str = "plain"
+
+    def prompt(self, dialogue: Dialogue) -> str:
+        return plain_prompt(dialogue)

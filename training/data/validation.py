@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All rows of a dataset against the model of a method: good rows, and every problem counted with its
+places."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.data.dialogue import Dialogue
+from training.data.raw_row import RawRow
+from training.data.row_problem import RowError, RowProblem
+from training.data.rows import ROW_MODELS, parse_row
+from training.data.sources import Source, open_source
+from training.errors import Problem
+
+MAX_PROBLEMS = 20
+_SHOWN_PLACES = 8
+_INDEX = re.compile(r"\[\d+\]")
+
+
+@dataclass(slots=True)
+class ProblemCount:
+    """All problems of one kind in one column: the first in full, the places of the first few, and how
+    many."""
+
+    kind: str
+    column: str
+    message: str
+    action: str
+    count: int = 0
+    numbers: list[int] = field(default_factory=list)
+
+    def as_problem(self, source: Source) -> Problem:
+        where = source.where(self.numbers[0]) + (f": {self.column}" if self.column else "")
+        return Problem(where, self.message, self.action + self._others(source.unit))
+
+    def _others(self, unit: str) -> str:
+        others = self.numbers[1:]
+        if not others:
+            return ""
+        more = self.count - len(self.numbers)
+        tail = f" and {more:,} more" if more > 0 else ""
+        plural = "s" if len(others) > 1 else ""
+        return f" (also in {unit}{plural} {', '.join(map(str, others))}{tail})"
+
+
+class BadRows:
+    """The rows of one dataset that cannot be used, with their problems."""
+
+    def __init__(self, source: Source, max_bad_rows: int) -> None:
+        self.source = source
+        self.problems: dict[tuple[str, str], ProblemCount] = {}
+        self.count = 0
+        self._max = max_bad_rows
+        self._kept: list[tuple[RawRow, Sequence[RowProblem]]] = []
+
+    def add(self, row: RawRow, problems: Sequence[RowProblem]) -> None:
+        self.count += 1
+        if len(self._kept) < self._max:
+            self._kept.append((row, problems))
+        for problem in problems:
+            key = (problem.kind, _INDEX.sub("[]", problem.column))
+            first = ProblemCount(problem.kind, problem.column, problem.message, problem.action)
+            counted = self.problems.setdefault(key, first)
+            counted.count += 1
+            if len(counted.numbers) < _SHOWN_PLACES and row.number not in counted.numbers:
+                counted.numbers.append(row.number)
+
+    def refusal(self, num_rows: int) -> list[Problem]:
+        """Empty when there are at most ``max_bad_rows``; else up to 20 kinds of problems, the most
+        frequent first, and the count of all bad rows."""
+        if self.count <= self._max:
+            return []
+        frequent = sorted(self.problems.values(), key=lambda counted: -counted.count)
+        problems = [counted.as_problem(self.source) for counted in frequent[:MAX_PROBLEMS]]
+        verb = "is" if self.count == 1 else "are"
+        message = f"{self.count:,} of {num_rows:,} rows {verb} bad, and max_bad_rows is {self._max}."
+        if len(frequent) > MAX_PROBLEMS:
+            message += f" {len(frequent) - MAX_PROBLEMS} further kinds of problems are not shown."
+        action = (
+            f"Mend them, or set max_bad_rows: {self.count} to leave them out (written to rejected.jsonl)."
+        )
+        return [*problems, Problem(self.source.name, message, action, rule="max_bad_rows")]
+
+    def write(self, path: Path) -> None:
+        """One JSON object per bad row: its number in the source, what is wrong, and the row."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Half a surrogate pair is no UTF-8, and what backslashreplace writes for it is its JSON escape.
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for row, problems in self._kept:
+                reasons = [f"{p.column}: {p.message}" if p.column else p.message for p in problems]
+                record = {self.source.unit: row.number, "reason": reasons, "row": row.as_rejected()}
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class ValidRow:
+    """``index`` is the 0-based place among all rows, bad ones included: ``Group.row``."""
+
+    index: int
+    raw: RawRow
+    dialogue: Dialogue
+
+
+@dataclass(slots=True)
+class Validated:
+    """A dataset read to its end. ``unknown_columns`` counts the rows that have each column no row model
+    knows."""
+
+    source: Source
+    rows: list[ValidRow]
+    bad: BadRows
+    num_rows: int
+    unknown_columns: Counter[str]
+
+
+def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
+    """Reads and checks every row of the dataset called ``name``; bad rows are collected, not raised.
+
+    Raises:
+        DataError: the dataset as a whole cannot be read.
+    """
+    source = open_source(name)
+    bad = BadRows(source, max_bad_rows)
+    known = ROW_MODELS[method].model_fields
+    rows: list[ValidRow] = []
+    unknown: Counter[str] = Counter()
+    index = -1
+    for index, raw in enumerate(source.rows):
+        if raw.value is None:
+            bad.add(raw, [raw.problem] if raw.problem else [])
+            continue
+        unknown.update(column for column in raw.value if column not in known)
+        try:
+            rows.append(ValidRow(index, raw, parse_row(method, raw.value).dialogue))
+        except RowError as error:
+            bad.add(raw, error.problems)
+    return Validated(source, rows, bad, index + 1, unknown)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Direct preference optimization on chosen and rejected answers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from training.config import DPOConfig
+from training.data.prepare import PreparedData
+from training.engine.batch import PackedBatch
+from training.engine.completions import completion_lengths, pairs_of, sum_by_completion
+from training.losses.dpo import dpo_loss
+from training.preference_trainer import PreferenceTrainer
+
+
+class DPOTrainer(PreferenceTrainer):
+    """Every rejected answer of a row is a pair with the chosen one."""
+
+    method = "dpo"
+    config: DPOConfig
+
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
+        chosen, rejected = pairs_of(batch)
+        return dpo_loss(
+            scores[chosen],
+            scores[rejected],
+            batch.reference[chosen],
+            batch.reference[rejected],
+            beta=self.config.beta,
+            num_pairs=batch.step.pairs,
+            loss_type=self.config.loss_type,
+            label_smoothing=self.config.label_smoothing,
+            chosen_lengths=lengths[chosen],
+            rejected_lengths=lengths[rejected],
+            sft_weight=self.config.sft_weight,
+            num_chosen_tokens=batch.step.paired_chosen_targets,
+        )
+
+
+def create_dpo_trainer(config: DPOConfig, data: PreparedData | None = None) -> DPOTrainer:
+    """A trainer for ``config``; nothing is loaded before it is used."""
+    return DPOTrainer(config, data)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identity preference optimization: a squared loss that stops pushing at a set margin."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.losses.margins import pair_metrics, per_token
+
+
+def ipo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    chosen_lengths: Tensor,
+    rejected_lengths: Tensor,
+    *,
+    beta: float,
+    tau: float,
+    num_pairs: int,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """``(h - 1 / (2 tau))^2`` of each pair: Azar et al. 2023 (arXiv 2310.12036), equation 17.
+
+    ``h = (chosen - ref_chosen) / chosen_lengths - (rejected - ref_rejected) / rejected_lengths`` of summed
+    log-probs of P pairs, [P], and of what `answer_lengths` divides them by, int [P]. ``num_pairs`` counts the
+    pairs of the whole optimizer step.
+
+    ``tau`` alone sets the target of ``h``. ``beta`` is no part of the paper's loss nor of this one: it scales
+    the logged rewards, so that a pair on target shows a margin of ``beta / (2 tau)``.
+
+    Example: log-ratios 6 over 2 tokens and -4 over 4: ``h = 3 + 1``; ``tau`` 0.25: ``(4 - 2)^2 = 4``.
+
+    Departures. The paper has summed log-ratios; its authors, TRL and our default average them over tokens.
+    TRL's DPO with ``loss_type="ipo"`` and ``tau`` as its ``beta`` has the same loss, but rewards from sums.
+
+    Metrics, [P]: `pair_metrics` with rewards ``beta`` times the two terms of ``h``.
+    """
+    chosen_ratios = per_token(chosen - ref_chosen, chosen_lengths)
+    rejected_ratios = per_token(rejected - ref_rejected, rejected_lengths)
+    losses = squared_losses(chosen_ratios - rejected_ratios, tau, label_smoothing)
+    metrics = pair_metrics(losses, beta * chosen_ratios, beta * rejected_ratios, chosen, rejected)
+    return losses.sum() / num_pairs, metrics
+
+
+def squared_losses(h: Tensor, tau: float, label_smoothing: float = 0.0) -> Tensor:
+    """``(1 - e) (h - t)^2 + e (h + t)^2``, [P]: ``t = 1 / (2 tau)``, ``e`` the share of flipped labels.
+
+    That is ``(h - (1 - 2 e) t)^2 + 4 e (1 - e) t^2``: smoothing brings the target nearer to 0.
+    """
+    target = 1 / (2 * tau)
+    return (1 - label_smoothing) * (h - target) ** 2 + label_smoothing * (h + target) ** 2
+
+
+def answer_lengths(normalization: str, tokens: Tensor, given: Tensor) -> Tensor:
+    """What the log-ratios of answers are divided by, int [P].
+
+    ``tokens``: the tokens scored; ``given``: the length that the row states, or the tokens where ``given`` is
+    0 because it states none; ``none``: 1.
+    """
+    if normalization == "none":
+        return torch.ones_like(tokens)
+    if normalization == "given":
+        return torch.where(given > 0, given, tokens)
+    return tokens

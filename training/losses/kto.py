@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kahneman-Tversky optimization: single answers judged good or bad, against a shared baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def kto_loss(
+    policy: Tensor,
+    reference: Tensor,
+    labels: Tensor,
+    kl: Tensor,
+    *,
+    beta: float,
+    num_examples: int,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """``w (1 - sigmoid(beta g))`` of each answer: Ethayarajh et al. 2024 (arXiv 2402.01306), equation 7.
+
+    ``g = r - kl`` for a desirable answer and ``kl - r`` for an undesirable one; ``r = policy - reference`` of
+    the summed log-probs of E answers, [E]; ``labels`` is bool [E], True for desirable, and ``kl`` is
+    `kl_estimate`'s scalar. ``num_examples`` counts the answers of the whole optimizer step.
+
+    Example: ``beta`` 0.5, ``kl`` 1 and ``r`` 3: ``beta g = 1``, ``1 - sigmoid(1) = 0.2689`` times
+    ``desirable_weight``; labelled undesirable, the same answer has 0.7311 times ``undesirable_weight``.
+
+    Departures. None from the paper. TRL leaves answers with a NaN loss out of its mean; here NaN reaches the
+    step's loss, so that the trainer can stop at it.
+
+    Metrics: ``loss``, ``kl`` and ``rewards/accuracies`` (``g > 0``), [E]; ``rewards/chosen`` and
+    ``logps/chosen`` of the desirable answers only, ``rewards/rejected`` and ``logps/rejected`` of the others.
+    Answers come without a counterpart, so a margin is the difference of two means, for the caller to take.
+    """
+    log_ratios = policy - reference
+    gains = torch.where(labels, log_ratios - kl, kl - log_ratios)
+    losses = torch.where(labels, desirable_weight, undesirable_weight) * torch.sigmoid(-beta * gains)
+    rewards = beta * log_ratios
+    metrics = {
+        "loss": losses,
+        "kl": kl.expand_as(losses),
+        "rewards/chosen": rewards[labels],
+        "rewards/rejected": rewards[~labels],
+        "rewards/accuracies": (gains > 0).to(torch.float32),
+        "logps/chosen": policy[labels],
+        "logps/rejected": policy[~labels],
+    }
+    return losses.sum() / num_examples, {name: values.detach() for name, values in metrics.items()}
+
+
+def kl_estimate(log_ratio_sum: Tensor, count: Tensor | int) -> Tensor:
+    """``max(0, log_ratio_sum / count)``, a scalar without gradient: the baseline of `kto_loss`.
+
+    ``log_ratio_sum`` adds up log-ratios of policy to reference over ``count`` mismatched answers (another
+    row's answer after this row's prompt) of all workers, so that all measure against one baseline. The mean
+    may be negative over few answers, which a divergence cannot be.
+    """
+    return (log_ratio_sum / count).detach().clamp_min(0)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The margin by which a chosen answer beats a rejected one: the losses on it and the metrics of a pair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def _logistic(margins: Tensor) -> Tensor:
+    return -F.logsigmoid(margins)
+
+
+def _hinge(margins: Tensor) -> Tensor:
+    return F.relu(1 - margins)
+
+
+_LOSSES = {"sigmoid": _logistic, "simpo": _logistic, "robust": _logistic, "hinge": _hinge}
+
+
+def margin_losses(margins: Tensor, loss_type: str, label_smoothing: float = 0.0) -> Tensor:
+    """Loss of each pair, [P], from its margin, [P]: the chosen answer's reward minus the rejected one's.
+
+    ``l(m)`` is ``-log sigmoid(m)``, or ``max(0, 1 - m)`` with ``hinge``. If a share ``e`` of the labels is
+    flipped, the expected loss is ``(1 - e) l(m) + e l(-m)``, which is what smoothing trains on; ``robust``
+    inverts it to ``((1 - e) l(m) - e l(-m)) / (1 - 2 e)``, whose expectation over flipped labels is the ``l``
+    of clean ones.
+
+    Example: ``m = log 3`` is a win probability of 3/4: ``l(m) = log 4/3`` and ``l(-m) = log 4``.
+    """
+    loss = _LOSSES[loss_type]
+    kept, flipped = 1 - label_smoothing, label_smoothing
+    if loss_type == "robust":
+        kept, flipped = kept / (1 - 2 * label_smoothing), -flipped / (1 - 2 * label_smoothing)
+    return kept * loss(margins) + flipped * loss(-margins)
+
+
+def per_token(log_probs: Tensor, lengths: Tensor | None) -> Tensor:
+    """``log_probs`` of answers, [P], divided by their ``lengths`` in tokens, int [P]."""
+    if lengths is None:
+        raise ValueError("a length-normalised loss needs the lengths of all answers, found None")
+    return log_probs / lengths.clamp_min(1)
+
+
+def pair_metrics(
+    losses: Tensor, chosen_rewards: Tensor, rejected_rewards: Tensor, chosen: Tensor, rejected: Tensor
+) -> dict[str, Tensor]:
+    """Metrics of pairs under TRL's names; the rewards are [P], and a tie does not count as accurate."""
+    margins = chosen_rewards - rejected_rewards
+    metrics = {
+        "loss": losses,
+        "rewards/chosen": chosen_rewards,
+        "rewards/rejected": rejected_rewards,
+        "rewards/margins": margins,
+        "rewards/accuracies": (margins > 0).to(torch.float32),
+        "logps/chosen": chosen,
+        "logps/rejected": rejected,
+    }
+    return {name: values.detach() for name, values in metrics.items()}
