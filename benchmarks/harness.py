@@ -52,7 +52,7 @@ def compare(
     bar: float | None = None,
     ideal: float | None = None,
 ) -> Row:
-    """Run the sides in turn, ``runs`` times each, with ``threads`` threads. Raises CalledProcessError when one fails."""
+    """Run the sides in turn, ``runs`` times each, on ``threads`` threads. Raises CalledProcessError when one fails."""
     measured: dict[str, list[dict]] = {ours: [], peer: []}
     for _ in range(runs):
         for side in (ours, peer):
@@ -79,7 +79,16 @@ def _run_side(side: str, case: dict, threads: int) -> dict:
 def report(rows: list[Row], title: str, json_file: Path | None) -> None:
     """Print the table and write the rows, with date and hardware, to ``json_file``."""
     table = Table(title=f"{title}\n{hardware()}")
-    for column in ("comparison", "ratio", "bar", "ideal", "ours s", "peer s", "ours peak MiB", "peer peak MiB"):
+    for column in (
+        "comparison",
+        "ratio",
+        "bar",
+        "ideal",
+        "ours s",
+        "peer s",
+        "ours peak MiB",
+        "peer peak MiB",
+    ):
         table.add_column(column, justify="left" if column == "comparison" else "right")
     for row in rows:
         table.add_row(

@@ -50,7 +50,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
     words = {"<eos>": 0, **{f"t{i}": i for i in range(1, VOCABULARY)}}
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<eos>")), eos_token="<eos>", pad_token="<eos>"
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<eos>")),
+        eos_token="<eos>",
+        pad_token="<eos>",
     )
 
 

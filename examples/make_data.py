@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundled data sets: a train and a held-out file per method under examples/data, the same bytes on every machine.
+"""The bundled data sets: a training and a held-out file per method, the same bytes on every machine.
 
-    python examples/make_data.py            writes the files
+    python examples/make_data.py            writes examples/data
     python examples/make_data.py --check    exits 1 and names the files that differ from what it would write
 
-One SFT set is the starting point of all preference sets: next to the tasks with one right answer it holds every style
-that a preference set later tells apart, good and bad equally often, so that each preference is learned from an even
-start. No held-out prompt occurs in any training file.
+The SFT set prepares for all others: next to the tasks with one right answer it holds every manner that a
+preference set tells apart, good and bad equally often. No held-out prompt occurs in any training file.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from arabic.tasks import Exercise, exercises
 
 DATA = Path(__file__).parent / "data"
 SEED = 20
-SFT_QUESTIONS_PER_STYLE = 100
+SFT_QUESTIONS_PER_METHOD = 100
 UNLIKE_WORDINGS = ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))
 COMMON_TO_RARE = (0, 1, 0, 2, 0, 1, 0)
 
@@ -33,7 +32,7 @@ Row = dict[str, Any]
 
 
 def style_questions() -> dict[str, list[Question]]:
-    """The questions of every preference method, by method."""
+    """The questions of each preference method; what its good and bad manner are, the functions say."""
     return {
         "dpo": list(polite()),
         "kto": list(helpful()),
@@ -73,11 +72,11 @@ def _sft_rows(tasks: Iterable[Exercise], held_out: bool) -> Iterator[Row]:
 
 
 def _neutral_rows(styles: dict[str, list[Question]], seed: int) -> Iterator[Row]:
-    """Every style of a question once, the wordings from common to rare independently of the style."""
+    """Each question once in every manner; how common a wording is does not depend on the manner."""
     for method, questions in styles.items():
         known = [question for question in questions if not question.held_out]
         wordings = cycle(COMMON_TO_RARE)
-        for question in _rng(seed, f"neutral {method}").sample(known, SFT_QUESTIONS_PER_STYLE):
+        for question in _rng(seed, f"neutral {method}").sample(known, SFT_QUESTIONS_PER_METHOD):
             for answers in filter(None, (question.preferred, question.dispreferred, question.hard)):
                 yield {"instruction": question.prompt, "response": answers[next(wordings)]}
 

@@ -115,7 +115,10 @@ def test_user_callbacks_and_early_stopping_take_part(tmp_path):
 
     recorder = Recorder()
     given = config(tmp_path, learning_rate=1e-12, max_steps=20)
-    given.callbacks = [EarlyStoppingCallback(early_stopping_patience=1, early_stopping_threshold=0.1), recorder]
+    given.callbacks = [
+        EarlyStoppingCallback(early_stopping_patience=1, early_stopping_threshold=0.1),
+        recorder,
+    ]
 
     trainer = create_sft_trainer(given)
     trainer.train()
@@ -139,7 +142,7 @@ def test_the_loader_gives_packed_batches_of_isolated_documents(tmp_path):
 def test_a_module_that_the_model_lacks_is_named_with_the_nearest(tmp_path):
     trainer = create_sft_trainer(config(tmp_path, lora_target_modules=["q_prj", "lm_head"]))
 
-    with pytest.raises(SpecError, match="no module q_prj. Did you mean q_proj") as caught:
+    with pytest.raises(SpecError, match=r"no module q_prj\. Did you mean q_proj") as caught:
         trainer.train()
     assert "lm_head is not a linear layer inside the model" in str(caught.value)
 
@@ -152,7 +155,7 @@ def test_a_model_folder_that_does_not_exist_is_named_with_the_nearest(tmp_path):
 
 
 def test_a_folder_without_a_model_says_what_it_should_hold(tmp_path):
-    with pytest.raises(SpecError, match="config.json, a tokenizer and"):
+    with pytest.raises(SpecError, match=r"config\.json, a tokenizer and"):
         create_sft_trainer(config(tmp_path, model_name=str(tmp_path))).train()
 
 

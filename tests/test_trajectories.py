@@ -16,7 +16,11 @@ def train(method: str, fields: dict, resume_from: str | None = None) -> dict:
     trainer = create_trainer(method, METHODS[method](**fields))
     trainer.train(resume_from_checkpoint=resume_from)
     state = trainer.trainer.state
-    return {"losses": losses_of(state.log_history), "steps": state.global_step, "tokens": state.num_input_tokens_seen}
+    return {
+        "losses": losses_of(state.log_history),
+        "steps": state.global_step,
+        "tokens": state.num_input_tokens_seen,
+    }
 
 
 def fields(tmp_path, **changes) -> dict:

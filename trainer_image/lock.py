@@ -40,12 +40,17 @@ BROUGHT_BY_TORCH = [
 def main() -> None:
     left_out = [word for name in BROUGHT_BY_TORCH for word in ("--no-emit-package", name)]
     target = FOLDER / "requirements.lock"
-    subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-        + ["--no-annotate", "--no-header", *left_out, "--output-file", str(target)]
-        + [str(FOLDER / "requirements.in")],
-        check=True,
-    )
+    options = [
+        "--quiet",
+        "--universal",
+        "--python-version",
+        "3.11",
+        "--no-annotate",
+        "--no-header",
+        *left_out,
+    ]
+    files = ["--output-file", str(target), str(FOLDER / "requirements.in")]
+    subprocess.run([sys.executable, "-m", "uv", "pip", "compile", *options, *files], check=True)
     pins = target.read_text()
     target.write_text("# Written by `make lock` from requirements.in; do not edit.\n" + pins)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LoRA and QLoRA adapters on a base model (Hu et al. 2021, arXiv 2106.09685; Dettmers et al. 2023, arXiv 2305.14314)."""
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) and QLoRA (Dettmers et al. 2023, arXiv 2305.14314) adapters."""
 
 from __future__ import annotations
 

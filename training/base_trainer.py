@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from training.adapters import ADAPTER_FILE, add_lora, load_lora
 from training.arguments import training_arguments
 from training.config import CommonConfig
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
-
 from training.engine.group_trainer import GroupTrainer, Objective
 from training.engine.policy import install_scoring
 from training.generation import generate
@@ -36,16 +36,17 @@ class BaseTrainer(ABC):
         held_out = None if data is None else data.eval is not None
         self.config = fit_to_hardware(config, has_eval_data=held_out)
         self.data = data
-        self.tokenizer = None
-        self.model = None
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.model: PreTrainedModel | None = None
         self.trainer: GroupTrainer | None = None
+        self.reference_cache = Path(self.config.output_dir) / "reference-cache"
         self._callbacks: list[TrainerCallback] = list(config.callbacks)
 
     # --- set-up
 
     def setup_model_and_tokenizer(self) -> None:
         """Load tokenizer and base model, quantized if asked for, and make the model score packed groups."""
-        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        self.ready_tokenizer()
         set_seed(self.config.seed)  # fresh adapters are drawn before the Trainer sets the seed
         self.model = load_model(self.config)
         install_scoring(self.model)
@@ -57,8 +58,7 @@ class BaseTrainer(ABC):
     def load_and_validate_dataset(self) -> PreparedData:
         """Read, check and tokenize the rows of the config. Raises DataError with every problem found."""
         if self.data is None:
-            self.tokenizer = self.tokenizer or load_tokenizer(self.config)
-            self.data = prepare_data(self.config, self.method, self.tokenizer)
+            self.data = prepare_data(self.config, self.method, self.ready_tokenizer())
         return self.data
 
     def get_data_loader(self) -> DataLoader:
@@ -69,7 +69,9 @@ class BaseTrainer(ABC):
     def create_trainer(self) -> GroupTrainer:
         """The engine with this method's objective; call `build_group_trainer`."""
 
-    def build_group_trainer(self, objective: Objective, *, bin_tokens: int | None = None, **options) -> GroupTrainer:
+    def build_group_trainer(
+        self, objective: Objective, *, bin_tokens: int | None = None, **options
+    ) -> GroupTrainer:
         data = self.load_and_validate_dataset()
         return GroupTrainer(
             objective=objective,
@@ -78,7 +80,7 @@ class BaseTrainer(ABC):
             bin_tokens=bin_tokens,
             model=self.ready_model(),
             args=training_arguments(self.config),
-            processing_class=self.tokenizer,
+            processing_class=self.ready_tokenizer(),
             callbacks=self._callbacks,
             **options,
         )
@@ -110,12 +112,12 @@ class BaseTrainer(ABC):
             self.trainer.save_model(str(target))
         else:
             self.ready_model().save_pretrained(target)
-            self.tokenizer.save_pretrained(target)
+            self.ready_tokenizer().save_pretrained(target)
         return target
 
     def load_model(self, path: str | Path) -> None:
         """Replace the model by the one saved at ``path``: adapters on the config's base model, or full weights."""
-        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        self.ready_tokenizer()
         if (Path(path) / ADAPTER_FILE).is_file():
             base = load_model(self.config)
             install_scoring(base)
@@ -131,20 +133,25 @@ class BaseTrainer(ABC):
 
     def predict_batch(self, texts: list[str], max_length: int = 256) -> list[str]:
         """As `predict`, for many instructions at once."""
-        model = self.ready_model()
+        model, tokenizer = self.ready_model(), self.ready_tokenizer()
         chat = self._trained_on_chats()
-        stop_ids = stop_token_ids(self.config, self.tokenizer, chat=chat)
+        stop_ids = stop_token_ids(self.config, tokenizer, chat=chat)
         prompts = [
-            encode_prompt([{"role": "user", "content": t}] if chat else t, self.config, self.tokenizer)
+            encode_prompt([{"role": "user", "content": t}] if chat else t, self.config, tokenizer)
             for t in texts
         ]
-        return generate(model, self.tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_length)
+        return generate(model, tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_length)
 
     def _trained_on_chats(self) -> bool:
         """Whether conversations fell back to the tokenizer's template, which answers then need as well."""
         return self.data is not None and "tokenizer" in self.data.report.templates
 
     # --- lazily
+
+    def ready_tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            self.tokenizer = load_tokenizer(self.config)
+        return self.tokenizer
 
     def ready_model(self, with_lora: bool = True):
         if self.model is None:

@@ -25,8 +25,8 @@ class DPOTrainer(PreferenceTrainer):
         return dpo_loss(
             scores[chosen],
             scores[rejected],
-            batch.reference[chosen],
-            batch.reference[rejected],
+            batch.reference_scores[chosen],
+            batch.reference_scores[rejected],
             beta=self.config.beta,
             num_pairs=batch.step.pairs,
             loss_type=self.config.loss_type,

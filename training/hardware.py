@@ -32,7 +32,9 @@ def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Con
     """
     device = local_device()
     bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
-    fitted, adjustments = adjust(config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16, has_eval_data=has_eval_data)
+    fitted, adjustments = adjust(
+        config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16, has_eval_data=has_eval_data
+    )
     for adjustment in adjustments:
         logger.warning("%s", adjustment)
     return fitted

@@ -26,14 +26,14 @@ def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(config: CommonConfig, source: str | None = None) -> PreTrainedModel:
+def load_model(config: CommonConfig, source: str | None = None, *, trained: bool = True) -> PreTrainedModel:
     """The base model in ``torch_dtype`` (or 4/8 bits), on this process's device.
 
-    Without LoRA the weights themselves are trained and stay in float32, whose updates a 16-bit weight would round
+    Without LoRA the weights themselves are ``trained`` and stay in float32, whose updates a 16-bit weight would round
     away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). ``source`` replaces
     ``model_name``, for a fine-tuned copy. Raises SpecError when it cannot be loaded.
     """
-    dtype = getattr(torch, config.torch_dtype) if config.use_lora else torch.float32
+    dtype = torch.float32 if trained and not config.use_lora else getattr(torch, config.torch_dtype)
     options = _source_options(config) if source is None else {"trust_remote_code": config.trust_remote_code}
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -68,7 +68,12 @@ def _locate(config: CommonConfig) -> str:
     name = config.model_name
     if Path(name).is_dir():
         return name
-    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or Path(name).parent.is_dir():
+    if (
+        Path(name).is_absolute()
+        or name.startswith((".", "~"))
+        or name.count("/") > 1
+        or Path(name).parent.is_dir()
+    ):
         raise SpecError("the model cannot be loaded", [_missing_folder(name)])
     return name
 
@@ -83,7 +88,11 @@ def _missing_folder(name: str) -> Problem:
         action = f"{parent} holds: {', '.join(sorted(siblings)[:10]) or 'no folders'}."
     else:
         action = f"{parent} does not exist either."
-    return Problem("model_name", f"folder {name} does not exist.", f"{action} `tadrib tiny-model {name}` builds a tiny one.")
+    return Problem(
+        "model_name",
+        f"folder {name} does not exist.",
+        f"{action} `tadrib tiny-model {name}` builds a tiny one.",
+    )
 
 
 def _unloadable(config: CommonConfig, error: Exception) -> SpecError:
@@ -95,5 +104,6 @@ def _unloadable(config: CommonConfig, error: Exception) -> SpecError:
         else "Check the spelling, network access and HF_TOKEN, or give the path of a local folder."
     )
     return SpecError(
-        "the model cannot be loaded", [Problem("model_name", f"{where} {config.model_name}: {reason}.", action)]
+        "the model cannot be loaded",
+        [Problem("model_name", f"{where} {config.model_name}: {reason}.", action)],
     )

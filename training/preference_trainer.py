@@ -12,7 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from training.base_trainer import BaseTrainer
-from training.config import CPOConfig, IPOConfig, KTOConfig, PreferenceConfig, SimPOConfig
+from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
+from training.config.methods import PreferenceConfig
 from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
 from training.engine.completions import completion_lengths, pairs_of, sum_by_completion, with_role
@@ -85,13 +86,13 @@ class KTOTrainer(PreferenceTrainer):
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         scores = sum_by_completion(token_log_probs, batch)
         answers, baselines = with_role(batch, "completion"), with_role(batch, "kl")
-        divergences = (scores[baselines] - batch.reference[baselines]).detach()
+        divergences = (scores[baselines] - batch.reference_scores[baselines]).detach()
         total = batch.weight * torch.stack([divergences.sum(), divergences.new_tensor(len(divergences))])
         if dist.is_initialized():
             dist.all_reduce(total)
         return kto_loss(
             scores[answers],
-            batch.reference[answers],
+            batch.reference_scores[answers],
             batch.labels,
             kl_estimate(total[0], total[1]),
             beta=self.config.beta,
@@ -115,8 +116,8 @@ class IPOTrainer(PreferenceTrainer):
         return ipo_loss(
             scores[chosen],
             scores[rejected],
-            batch.reference[chosen],
-            batch.reference[rejected],
+            batch.reference_scores[chosen],
+            batch.reference_scores[rejected],
             lengths[chosen],
             lengths[rejected],
             beta=self.config.beta,

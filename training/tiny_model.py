@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny model: a Qwen2 with random weights and a byte-level BPE tokenizer of its own, made in seconds, offline.
+"""Tiny model: a Qwen2 of a million random weights with a tokenizer of its own, made offline in seconds.
 
-It learns the bundled data on two CPU cores in about two minutes, and stands in for a real model wherever what matters
-is the path and not the knowledge: the demo, the examples, the tests. The same seed and texts give the same bytes.
+It learns the bundled data on two CPU cores in about two minutes, and stands in for a real model wherever
+the way matters and the knowledge does not: in the demo, the examples, the tests. The same seed and texts
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,13 @@ CHAT_TEMPLATE = (
 def build_tiny_model(
     directory: str | os.PathLike[str], texts: Sequence[str | os.PathLike[str]] | None = None, seed: int = 0
 ) -> Path:
-    """Writes the model (safetensors, float32) and its tokenizer to ``directory`` and returns that path.
+    """Write the model (safetensors, float32) and its tokenizer to ``directory``; returns that path.
 
-    The tokenizer is trained on ``texts``: JSON lines files, of which every string value is read, or plain text
-    files; by default the bundled training sets. A tiny model already there is replaced.
+    The tokenizer learns from ``texts``: JSON lines files, of which every string value is read, or plain text
+    files; by default from the bundled training sets. A tiny model that is there already is replaced.
 
-    Raises:
-        DataError: a text file is missing or is not UTF-8, or none is given and the bundled data are not installed.
-        ResourceError: ``directory`` holds something else than a tiny model.
+    Raises DataError when a text file cannot be read, or none is given and the bundled data are not installed;
+    ResourceError when ``directory`` holds something that is not a tiny model.
     """
     target = Path(directory)
     _refuse_other_content(target)
@@ -74,7 +74,14 @@ def _refuse_other_content(target: Path) -> None:
         return
     raise ResourceError(
         "The tiny model was not written",
-        [Problem(str(target), "exists and is not a tiny model.", "Choose another directory.", "refuse_other_content")],
+        [
+            Problem(
+                str(target),
+                "exists and is not a tiny model.",
+                "Choose another directory.",
+                "refuse_other_content",
+            )
+        ],
     )
 
 
@@ -134,9 +141,10 @@ def _tokenizer(texts: Iterator[str]) -> Qwen2Tokenizer:
     )
     backend.train_from_iterator(_with_roles(texts), trainer)
     learned = json.loads(backend.to_str())["model"]
+    merges: Any = [tuple(merge) for merge in learned["merges"]]
     return Qwen2Tokenizer(
         vocab=learned["vocab"],
-        merges=[tuple(merge) for merge in learned["merges"]],
+        merges=merges,
         eos_token=END_OF_TURN,
         pad_token=END_OF_TEXT,
         additional_special_tokens=[START_OF_TURN],

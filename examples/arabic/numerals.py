@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arabic numerals: cardinal numbers in words, counted nouns, hours; Modern Standard Arabic, unvocalised.
 
-Two cases are told apart where unvocalised spelling shows them (duals and tens): nominative for an answer that stands
-alone, oblique (genitive and accusative are spelled alike) after a noun or as an object. Masculine forms with the
-feminine ending (``ثلاثة``) are the ones used in abstract counting; a counted noun reverses the gender from 3 to 10.
+Unvocalised spelling shows the case of duals and tens only: nominative where an answer stands alone, oblique
+(genitive and accusative look alike) after another noun. Abstract counting uses the forms in ta marbuta
+(``ثلاثة``); from 3 to 10, a counted noun takes the number in the opposite gender.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def number_words(number: int, case: Case = "nominative") -> str:
 
 
 def counted(number: int, noun: Noun) -> str:
-    """``number`` (1 to 10) of ``noun``, nominative: ``كتاب واحد``, ``كتابان``, ``ثلاثة كتب``, ``ثلاث سيارات``."""
+    """``number`` (1 to 10) of a noun: ``كتاب واحد``, ``كتابان``, ``ثلاثة كتب``, ``ثلاث سيارات``."""
     if number == 1:
         return f"{noun.singular} {FEMININE_UNITS[1] if noun.feminine else UNITS[1]}"
     if number == 2:
@@ -69,7 +69,7 @@ def counted(number: int, noun: Noun) -> str:
 
 
 def dinars(number: int) -> str:
-    """The dinar after a number from 3 to 99: plural to 10 (``خمسة دنانير``), then singular (``عشرون دينارًا``)."""
+    """Dinars after a number from 3 to 99: ``خمسة دنانير`` to 10, then singular, ``عشرون دينارًا``."""
     return "دنانير" if number <= 10 else "دينارًا"
 
 
@@ -87,8 +87,4 @@ def _below_hundred(number: int, case: Case) -> list[str]:
 
 
 def _in_case(word: str, case: Case) -> str:
-    if case == "oblique" and word.endswith("ان"):
-        return word[:-2] + "ين"
-    if case == "oblique" and word.endswith("ون"):
-        return word[:-2] + "ين"
-    return word
+    return word[:-2] + "ين" if case == "oblique" and word.endswith(("ان", "ون")) else word

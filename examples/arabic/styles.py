@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions whose answers differ in style alone: polite or curt, helpful or evasive, brief or padded, language, digits.
+"""Questions that can be answered in a good or a bad manner, one family per preference method.
 
-Every family writes its preferred and its dispreferred answer in three wordings each, ordered from common to rare in
-the SFT data, and equally often overall. A model trained on them prefers neither style, and a pair of unlike wordings
-(``Question.pairs``) starts at an accuracy of one half whichever of the two wordings is the more common.
+A family has three wordings for each manner. The SFT set shows both manners equally often, and of each the
+first wording more often than the second and the second more often than the third, so a model trained on it
+leans to neither manner. Pairs are made of unlike wordings, each as often on the good side as on the bad
+one: the commoner is likelier, it is the chosen one half of the time, and accuracy starts at one half.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from arabic.world import COLOURS, FLOORS, OPPOSITES, PRICES, THINGS, VENUES
 
 
 class Question(NamedTuple):
-    """A prompt with its answers by style; ``hard`` is dispreferred too, and close to the preferred answer."""
+    """A prompt, its answers in either manner, and bad ones that are hard for resembling the good ones."""
 
     prompt: str
     preferred: tuple[str, str, str]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks with one right answer: numerals, arithmetic, capitals, plurals, translation; each split by what is unseen."""
+"""Tasks with one right answer: numerals, sums, capitals, plurals, translation; each with its own hold-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TO_ENGLISH = ("ترجم إلى الإنجليزية: {}", "كيف نقول با�
 
 
 class Exercise(NamedTuple):
-    """One question with its only right answer, the task it belongs to, and whether it is kept for evaluation."""
+    """A question with its only right answer, its task, and whether it is kept for evaluation."""
 
     task: str
     question: str
@@ -57,7 +57,7 @@ def words_to_number(rng: random.Random, unseen: set[int]) -> Iterator[Exercise]:
 
 
 def _numbers(rng: random.Random, unseen: set[int], count: int) -> list[int]:
-    """Every number below 100, all that end in 00, 11 or 12, the unseen ones, and others up to ``count`` in all."""
+    """Every number below 100, all ending in 00, 11 or 12, the unseen ones, and others up to ``count``."""
     always = {*range(100), *(n for n in range(100, 1000) if n % 100 in (0, 11, 12)), *unseen}
     others = [n for n in range(100, 1000) if n not in always]
     return [*sorted(always), *rng.sample(others, count - len(always))]
@@ -103,7 +103,7 @@ def plurals() -> Iterator[Exercise]:
 
 
 def counted_nouns(rng: random.Random) -> Iterator[Exercise]:
-    """One to ten of a noun, English to Arabic: dual, gender polarity, plural; unseen plurals after a number."""
+    """One to ten of a noun, into Arabic: dual, gender polarity, plural; unseen plurals after a number."""
     held = set(rng.sample([(n, i) for n in range(3, 11) for i in range(len(NOUNS))], 36))
     for index, noun in enumerate(NOUNS):
         for number in range(1, 11):
@@ -113,7 +113,7 @@ def counted_nouns(rng: random.Random) -> Iterator[Exercise]:
 
 
 def described_nouns(rng: random.Random) -> Iterator[Exercise]:
-    """Definite noun and adjective, both directions: agreement in gender and article; unseen pairs of the two."""
+    """Definite noun and adjective, both ways: agreement in gender and article; unseen pairs of the two."""
     held = set(rng.sample([(n, a) for n in range(len(NOUNS)) for a in range(len(ADJECTIVES))], 28))
     for index, noun in enumerate(NOUNS):
         for place, (adjective, english_adjective) in enumerate(ADJECTIVES):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts that the preference sets ask about: opposites, colours, floors, opening hours, prices."""
+"""The facts that preference prompts ask about: opposites, colours, floors, opening hours, prices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OPPOSITES = {
 
 
 class Thing(NamedTuple):
-    """Something of a well-known colour: Arabic with the article, English, the colour, and whether it is feminine."""
+    """Something of a well-known colour: Arabic with its article, English, colour, grammatical gender."""
 
     arabic: str
     english: str
@@ -125,7 +125,7 @@ FLOORS = {
 
 
 class Venue(NamedTuple):
-    """A place with opening hours: name, whether it is feminine, opening hour (morning), closing hour (evening)."""
+    """A place with opening hours: name, gender, the hour it opens (morning) and closes (evening)."""
 
     name: str
     feminine: bool

@@ -63,6 +63,8 @@ def test_no_tensor_of_tokens_by_vocabulary_is_ever_made():
             return out
 
     with Watch():
-        token_log_probs(hidden, torch.randn(vocabulary, 8), torch.zeros(tokens, dtype=torch.long)).sum().backward()
+        token_log_probs(
+            hidden, torch.randn(vocabulary, 8), torch.zeros(tokens, dtype=torch.long)
+        ).sum().backward()
 
     assert largest <= scorer.CHUNK_ELEMENTS < tokens * vocabulary

@@ -193,11 +193,12 @@ def test_a_group_without_weight_has_its_nll_alone_and_finite_gradients(multi_neg
         beta=0.5,
         num_groups=2,
         num_chosen_tokens=2,
+        label_smoothing=0.25,
         multi_negative=multi_negative,
     )
     loss.backward()
 
-    assert metrics["loss"].tolist() == pytest.approx([2.0, 1 + SOFTPLUS_1 + 6])
+    assert metrics["loss"].tolist() == pytest.approx([2.0, 0.75 * (1 + SOFTPLUS_1) + 0.25 * SOFTPLUS_1 + 6])
     assert chosen.grad[0].item() == pytest.approx(-0.5)
     assert negatives.grad[:2].tolist() == [0.0, 0.0]
 
@@ -227,7 +228,9 @@ def test_log_probs_far_beyond_the_range_of_exp_keep_finite_losses_and_gradients(
 
 
 def test_metrics_count_every_pair_of_a_group():
-    _, metrics = cpo_loss(CHOSEN, NEGATIVES, GROUPS, WEIGHTS, beta=0.5, num_groups=2, num_chosen_tokens=5)
+    chosen, negatives = CHOSEN.clone().requires_grad_(), NEGATIVES.clone().requires_grad_()
+
+    _, metrics = cpo_loss(chosen, negatives, GROUPS, WEIGHTS, beta=0.5, num_groups=2, num_chosen_tokens=5)
 
     assert metrics["rewards/chosen"].tolist() == [-1.0, -1.0, -3.0]
     assert metrics["rewards/rejected"].tolist() == [-2.0, -3.0, -2.0]
@@ -235,6 +238,7 @@ def test_metrics_count_every_pair_of_a_group():
     assert metrics["rewards/accuracies"].tolist() == [1.0, 1.0, 0.0]
     assert metrics["logps/chosen"].tolist() == [-2.0, -6.0]
     assert metrics["logps/rejected"].tolist() == [-4.0, -6.0, -4.0]
+    assert not any(values.requires_grad for values in metrics.values())
 
 
 @BOTH
@@ -248,7 +252,6 @@ def test_shares_of_a_step_add_up_to_the_loss_of_the_whole(multi_negative):
 
     assert (first + rest).item() == pytest.approx(whole.item())
     assert metrics["loss"].mean().item() == pytest.approx(whole.item())
-    assert not any(values.requires_grad for values in metrics.values())
 
 
 @BOTH

@@ -81,7 +81,8 @@ def test_the_sft_term_is_the_mean_over_all_chosen_tokens_of_the_step():
 
 
 def test_the_metrics_say_what_happened_to_every_pair():
-    chosen, rejected = torch.tensor([-5.0, -9.0, -4.0]), torch.tensor([-7.0, -6.0, -4.0])
+    chosen = torch.tensor([-5.0, -9.0, -4.0], requires_grad=True)
+    rejected = torch.tensor([-7.0, -6.0, -4.0], requires_grad=True)
     ref_chosen, ref_rejected = torch.tensor([-8.0, -8.0, -4.0]), torch.tensor([-6.0, -7.0, -4.0])
 
     _, metrics = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta=0.5, num_pairs=3)

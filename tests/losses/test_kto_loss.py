@@ -45,7 +45,7 @@ def test_each_label_has_its_own_weight():
 
 
 def test_rewards_are_told_apart_by_label_and_judged_against_the_baseline():
-    """Log-ratios 3, -1, 0.5, 2 against kl 1: the third, desirable, is below; the fourth, undesirable, above."""
+    """Log-ratios 3, -1, 0.5, 2 against kl 1: the third, desirable, is below it; the fourth above."""
     policy = torch.tensor([-5.0, -7.0, -4.0, -3.0])
     reference = torch.tensor([-8.0, -6.0, -4.5, -5.0])
     labels = torch.tensor([True, False, True, False])
@@ -89,6 +89,7 @@ def test_the_loss_saturates_at_the_weight_without_overflow():
     loss.backward()
 
     assert metrics["loss"].tolist() == [1.0, 0.0]
+    assert not any(values.requires_grad for values in metrics.values())
     assert policy.grad.tolist() == [0.0, 0.0]
 
 
@@ -102,7 +103,6 @@ def test_shares_of_a_step_add_up_to_the_loss_of_the_whole():
 
     assert sum(parts).item() == pytest.approx(whole.item())
     assert metrics["loss"].mean().item() == pytest.approx(whole.item())
-    assert not any(values.requires_grad for values in metrics.values())
 
 
 def test_gradients_match_finite_differences():

@@ -38,7 +38,9 @@ def test_a_margin_of_gamma_costs_log_2():
 
 
 def test_rewards_are_per_token_and_leave_gamma_out():
-    _, metrics = simpo_loss(*PAIR, beta=2.0, simpo_gamma=5.0, num_pairs=1)
+    chosen = PAIR[0].clone().requires_grad_()
+
+    _, metrics = simpo_loss(chosen, *PAIR[1:], beta=2.0, simpo_gamma=5.0, num_pairs=1)
 
     assert metrics["rewards/chosen"].tolist() == [-2.0]
     assert metrics["rewards/rejected"].tolist() == [-4.0]
@@ -46,6 +48,7 @@ def test_rewards_are_per_token_and_leave_gamma_out():
     assert metrics["rewards/accuracies"].tolist() == [1.0]
     assert metrics["logps/chosen"].tolist() == [-1.0]
     assert metrics["logps/rejected"].tolist() == [-2.0]
+    assert not any(values.requires_grad for values in metrics.values())
 
 
 def test_it_is_cpo_with_loss_type_simpo_and_without_nll():
@@ -81,7 +84,6 @@ def test_shares_of_a_step_add_up_to_the_loss_of_the_whole():
 
     assert sum(parts).item() == pytest.approx(whole.item())
     assert metrics["loss"].mean().item() == pytest.approx(whole.item())
-    assert not any(values.requires_grad for values in metrics.values())
 
 
 def test_gradients_match_finite_differences():

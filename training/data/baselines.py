@@ -35,4 +35,6 @@ def with_baselines(groups: Sequence[Group], seed: int, longest: int) -> list[Gro
 def _next_with_other_prompt(groups: Sequence[Group], order: list[int], place: int) -> int:
     own = groups[order[place]].prompt
     following = order[place + 1 :] + order[:place]
-    return next((n for n in following if groups[n].prompt != own), following[0] if following else order[place])
+    return next(
+        (n for n in following if groups[n].prompt != own), following[0] if following else order[place]
+    )

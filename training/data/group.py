@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -48,8 +48,8 @@ class Group:
     """One prompt with its completions.
 
     ``row`` is the 0-based number of the source row, kept for messages about this group. ``label`` is KTO's
-    (True = desirable). ``lengths`` are IPO's optional stated lengths, one a completion. ``reference`` holds the reference
-    model's summed log-prob of each completion where it was computed before training.
+    (True = desirable). ``lengths`` are IPO's optional stated lengths, one a completion. ``reference`` holds the
+    reference model's summed log-prob of each completion where it was computed before training.
     """
 
     prompt: list[int]
@@ -130,9 +130,19 @@ class GroupDataset:
     def __len__(self) -> int:
         return len(self.table)
 
+    def with_reference(self, scores: list[list[float]]) -> GroupDataset:
+        """The same groups with ``reference`` filled in, one list of completion scores a group."""
+        column = self.table.features["reference"]
+        return GroupDataset(
+            self.table.remove_columns("reference").add_column("reference", scores, feature=column)
+        )
+
     def count(self, members: list[int]) -> Counts:
         """The counts of several groups together."""
         return Counts(*self._counts[members].sum(0).tolist())
+
+    def __iter__(self) -> Iterator[Group]:
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Group:
         record = self.table[int(index)]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from training.config import CommonConfig
+from training.data.baselines import with_baselines
 from training.data.group import Group, GroupDataset
 from training.data.lengths import Limits, fit
 from training.data.loading import Loaded, load, one_sided, refusal
@@ -110,8 +111,8 @@ def prepare_data(
         _write_rejected(loaded, rejected_dir / "rejected.jsonl")
         if held is not None:
             _write_rejected(held, rejected_dir / "rejected-eval.jsonl")
-    eval_data = None if evaluation is None else GroupDataset.from_groups(evaluation)
-    return PreparedData(GroupDataset.from_groups(train), eval_data, report)
+    eval_data = None if evaluation is None else _dataset(evaluation, config, method)
+    return PreparedData(_dataset(train, config, method), eval_data, report)
 
 
 def _load_sound(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase) -> Loaded:
@@ -137,6 +138,12 @@ def _fitted(
     report = build_report(loaded, config, method, tokenizer)
     report.cut, report.dropped = fitted.cut, fitted.dropped
     return fitted.groups, report
+
+
+def _dataset(groups: list[Group], config: CommonConfig, method: str) -> GroupDataset:
+    if method == "kto":
+        groups = with_baselines(groups, config.seed, Limits.of(config, method).total)
+    return GroupDataset.from_groups(groups)
 
 
 def _split(

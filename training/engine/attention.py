@@ -11,6 +11,7 @@ Shape legend: H query heads, K key heads, N tokens of the row, D head size.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -54,18 +55,22 @@ def _varlen(query, key, value, layout: AttentionLayout, scaling, window) -> Tens
         key, value = key.contiguous(), value.contiguous()
     else:
         key, value = key.index_select(0, layout.key_index), value.index_select(0, layout.key_index)
-    return varlen_attn(
-        query.contiguous(),
-        key,
-        value,
-        layout.query_ends,
-        layout.key_ends,
-        layout.longest_query,
-        layout.longest_key,
-        scale=scaling,
-        window_size=(window - 1 if window else -1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )[None]
+    output = cast(
+        Tensor,
+        varlen_attn(
+            query.contiguous(),
+            key,
+            value,
+            layout.query_ends,
+            layout.key_ends,
+            layout.longest_query,
+            layout.longest_key,
+            scale=scaling,
+            window_size=(window - 1 if window else -1, 0),
+            enable_gqa=query.shape[1] != key.shape[1],
+        ),
+    )
+    return output[None]
 
 
 def _by_segment(query, key, value, layout: AttentionLayout, scaling, window, dropout) -> Tensor:

@@ -6,7 +6,9 @@ Shape legend: N tokens in the row, T scored tokens (targets), C completions, G g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,20 +63,25 @@ class PackedBatch:
         return self.input_ids.numel()
 
     def to(self, device: torch.device) -> PackedBatch:
-        moved = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout)
-        }
-        return replace(self, **moved)
+        return self._with_tensors(lambda tensors: tensors.to(device, non_blocking=True))
 
     def pin_memory(self) -> PackedBatch:
-        pinned = {
-            f.name: value.pin_memory()
+        return self._with_tensors(lambda tensors: tensors.pin_memory())
+
+    def _with_tensors(self, change: Callable[[Any], Any]) -> PackedBatch:
+        changed: dict[str, Any] = {
+            f.name: change(value)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout)
         }
-        return replace(self, **pinned)
+        return replace(self, **changed)
+
+    @property
+    def reference_scores(self) -> Tensor:
+        """`reference`, for methods that need one. Raises ValueError when nobody computed it."""
+        if self.reference is None:
+            raise ValueError("this batch has no reference log-probs")
+        return self.reference
 
     def model_inputs(self) -> dict:
         """Keyword arguments for a model prepared by `training.engine.policy.install_scoring`."""

@@ -67,7 +67,9 @@ def collate(
         layout=build_layout(_lengths(groups)) if path == "packed" else None,
         attention_mask=row.attention_mask,
         weight=weight,
-        step=Counts(*map(sum, zip(*(group.counts for group in groups), strict=True))) if step is None else step,
+        step=Counts(*map(sum, zip(*(group.counts for group in groups), strict=True)))
+        if step is None
+        else step,
     )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -75,9 +75,7 @@ class GroupTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self._loader(
-            groups, rows=self.args.per_device_eval_batch_size, micro_batches=1, shuffle=False
-        )
+        return self._loader(groups, rows=self.args.per_device_eval_batch_size, micro_batches=1, shuffle=False)
 
     def _loader(self, groups: GroupDataset, *, rows: int, micro_batches: int, shuffle: bool) -> DataLoader:
         planner = EpochPlanner(
@@ -97,7 +95,7 @@ class GroupTrainer(Trainer):
         )
 
     def num_examples(self, dataloader: DataLoader) -> int:
-        return len(dataloader.dataset.groups)
+        return len(cast(PlannedBatches, dataloader.dataset).groups)
 
     def _prepare_inputs(self, inputs: PackedBatch) -> PackedBatch:
         return inputs.to(self.args.device)
@@ -145,7 +143,9 @@ class GroupTrainer(Trainer):
             self.state.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
             commit(output / STAGING / name, output / name)
             best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(output), self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True)
+            rotate_checkpoints(
+                str(output), self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True
+            )
         self.accelerator.wait_for_everyone()
 
     @contextlib.contextmanager
@@ -192,8 +192,7 @@ class GroupTrainer(Trainer):
         with torch.no_grad():
             for inputs in dataloader:
                 batch = self._prepare_inputs(inputs)
-                _, metrics = self._score(model, batch)
-                self._count(meter, metrics, batch)
+                self._count(meter, self._score(model, batch)[1], batch)
         model.train(was_training)
         means = meter.drain(totals=("tokens", "computed_tokens"))
         del means["computed_tokens"]

@@ -80,9 +80,7 @@ class EpochPlanner:
         shares = _balance(rows, [int(self.num_tokens[row].sum()) for row in rows], places)
         workers = self.num_workers
         return Step(
-            micro_batches=[
-                shares[m * workers : (m + 1) * workers] for m in range(self.num_micro_batches)
-            ],
+            micro_batches=[shares[m * workers : (m + 1) * workers] for m in range(self.num_micro_batches)],
             groups=[group for row in rows for group in row],
         )
 

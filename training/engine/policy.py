@@ -41,7 +41,7 @@ def install_scoring(model: PreTrainedModel) -> None:
                 return plain_forward(*args, **kwargs)
         return _score(model, targets=targets, **kwargs)
 
-    model.forward = forward  # type: ignore[method-assign]
+    model.forward = forward
 
 
 def _score(
@@ -84,13 +84,13 @@ def _mask_argument(model: PreTrainedModel, mask: Tensor | None):
     return dict.fromkeys(kinds, mask)
 
 
-def set_path(model: torch.nn.Module, path: Path) -> None:
+def set_path(model: PreTrainedModel, path: Path) -> None:
     """Switch the attention implementation to the one that ``path`` needs."""
     model.set_attn_implementation(attention.NAME if path == "packed" else _own_implementation(model))
 
 
 @contextlib.contextmanager
-def plain_attention(model: torch.nn.Module) -> Iterator[None]:
+def plain_attention(model: PreTrainedModel) -> Iterator[None]:
     """Within, the model attends as transformers does by itself; for generation and for the self-check."""
     before = model.config._attn_implementation
     model.set_attn_implementation(_own_implementation(model))
@@ -100,6 +100,6 @@ def plain_attention(model: torch.nn.Module) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def _own_implementation(model: torch.nn.Module) -> str:
+def _own_implementation(model: PreTrainedModel) -> str:
     capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
     return "sdpa" if model._supports_sdpa and not capped else "eager"

@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from training.engine.batch import PackedBatch
 from training.engine.completions import sum_by_completion
 
-Reference = Callable[[torch.nn.Module, PackedBatch], Tensor]
+Reference = Callable[[PreTrainedModel, PackedBatch], Tensor]
 """The policy and a batch to the reference's summed log-prob of each completion, [C], without gradient."""
 
 
-def adapters_off(model: torch.nn.Module, batch: PackedBatch) -> Tensor:
+def adapters_off(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """The reference is the policy without its LoRA adapters: the base model it started from."""
     was_training = model.training
     model.eval()  # the base model's own dropout, if it has any, must not blur the reference
@@ -25,11 +26,11 @@ def adapters_off(model: torch.nn.Module, batch: PackedBatch) -> Tensor:
     return scores
 
 
-def frozen(reference_model: torch.nn.Module) -> Reference:
+def frozen(reference_model: PreTrainedModel) -> Reference:
     """The reference is a model of its own, which scores like the policy and is never trained."""
     reference_model.requires_grad_(False).eval()
 
-    def score(model: torch.nn.Module, batch: PackedBatch) -> Tensor:
+    def score(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
         with torch.no_grad():
             return sum_by_completion(reference_model(**batch.model_inputs()), batch)
 

@@ -19,7 +19,12 @@ CHUNK_ELEMENTS = 2**24
 
 
 def token_log_probs(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, softcap: float | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """``log p(targets)`` in float32, [T], from hidden [T, H], head weight [V, H] and optional bias [V].
 
@@ -56,13 +61,12 @@ def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, softcap):
-        wants_gradient = ctx.needs_input_grad[0]
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
-        gradient = torch.empty_like(hidden) if wants_gradient else None
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in _chunks(len(targets), len(weight)):
             logits = _logits(hidden[part], weight, bias, softcap)
             log_probs[part], log_norm = _score(logits, targets[part])
-            if wants_gradient:
+            if gradient is not None:
                 d_logits = _logit_gradient(logits, log_norm, targets[part], softcap)
                 gradient[part] = d_logits.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from training.data.group import Group
 from training.engine.collate import PATHS, Path, collate
@@ -36,7 +37,7 @@ class PathChoice:
         return text if not self.rejected else f"{text}; refused: {self.rejected}"
 
 
-def choose_path(model: torch.nn.Module, groups: Sequence[Group]) -> PathChoice:
+def choose_path(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
     """Try the paths on ``groups`` (two or more expose leaks between groups) and leave the model set to the best.
 
     Raises TrainingError when even separate sequences disagree: the head then does something we do not know.
@@ -50,7 +51,7 @@ def choose_path(model: torch.nn.Module, groups: Sequence[Group]) -> PathChoice:
         model.train(was_training)
 
 
-def _choose(model: torch.nn.Module, groups: Sequence[Group]) -> PathChoice:
+def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
     expected = _reference(model, groups)
     tolerance = TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16])
     rejected: dict[str, str] = {}
@@ -71,14 +72,14 @@ def _choose(model: torch.nn.Module, groups: Sequence[Group]) -> PathChoice:
     )
 
 
-def _may_share(model: torch.nn.Module) -> bool:
+def _may_share(model: PreTrainedModel) -> bool:
     """Recurrent layers carry state from token to token whatever the mask says (Mamba, gated delta nets, ...)."""
     attending = {"full_attention", "sliding_attention", "chunked_attention"}
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
     return not getattr(model, "_is_stateful", False) and kinds <= attending
 
 
-def _reference(model: torch.nn.Module, groups: Sequence[Group]) -> Tensor:
+def _reference(model: PreTrainedModel, groups: Sequence[Group]) -> Tensor:
     """Log-probs of the groups' targets by plain forwards, one sequence at a time, [T]."""
     scored = []
     with plain_attention(model):

@@ -38,7 +38,7 @@ def dpo_loss(
 
     Example: ``beta`` 0.5 and log-ratios 1 and -1: ``h = 2``, a margin of 1, ``log(1 + e^-1) = 0.3133``.
 
-    Departures. ``sigmoid`` with ``label_smoothing`` is conservative DPO; TRL 1.16 smooths ``robust`` alone.
+    Departures. ``sigmoid`` with ``label_smoothing`` is conservative DPO; TRL 1.16 ignores it there.
     RPO's paper divides each log-likelihood by the tokens of its row, prompt included; like TRL we divide by
     chosen tokens, but by the step's, where TRL averages the means of micro-batches.
 

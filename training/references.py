@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a run's reference log-probs come from, by ``reference``: adapters off, a frozen model, or the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from transformers import PreTrainedModel
+
+from training.config import CommonConfig
+from training.data.group import GroupDataset
+from training.data.prepare import PreparedData
+from training.engine.collate import collate
+from training.engine.policy import install_scoring
+from training.engine.reference import Reference, adapters_off, frozen
+from training.engine.reference_cache import ReferenceCache, group_key, weights_fingerprint
+from training.engine.self_check import choose_path
+from training.errors import Problem, SpecError
+from training.models import load_model
+
+if TYPE_CHECKING:
+    from training.preference_trainer import PreferenceTrainer
+
+logger = logging.getLogger("tadrib")
+
+SHARD_TOKENS = 200_000
+"""Tokens scored between two shards: what a killed job has to compute again."""
+
+
+def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Reference | None, PreparedData]:
+    """The scorer of the trainer's reference, or data with the scores filled in; neither for methods without one.
+
+    Collective: with a cache, every worker scores a share of what is missing.
+    """
+    choice = choose_reference(trainer.config)
+    if choice is None:
+        return None, data
+    logger.info("reference: %s", choice)
+    if choice == "adapter_off":
+        trainer.ready_model()
+        return adapters_off, data
+    if choice == "cache":
+        return None, _with_cached_scores(trainer, data)
+    model = reference_model(trainer.config)
+    choose_path(model, [data.train[i] for i in range(min(2, len(data.train)))])
+    return frozen(model), data
+
+
+def choose_reference(config: CommonConfig) -> str | None:
+    """What ``reference: auto`` means here, the choice itself otherwise; None for a method without a reference.
+
+    With adapters and one epoch, switching them off costs a forward a row and no memory. Over several epochs the cache
+    costs that forward once; and with full weights it spares the second model.
+    Raises SpecError for a choice that the config contradicts.
+    """
+    choice = getattr(config, "reference", None)
+    own_model = getattr(config, "ref_model_name", None)
+    if choice == "auto":
+        one_pass = config.num_train_epochs <= 1 and config.max_steps < 0
+        return "adapter_off" if config.use_lora and one_pass and own_model is None else "cache"
+    if choice == "adapter_off" and (not config.use_lora or own_model):
+        found = "use_lora is false" if not config.use_lora else f"ref_model_name is {own_model}"
+        action = "Use reference: cache, or model, or leave it at auto."
+        raise SpecError("the reference", [Problem("reference", f"adapter_off, but {found}.", action)])
+    return choice
+
+
+def reference_model(config: CommonConfig) -> PreTrainedModel:
+    """``ref_model_name``, or the model that training starts from, scoring and frozen."""
+    name = getattr(config, "ref_model_name", None) or config.model_name
+    model = load_model(config.replace(model_name=name), trained=False)
+    install_scoring(model)
+    return model.requires_grad_(False).eval()
+
+
+def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> PreparedData:
+    config = trainer.config
+    cache = ReferenceCache(trainer.reference_cache, _fingerprint(config))
+    sets = [groups for groups in (data.train, data.eval) if groups is not None]
+    missing = _missing(sets, cache)
+    if missing:
+        logger.info("scoring %d groups under the reference, once", len(missing))
+        _score_share(reference_model(config), missing, cache, config.per_device_eval_batch_size)
+    if dist.is_initialized():
+        dist.barrier()
+    scores = cache.read()
+    filled = [groups.with_reference([scores[group_key(g)] for g in groups]) for groups in sets]
+    return PreparedData(filled[0], filled[1] if len(filled) > 1 else None, data.report)
+
+
+def _missing(sets: list[GroupDataset], cache: ReferenceCache) -> dict[bytes, tuple[GroupDataset, int]]:
+    """Groups without a score, by key, in the same order on every worker."""
+    if dist.is_initialized():
+        dist.barrier()  # nobody may write before everybody has looked
+    known = cache.read()
+    wanted = {group_key(group): (groups, i) for groups in sets for i, group in enumerate(groups)}
+    if dist.is_initialized():
+        dist.barrier()
+    return {key: place for key, place in wanted.items() if key not in known}
+
+
+def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, batch_groups: int) -> None:
+    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    places = list(missing.items())
+    path = choose_path(model, [groups[i] for _, (groups, i) in places[:2]]).path
+    mine = places[rank::workers]
+    keys: list[bytes] = []
+    scores: list[list[float]] = []
+    tokens = 0
+    for start in range(0, len(mine), batch_groups):
+        part = mine[start : start + batch_groups]
+        members = [groups[i] for _, (groups, i) in part]
+        batch = collate(members, path=path).to(model.device)
+        with torch.no_grad():
+            sums = frozen(model)(model, batch).tolist()
+        keys += [key for key, _ in part]
+        for group in members:
+            scores.append([sums.pop(0) for _ in group.completions])
+        tokens += batch.num_tokens
+        if tokens >= SHARD_TOKENS or start + batch_groups >= len(mine):
+            cache.write(keys, scores)
+            keys, scores, tokens = [], [], 0
+
+
+def _fingerprint(config: CommonConfig) -> str:
+    """Of the reference's weights, dtype and quantization; a Hub model is named by its revision."""
+    name = getattr(config, "ref_model_name", None) or config.model_name
+    weights = (
+        weights_fingerprint(Path(name))
+        if Path(name).is_dir()
+        else f"{name}@{_commit(name, config.model_revision)}"
+    )
+    kind = f"{config.torch_dtype} {config.load_in_4bit} {config.load_in_8bit}"
+    return hashlib.sha256(f"{weights} {kind}".encode()).hexdigest()[:24]
+
+
+def _commit(name: str, revision: str | None) -> str:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(name, revision=revision or "main")._commit_hash

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.html``: one page that shows how a run went, with its pictures inside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from training.run_directory import Result, RunDirectory, write_atomically
+
+PANELS: dict[str, tuple[str, ...]] = {
+    "Loss": ("loss", "eval_loss"),
+    "Preference accuracy": ("rewards/accuracies", "eval_rewards/accuracies"),
+    "Reward margin": ("rewards/margins", "eval_rewards/margins"),
+    "Log-prob of chosen answers, change since the start": ("logps/chosen_drift",),
+    "Learning rate": ("learning_rate",),
+    "Gradient norm": ("grad_norm",),
+    "Tokens per second": ("tokens_per_second",),
+}
+"""Pictures by title, each of the metrics that the run logged among these."""
+
+_PAGE = jinja2.Template(
+    """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{ result.name }}</title>
+<style>
+ body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+ h1 { margin: 0 } .status { font-weight: 600 } .succeeded { color: #17734a } .failed { color: #b3261e }
+ table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem 1.2rem .2rem 0; text-align: left }
+ td.n { text-align: right; font-variant-numeric: tabular-nums }
+ .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem }
+ svg { width: 100%; height: auto } pre { background: #f4f5f7; padding: 1rem; overflow: auto }
+</style></head><body>
+<h1>{{ result.name }}</h1>
+<p><span class="status {{ result.status }}">{{ result.status }}</span>: {{ result.method }}, step
+{{ result.steps_done }} of {{ result.steps_planned or "?" }}, {{ "{:,}".format(result.tokens) }} tokens,
+{{ result.num_workers }} worker{{ "s" if result.num_workers != 1 }}, {{ "%.0f"|format(result.wall_seconds) }} s.</p>
+{% if result.error %}<pre>{{ result.error.kind }}: {{ result.error.message }}</pre>{% endif %}
+{% if evaluation %}<table><tr><th>held-out rows</th><th>before</th><th>after</th></tr>
+{% for name, before, after in evaluation %}<tr><td>{{ name }}</td><td class="n">{{ before }}</td>
+<td class="n">{{ after }}</td></tr>
+{% endfor %}</table>{% endif %}
+<div class="panels">{% for picture in pictures %}<div>{{ picture|safe }}</div>{% endfor %}</div>
+<h2>Spec</h2><pre>{{ spec }}</pre>
+<p>{% for name, version in result.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}</p>
+</body></html>
+""",
+    autoescape=True,
+)
+
+
+def write_report(run: RunDirectory, result: Result) -> Path:
+    """Draw ``run``'s metrics into ``report.html`` in it, and return its path."""
+    rows = run.read_metrics()
+    pictures = [_draw(title, names, rows) for title, names in PANELS.items() if _series(names, rows)]
+    spec = run.spec_file.read_text(encoding="utf-8") if run.spec_file.exists() else ""
+    page = _PAGE.render(result=result, pictures=pictures, spec=spec, evaluation=_evaluation(result))
+    path = run.path / "report.html"
+    write_atomically(path, page)
+    return path
+
+
+def _evaluation(result: Result) -> list[tuple[str, str, str]]:
+    before, after = result.evaluation_before or {}, result.evaluation or {}
+    names = [name for name in (after or before) if name != "eval_tokens"]
+    return [(n.removeprefix("eval_"), _number(before.get(n)), _number(after.get(n))) for n in names]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4g}"
+
+
+def _series(names: Sequence[str], rows: list[dict]) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values of each metric that was logged; values that are no numbers were NaN or infinite."""
+    found = {}
+    for name in names:
+        points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
+        if points:
+            steps, values = zip(*points, strict=True)
+            found[name] = (list(steps), list(values))
+    return found
+
+
+def _draw(title: str, names: Sequence[str], rows: list[dict]) -> str:
+    """One picture as SVG text."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, (steps, values) in _series(names, rows).items():
+        held_out = name.startswith("eval_")
+        axes.plot(steps, values, marker="o" if held_out or len(steps) < 3 else None, markersize=4)
+        axes.lines[-1].set_label("held-out rows" if held_out else "training")
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel("step")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False)
+    text = io.StringIO()
+    figure.savefig(text, format="svg")
+    return text.getvalue()[text.getvalue().index("<svg") :]
