@@ -25,7 +25,7 @@ from arabic.tasks import Exercise, exercises
 DATA = Path(__file__).parent / "data"
 SEED = 20
 SFT_QUESTIONS_PER_METHOD = 100
-UNLIKE_WORDINGS = ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))
+UNLIKE_WORDINGS = ((0, 1), (1, 2), (2, 0), (0, 2), (1, 0), (2, 1))
 COMMON_TO_RARE = (0, 1, 0, 2, 0, 1, 0)
 
 Row = dict[str, Any]

@@ -23,9 +23,10 @@ _VARIABLES = {
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[bool]:
     """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside.
 
+    Says whether it was started here, for this run alone.
     A Ray that the caller has connected to already is used and left as it is. Raises ClusterError.
     """
     for variable, value in _VARIABLES.items():
@@ -33,35 +34,36 @@ def cluster() -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
-        yield
+        yield False
         return
     address = os.environ.get("RAY_ADDRESS", "")
     try:
-        _connect(address)
+        is_own = _connect(address)
     except Exception as error:
         raise _unreachable(address, error) from error
     try:
-        yield
+        yield is_own
     finally:
         ray.shutdown()
 
 
-def _connect(address: str) -> None:
+def _connect(address: str) -> bool:
     import ray
     from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
 
     if address not in ("", "local"):
         ray.init()
-        return
+        return False
     if address != "local" and find_bootstrap_address(None) is not None:
         try:
             ray.init()
-            return
+            return False
         except ConnectionError:
             pass  # the address of a Ray that has crashed
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+    return True
 
 
 def _unreachable(address: str, error: Exception) -> ClusterError:

@@ -6,14 +6,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from training.config import METHODS, CommonConfig, load_spec
-from training.data.report import DataReport, check_data
 from training.errors import Problem, SpecError, nearest
+
+if TYPE_CHECKING:
+    from training.data.report import DataReport
 
 
 def data_report(file: str, *, method: str | None, spec_path: Path | None, model: str | None) -> DataReport:
@@ -32,6 +35,8 @@ def data_report(file: str, *, method: str | None, spec_path: Path | None, model:
         config = METHODS[_known(method)]()
     if model is not None:
         config.model_name = model
+    from training.data.report import check_data
+
     return check_data(file, method or "", config, _tokenizer(config) if model or spec_path else None)
 
 
@@ -62,7 +67,7 @@ def _known(method: str | None) -> str:
     names = ", ".join(METHODS)
     if method is None:
         problem = Problem(
-            "--method", "is missing, and there is no --spec to take it from.", f"Give one of {names}."
+            "--method", "is missing, and there is no --spec that has it.", f"Use one of {names}."
         )
     else:
         close = nearest(method, METHODS)

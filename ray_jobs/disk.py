@@ -57,7 +57,7 @@ def full(run: RunDirectory) -> ResourceError:
 
 def human(size: int) -> str:
     """Bytes in the largest unit that leaves a number of at least one, as in ``1.5 GiB``."""
-    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024
         del units[0]

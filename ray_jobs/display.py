@@ -15,8 +15,7 @@ from rich.text import Text
 
 from ray_jobs.events import Event, Metrics, Phase, Started, Step
 
-_SECONDS_BETWEEN_LINES = 10.0  # without a terminal
-_SHARE_BETWEEN_LINES = 0.1
+_SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
 
 
 class Display:
@@ -29,7 +28,7 @@ class Display:
         self._loss: float | None = None
         self._tokens_per_second: float | None = None
         self._phase_began = self._began = time.monotonic()
-        self._line_at, self._line_share = self._began, 0.0
+        self._line_at, self._line_tenths = self._began, 0
         self._spinner = Spinner("dots", style="cyan")
         # what libraries print belongs in the log, not above the line
         self._live = Live(
@@ -125,10 +124,10 @@ class Display:
     def _line_is_due(self) -> bool:
         if not self.in_steps or self.step is None or self.step.done == self.step.start:
             return False
-        now, share = time.monotonic(), self.step.done / max(1, self.step.planned)
-        if now - self._line_at < _SECONDS_BETWEEN_LINES and share - self._line_share < _SHARE_BETWEEN_LINES:
+        now, tenths = time.monotonic(), 10 * self.step.done // max(1, self.step.planned)
+        if now - self._line_at < _SECONDS_BETWEEN_LINES and tenths == self._line_tenths:
             return False
-        self._line_at, self._line_share = now, share
+        self._line_at, self._line_tenths = now, tenths
         return True
 
 

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from ray_jobs import disk
-from ray_jobs.events import Failure
+from ray_jobs.events import Failure, WorkersFailed
 from training.errors import TadribError, TrainingError
 from training.run_directory import ErrorReport, RunDirectory
 
@@ -36,26 +36,29 @@ def describe(error: BaseException, run: RunDirectory, *, who: str, log: Path) ->
     return Failure(known, kind, message, place, str(log))
 
 
-def of_workers(first: Failure | None, error: BaseException, run: RunDirectory) -> Failure:
-    """Why a training ended that Ray reports as ``error``.
+def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
+    """Why a training ended ``at`` some step.
 
-    That is a worker whose process died, as the others then only say that they lost it; else what the
-    ``first`` worker to fail said; else Ray's own words.
+    That is a worker whose process died, as the others then only say that they lost it; else what the first
+    worker to fail said; else Ray's own words.
     """
+    first, error = failed.first, failed.error
     causes = getattr(error, "worker_failures", {})
     dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
     if dead:
         log = run.logs / f"worker-{dead[0]}.log"
-        message = "its process died; often the system kills one when memory runs out"
-        what = f"worker {dead[0]} failed: {message}"
-        return Failure(three_lines(what, "an unknown place", log), "WorkerDied", message, "", str(log))
+        message = f"the process of worker {dead[0]} died; the system kills one when memory runs out"
+        return Failure(three_lines(message, at, log), "WorkerDied", message, at, str(log))
     if first is not None:
         return first
+    if causes:
+        rank, cause = min(causes.items())
+        log = run.logs / f"worker-{rank}.log"
+        return Failure(cause, type(cause).__name__, str(cause), at, str(log))
     log = run.logs / "driver.log"
     cause = getattr(error, "controller_failure", error)
     kind, message = type(cause).__name__, first_line(cause)
-    known = three_lines(f"{kind}: {message}", "Ray Train, before or between steps", log)
-    return Failure(known, kind, message, "", str(log))
+    return Failure(three_lines(f"{kind}: {message}", at, log), kind, message, at, str(log))
 
 
 def three_lines(what: str, place: str, log: Path | str) -> TrainingError:

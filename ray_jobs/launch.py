@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import Any, Literal
 
 from ray_jobs import disk
@@ -54,15 +55,16 @@ class _Start:
     def go(self) -> Result:
         try:
             outcome = self._train()
-            if outcome.stopped:
-                raise KeyboardInterrupt
-            self._require_complete(outcome)
+            if not outcome.stopped:
+                self._require_complete(outcome)
         except KeyboardInterrupt as error:
-            raise self._stopped() from error
+            raise self._stopped("aborted") from error
         except Exception as error:
             failure = self._failure(error)
             self._record("failed", error=report(failure), resume=self._command)
             raise failure.error from error
+        if outcome.stopped:
+            raise self._stopped("stopped")
         evaluation = held_out(outcome.evaluation or {}) or None
         return self._record(
             "succeeded", metrics=outcome.metrics, evaluation=evaluation, tokens=outcome.tokens
@@ -71,18 +73,17 @@ class _Start:
     def _train(self) -> Outcome:
         self._introduce()
         spec = settled(self._spec, self._run)
-        # reading the data and starting Ray each take seconds, of which one waits and the other computes
+        # preparing the data computes while starting Ray waits
         prepared = in_background(lambda: prepare(spec, self._run, self._display))
         from ray_jobs.cluster import check_room, cluster
 
-        with cluster():
+        with cluster() as is_own:
             check_room(spec.resources)
+            if not is_own:
+                prepared.result()  # bad data must not make a shared cluster start workers or add nodes
             from ray_jobs.supervisor import Supervisor
 
-            supervisor = Supervisor(spec, self._run, self._display)
-            prepared.result()
-            self._display.enter_phase("starting workers")
-            return supervisor.train()
+            return Supervisor(spec, self._run, self._display).train(prepared)
 
     def _introduce(self) -> None:
         spec = self._spec
@@ -101,16 +102,18 @@ class _Start:
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WorkersFailed):
-            return of_workers(error.first, error.error, self._run)
+            return of_workers(error, self._run, at=self._position())
         return describe(error, self._run, who="", log=self._run.logs / "driver.log")
 
-    def _stopped(self) -> StoppedError:
-        result = self._record("stopped", resume=self._command)
+    def _position(self) -> str:
+        step = self._display.step
+        return f"step {step.done} of {step.planned}" if step else "the start, before training"
+
+    def _stopped(self, how: str) -> StoppedError:
+        self._record("stopped", resume=self._command)
         checkpoint = self._run.latest_checkpoint()
-        done, planned = result.steps_done, result.steps_planned
-        at = f"after step {done} of {planned}" if planned else "before training"
         kept = f"latest checkpoint: {shown(checkpoint)}" if checkpoint else "there is no checkpoint yet"
-        return StoppedError(f"stopped {at}\n  {kept}\n  continue with: {self._command}")
+        return StoppedError(f"{how} at {self._position()}\n  {kept}\n  continue with: {self._command}")
 
     def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
         """Write and return ``result.json``; a disk too full for that leaves none, which is no success."""
@@ -135,7 +138,19 @@ class _Start:
         except OSError as error:
             if status == "succeeded":
                 raise disk.full(self._run) from error
+        if rows:
+            self._draw(result)
         return result
+
+    def _draw(self, result: Result) -> None:
+        """Write ``report.html``; a run does not fail because of its pictures."""
+        self._display.enter_phase("finishing")
+        try:
+            from training.report import write_report
+
+            write_report(self._run, result)
+        except Exception:
+            traceback.print_exc()
 
 
 def held_out(row: dict[str, Any]) -> dict[str, float]:

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import ray
 
 from ray_jobs.events import Event
+
+_PATIENCE = 0.1  # seconds that training waits for the mailbox's answer, which takes about a millisecond
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Mailbox:
@@ -15,7 +19,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._stop = False
+        self._go = self._stop = False
 
     def post(self, *events: Event) -> bool:
         """Add events; says whether the user asked the run to stop."""
@@ -27,6 +31,13 @@ class Mailbox:
         events, self._events = self._events, []
         return events
 
+    def let_go(self) -> None:
+        """The data are ready: let workers begin."""
+        self._go = True
+
+    def may_go(self) -> bool:
+        return self._go
+
     def request_stop(self) -> None:
         """Make every further `post` say that the run is to stop."""
         self._stop = True
@@ -34,8 +45,6 @@ class Mailbox:
 
 class Link:
     """A worker's end of the mailbox. ``stop_requested`` is as of the last post."""
-
-    _PATIENCE = 0.1  # seconds that training waits for the mailbox's answer, which takes about a millisecond
 
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
@@ -45,9 +54,14 @@ class Link:
     def post(self, *events: Event) -> None:
         """Send without waiting for delivery."""
         self._last = self._mailbox.post.remote(*events)
-        answered, _ = ray.wait([self._last], timeout=self._PATIENCE)
+        answered, _ = ray.wait([self._last], timeout=_PATIENCE)
         if answered:
             self.stop_requested = ray.get(self._last)
+
+    def wait_to_go(self) -> None:
+        """Return once the driver has prepared the data."""
+        while not ray.get(self._mailbox.may_go.remote()):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def flush(self, timeout: float = 10.0) -> None:
         """Wait until everything posted has arrived, at most ``timeout`` seconds."""

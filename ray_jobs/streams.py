@@ -18,30 +18,30 @@ def send_output_to(log: Path) -> None:
     """For the rest of this process, append all it prints to ``log``."""
     _flush()
     _point_at(log)
-    # inside a Ray worker these are Ray's own writers, which prefix and filter lines
-    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
 
 
 @contextmanager
 def output_sent_to(log: Path) -> Iterator[TextIO]:
     """While inside, append what this process prints to ``log``; gives a stream to where it printed before.
 
-    A ``sys.stdout`` that is no file descriptor (a notebook's) is left as it is and given.
+    That is a copy of descriptor 1, or a ``sys.stdout`` that is something else, such as a notebook's.
     """
     _flush()
+    streams = sys.stdout, sys.stderr
     saved = os.dup(1), os.dup(2)
-    screen = os.fdopen(os.dup(saved[0]), "w", encoding="utf-8") if _is_descriptor(sys.stdout) else None
+    screen = _stream(saved[0]) if _is_descriptor_1(sys.stdout) else sys.stdout
     _point_at(log)
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
     try:
-        yield screen or sys.stdout
+        yield screen
     finally:
         _flush()
+        screen.flush()
+        sys.stdout, sys.stderr = streams
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
-        if screen is not None:
-            screen.close()
 
 
 def _point_at(log: Path) -> None:
@@ -51,12 +51,17 @@ def _point_at(log: Path) -> None:
     os.close(descriptor)
 
 
+def _stream(descriptor: int) -> TextIO:
+    """A text stream that never closes its descriptor: loggers made meanwhile hold on to it afterwards."""
+    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
 
 
-def _is_descriptor(stream: TextIO) -> bool:
+def _is_descriptor_1(stream: TextIO) -> bool:
     try:
         return stream.fileno() == 1
     except (OSError, ValueError, AttributeError):

@@ -43,6 +43,7 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
         rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
     rows.append(("time", duration(result.wall_seconds)))
     rows.append(("model", shown(run.final)))
+    rows.append(("report", shown(run.path / "report.html")))
     rows.append(("run directory", shown(run)))
     return rows
 

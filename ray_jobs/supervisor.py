@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,20 +34,22 @@ class Supervisor:
         self._mailbox: Any = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
         self._pending: Any = None
         self._failure: Failure | None = None
+        self._gone = False
         self._interrupts = self._answered = 0
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
 
-    def train(self) -> Outcome:
-        """Block until training ends.
+    def train(self, prepared: Future[None]) -> Outcome:
+        """Block until training ends. Workers start at once and wait until the data are ``prepared``.
 
-        Raises WorkersFailed; KeyboardInterrupt when asked to stop a second time, or before the first step.
+        Raises what went wrong with the data; WorkersFailed; KeyboardInterrupt when asked to stop a second time, or before the first step.
         """
         # Ray Train takes over SIGINT when it runs in the main thread
         thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
         with self._interrupts_counted():
             thread.start()
             while thread.is_alive():
+                self._let_go_when(prepared)
                 self._collect()
                 self._answer_interrupts()
                 thread.join(_SECONDS_BETWEEN_POLLS)
@@ -107,6 +110,13 @@ class Supervisor:
                 self._failure = None
                 self._run.rewind_metrics(event.step or -1)
             self._display.show(event)
+
+    def _let_go_when(self, prepared: Future[None]) -> None:
+        if prepared.done() and not self._gone:
+            prepared.result()
+            self._gone = True
+            self._display.enter_phase("starting workers")
+            self._mailbox.let_go.remote()
 
     def _answer_interrupts(self) -> None:
         if self._interrupts == self._answered:

@@ -48,15 +48,16 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
 
 
 def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
-    checkpoint = _begin(run, link, rank)
-    post = link.post if rank == 0 else lambda event: None
-    post(Phase("loading the model"))
     import torch
 
+    # these take seconds, in which the driver may still be preparing the data
     from ray_jobs.callbacks import Reporter, StopTogether
     from training.data.prepare import PreparedData
     from training.trainers import create_trainer
 
+    checkpoint = _begin(run, link, rank)
+    post = link.post if rank == 0 else lambda event: None
+    post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     data = PreparedData.load(run.data)
     trainer = create_trainer(spec.method, spec.config, data)
@@ -84,12 +85,17 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
 
 
 def _begin(run: RunDirectory, link: Link, rank: int) -> Path | None:
-    """Agree on the checkpoint to continue from. No worker goes on before the driver knows of this attempt, so
-    that it can tell later failures from those of the attempt before."""
+    """Wait for the data and agree on the checkpoint to continue from.
+
+    No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
+    of the attempt before.
+    """
     from ray.train.collective import broadcast_from_rank_zero
 
-    checkpoint = run.latest_checkpoint() if rank == 0 else None
+    checkpoint = None
     if rank == 0:
+        link.wait_to_go()
+        checkpoint = run.latest_checkpoint()
         link.post(Started(int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0))
         link.flush()
     return broadcast_from_rank_zero(checkpoint)

@@ -15,7 +15,9 @@ def run_with(tmp_path, *rows: dict) -> RunDirectory:
 
 
 def test_the_report_shows_what_was_logged_and_nothing_else(tmp_path):
-    run = run_with(tmp_path, {"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5})
+    run = run_with(
+        tmp_path, {"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}, {"step": 2, "eval_loss": 2.5}
+    )
     result = Result(
         status="succeeded",
         name="arabic",

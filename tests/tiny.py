@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -25,7 +24,3 @@ def write_rows(path: Path, name: str, count: int) -> str:
     assert len(lines) == count
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return str(path)
-
-
-def losses_of(log_history: list[dict]) -> list[float]:
-    return [json.loads(json.dumps(entry["loss"])) for entry in log_history if "loss" in entry]

@@ -20,7 +20,6 @@ from training.engine.policy import install_scoring
 from training.engine.reference import Reference, adapters_off, frozen
 from training.engine.reference_cache import ReferenceCache, group_key, weights_fingerprint
 from training.engine.self_check import choose_path
-from training.errors import Problem, SpecError
 from training.models import load_model
 
 if TYPE_CHECKING:
@@ -56,24 +55,18 @@ def choose_reference(config: CommonConfig) -> str | None:
 
     With adapters and one epoch, switching them off costs a forward a row and no memory. Over several epochs the cache
     costs that forward once; and with full weights it spares the second model.
-    Raises SpecError for a choice that the config contradicts.
     """
     choice = getattr(config, "reference", None)
     own_model = getattr(config, "ref_model_name", None)
     if choice == "auto":
         one_pass = config.num_train_epochs <= 1 and config.max_steps < 0
         return "adapter_off" if config.use_lora and one_pass and own_model is None else "cache"
-    if choice == "adapter_off" and (not config.use_lora or own_model):
-        found = "use_lora is false" if not config.use_lora else f"ref_model_name is {own_model}"
-        action = "Use reference: cache, or model, or leave it at auto."
-        raise SpecError("the reference", [Problem("reference", f"adapter_off, but {found}.", action)])
     return choice
 
 
 def reference_model(config: CommonConfig) -> PreTrainedModel:
     """``ref_model_name``, or the model that training starts from, scoring and frozen."""
-    name = getattr(config, "ref_model_name", None) or config.model_name
-    model = load_model(config.replace(model_name=name), trained=False)
+    model = load_model(config, source=getattr(config, "ref_model_name", None), trained=False)
     install_scoring(model)
     return model.requires_grad_(False).eval()
 

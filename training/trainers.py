@@ -16,6 +16,15 @@ TRAINERS: dict[str, type[BaseTrainer]] = {
 }
 
 
-def create_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
-    """A trainer for ``method``; raises KeyError for a name that `training.config` would have refused."""
+def create_trainer(
+    method: str, config: CommonConfig, data: PreparedData | None = None, *, engine: str = "tadrib"
+) -> BaseTrainer:
+    """A trainer for ``method`` on our engine, or with ``engine="trl"`` on TRL's own trainer.
+
+    Raises KeyError for a method that `training.config` would have refused, SpecError for what TRL has no equal for.
+    """
+    if engine == "trl":
+        from training.trl_engine import create_trl_trainer  # loads TRL, which takes seconds
+
+        return create_trl_trainer(method, config, data)
     return TRAINERS[method](config, data)

@@ -26,8 +26,8 @@ def with_baselines(groups: Sequence[Group], seed: int, longest: int) -> list[Gro
     for place, number in enumerate(order):
         group = groups[number]
         donor = groups[_next_with_other_prompt(groups, order, place)]
-        room = max(1, longest - len(group.prompt))
-        baseline = Completion(donor.completions[0].tokens[:room], "kl")
+        answer, room = donor.completions[0], max(1, longest - len(group.prompt))
+        baseline = Completion(answer.tokens[:room], "kl", answer.trained and answer.trained[:room])
         paired[number] = replace(group, completions=[*group.completions, baseline])
     return paired
 

@@ -12,7 +12,10 @@ STAGING = ".saving"
 
 
 def commit(aside: Path, target: Path) -> None:
-    """Flush every file of ``aside`` to disk, then rename it to ``target``, replacing a folder of that name."""
+    """Flush every file of ``aside`` to disk, then rename it to ``target``, replacing a folder of that name.
+
+    The folder that held it alone goes too.
+    """
     for path in aside.rglob("*"):
         _flush(path)
     _flush(aside)
@@ -24,6 +27,7 @@ def commit(aside: Path, target: Path) -> None:
     else:
         aside.rename(target)
     _flush(target.parent)
+    aside.parent.rmdir()
 
 
 def _flush(path: Path) -> None:

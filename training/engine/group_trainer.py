@@ -3,29 +3,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
+from transformers.trainer_utils import EvalLoopOutput
 
 from training.data.group import GroupDataset
 from training.engine.batch import PackedBatch
-from training.engine.checkpoints import STAGING, commit
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
+from training.engine.saving import SavesWhole
 from training.engine.self_check import choose_path
 
 Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
@@ -33,7 +29,7 @@ Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
 loss, so shares add up; metrics hold one value an item, and ``loss`` among them, the item's own loss."""
 
 
-class GroupTrainer(Trainer):
+class GroupTrainer(SavesWhole, Trainer):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
@@ -127,42 +123,6 @@ class GroupTrainer(Trainer):
     def floating_point_ops(self, inputs: PackedBatch) -> float:
         """2 forward and 4 backward operations per weight and token; attention's own are left out."""
         return 6.0 * inputs.num_tokens * self._num_weights
-
-    # --- checkpoints
-
-    def _save_checkpoint(self, model, trial) -> None:
-        """Write aside, then rename, so that a checkpoint that exists is whole whenever the process dies."""
-        output = Path(self.args.output_dir)
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        with self._saving_to(output / STAGING):
-            super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = str(output / name)
-        if self.args.should_save:
-            self.state.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
-            commit(output / STAGING / name, output / name)
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(
-                str(output), self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True
-            )
-        self.accelerator.wait_for_everyone()
-
-    @contextlib.contextmanager
-    def _saving_to(self, folder: Path) -> Iterator[None]:
-        if self.args.should_save:
-            shutil.rmtree(folder, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        output, self.args.output_dir = self.args.output_dir, str(folder)
-        try:
-            yield
-        finally:
-            self.args.output_dir = output
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        # a pickle has no place beside weights that others will load
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
     @property
     def _num_weights(self) -> int:

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.preference`: preference training against stock TRL, same rows, model, dtype and threads.
+
+Both sides train LoRA adapters in float32 with the reference taken by switching the adapters off, gradient checkpointing
+off (and once more on). Rows have the lengths named, drawn within a quarter of them. The ideal ratio counts tokens:
+``sum (P + c_i)`` over a row's sequences against ``P + sum c_i``, both sides unpadded.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from benchmarks.harness import compare, report
+from benchmarks.material import Clock, build_model, build_tokenizer, draw_tokens, lora_config
+
+CASES: dict[str, dict] = {
+    "DPO, prompt 256, answers 128": {"method": "dpo", "prompt": 256, "answer": 128, "bar": 2.0},
+    "DPO, UltraFeedback-like, 121 / 288": {"method": "dpo", "prompt": 121, "answer": 288, "bar": 1.5},
+    "DPO, TLDR-like, 382 / 34": {"method": "dpo", "prompt": 382, "answer": 34, "bar": 3.0},
+    "KTO, 128 / 128": {"method": "kto", "prompt": 128, "answer": 128, "bar": 2.0},
+    "SimPO, 256 / 128": {"method": "simpo", "prompt": 256, "answer": 128, "bar": 2.5},
+    "CPO, one chosen and 3 rejected, 256 / 96": {
+        "method": "cpo",
+        "prompt": 256,
+        "answer": 96,
+        "negatives": 3,
+        "bar": 4.5,
+    },
+}
+COMMON = {"rows": 12, "layers": 4, "batch": 4, "negatives": 1, "checkpointing": False}
+
+
+def main(
+    runs: Annotated[int, typer.Option(help="Runs of each side; medians are compared.")] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads of each side.")] = 2,
+    only: Annotated[str, typer.Option(help="Run the cases whose name holds this text.")] = "",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+) -> None:
+    rows = []
+    for checkpointing in (False, True):
+        for name, case in CASES.items():
+            if only.lower() not in name.lower():
+                continue
+            bar = None if checkpointing else case["bar"]
+            rows.append(
+                compare(
+                    f"{name}{', gradient checkpointing' if checkpointing else ''}",
+                    "benchmarks.preference:run_ours",
+                    "benchmarks.preference:run_trl",
+                    {**COMMON, **case, "checkpointing": checkpointing},
+                    runs=runs,
+                    threads=threads,
+                    bar=bar,
+                    ideal=ideal_ratio(case),
+                )
+            )
+    if not only:
+        rows.append(_cached_against_simpo(runs, threads))
+    report(rows, "Preference training: seconds of the same steps, TRL / ours", json_file)
+
+
+def _cached_against_simpo(runs: int, threads: int):
+    """DPO with a cached reference does what SimPO does; the peer here is our own SimPO."""
+    case = {**COMMON, **CASES["DPO, prompt 256, answers 128"], "cached": True}
+    ours, simpo = "benchmarks.preference:run_ours", "benchmarks.preference:run_simpo"
+    return compare(
+        "our SimPO / our DPO with a cached reference", ours, simpo, case, runs=runs, threads=threads, bar=0.95
+    )
+
+
+def ideal_ratio(case: dict) -> float:
+    """Tokens of TRL's sequences over those of one shared prompt; KTO's six forward-units over ours are left out."""
+    prompt, answer, negatives = case["prompt"], case["answer"], case.get("negatives", 1)
+    sequences = 2 * negatives if case["method"] != "kto" else 2
+    shared = prompt + (2 if case["method"] == "kto" else 1 + negatives) * answer
+    return sequences * (prompt + answer) / shared
+
+
+def draw_rows(case: dict) -> list[tuple[list[int], list[list[int]]]]:
+    """(prompt, answers) token ids of each row: one answer for KTO, else the chosen one and its negatives."""
+    generator = np.random.default_rng(0)
+
+    def tokens(length: int) -> list[int]:
+        return draw_tokens(
+            int(generator.integers(length * 3 // 4, length * 5 // 4)), seed=int(generator.integers(2**31))
+        )
+
+    answers = 1 if case["method"] == "kto" else 1 + case["negatives"]
+    return [
+        (tokens(case["prompt"]), [tokens(case["answer"]) for _ in range(answers)])
+        for _ in range(case["rows"])
+    ]
+
+
+def run_ours(case: dict) -> float:
+    from peft import get_peft_model
+
+    from training.config import METHODS
+    from training.data.baselines import with_baselines
+    from training.data.group import Completion, Group, GroupDataset
+    from training.engine import attention
+    from training.engine.group_trainer import GroupTrainer
+    from training.engine.policy import install_scoring
+    from training.engine.reference import adapters_off
+    from training.trainers import create_trainer
+
+    method = case["method"]
+    roles = ["completion"] if method == "kto" else ["chosen", *["rejected"] * case["negatives"]]
+    groups = [
+        Group(
+            prompt,
+            [Completion(a, role) for a, role in zip(answers, roles, strict=True)],
+            row,
+            label=row % 2 == 0,
+        )
+        for row, (prompt, answers) in enumerate(draw_rows(case))
+    ]
+    if method == "kto":
+        groups = with_baselines(groups, seed=0, longest=4096)
+    dataset = GroupDataset.from_groups(groups)
+    if case.get("cached"):
+        dataset = dataset.with_reference([[-100.0] * len(group.completions) for group in groups])
+    model = build_model(case["layers"], attention.NAME)
+    install_scoring(model)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        GroupTrainer(
+            objective=create_trainer(method, METHODS[method](output_dir=folder)).objective,
+            reference=adapters_off if method in ("dpo", "kto") else None,
+            groups=dataset,
+            bin_tokens=None,
+            model=get_peft_model(model, lora_config()),
+            args=_arguments(_training_arguments_class(), folder, case),
+            callbacks=[clock],
+        ).train()
+    return clock.seconds
+
+
+def run_simpo(case: dict) -> float:
+    return run_ours({**case, "method": "simpo", "cached": False})
+
+
+def run_trl(case: dict) -> float:
+    method = case["method"]
+    trainer_class, config_class, settings = _trl_classes(method)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer_class(
+            model=build_model(case["layers"], "sdpa"),
+            args=_arguments(config_class, folder, case, bf16=False, max_length=4096, **settings),
+            train_dataset=_trl_rows(case),
+            processing_class=build_tokenizer(),
+            peft_config=lora_config(),
+            callbacks=[clock],
+        ).train()
+    return clock.seconds
+
+
+def _trl_classes(method: str) -> tuple[type, type, dict]:
+    if method == "dpo":
+        from trl import DPOConfig, DPOTrainer
+
+        return DPOTrainer, DPOConfig, {}
+    if method == "kto":
+        from trl import KTOConfig, KTOTrainer
+
+        return KTOTrainer, KTOConfig, {}
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    return CPOTrainer, CPOConfig, {"loss_type": "simpo", "cpo_alpha": 0.0} if method == "simpo" else {}
+
+
+def _trl_rows(case: dict):
+    """Rows as text of one word a token, for trainers that insist on tokenizing: the tokens are those of our side."""
+    from datasets import Dataset
+
+    def text(tokens: list[int]) -> str:
+        return "".join(f" t{i}" for i in tokens)
+
+    rows = []
+    for number, (prompt, answers) in enumerate(draw_rows(case)):
+        if case["method"] == "kto":
+            rows.append({"prompt": text(prompt), "completion": text(answers[0]), "label": number % 2 == 0})
+            continue
+        rows += [
+            {"prompt": text(prompt), "chosen": text(answers[0]), "rejected": text(a)} for a in answers[1:]
+        ]
+    return Dataset.from_list(rows)
+
+
+def _training_arguments_class():
+    from transformers import TrainingArguments
+
+    return TrainingArguments
+
+
+def _arguments(kind: type, folder: str, case: dict, **options):
+    pairs = case["negatives"] if options else 1  # TRL's rows are pairs, ours are groups
+    return kind(
+        output_dir=folder,
+        per_device_train_batch_size=case["batch"] * pairs,
+        num_train_epochs=1,
+        learning_rate=1e-5,
+        gradient_checkpointing=case["checkpointing"],
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=10,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        **options,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

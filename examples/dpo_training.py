@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DPO from Python, with LoRA: the reference is the same model with its adapters off.
+
+First: `tadrib tiny-model models/tiny`, then `tadrib train examples/01-sft.yaml`.
+"""
+
+from training.config import DPOConfig
+from training.dpo_trainer import create_dpo_trainer
+
+config = DPOConfig(
+    model_name="runs/sft-arabic/final",
+    dataset_path="examples/data/dpo_train.jsonl",
+    eval_dataset_path="examples/data/dpo_heldout.jsonl",
+    output_dir="checkpoints/dpo",
+    instruction_template="tokenizer",
+    beta=0.1,
+    learning_rate=2e-3,
+    max_steps=40,
+    per_device_train_batch_size=8,
+    evaluation_strategy="no",
+    gradient_checkpointing=False,
+)
+
+trainer = create_dpo_trainer(config)
+print("held-out accuracy before:", trainer.evaluate()["eval_rewards/accuracies"])
+trainer.train()
+print("held-out accuracy after: ", trainer.evaluate()["eval_rewards/accuracies"])
+
+comparison = trainer.generate_comparison("أبحث عن غرفة الأطفال.", max_length=32)
+print("trained:  ", comparison["trained_model_response"])
+print("reference:", comparison["reference_model_response"])

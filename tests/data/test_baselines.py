@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+from training.data.baselines import with_baselines
+from training.data.group import Completion, Group
+
+
+def groups(prompts: list[int]) -> list[Group]:
+    return [
+        Group([p, p], [Completion([100 + i] * 6, "completion")], i, label=True) for i, p in enumerate(prompts)
+    ]
+
+
+def baseline(group: Group) -> list[int]:
+    answer, other = group.completions
+    assert (answer.role, other.role) == ("completion", "kl")
+    return other.tokens
+
+
+def test_every_row_gets_the_answer_of_a_row_with_another_prompt():
+    paired = with_baselines(groups([1, 1, 1, 2, 2, 3]), seed=0, longest=100)
+
+    donors = [baseline(group)[0] - 100 for group in paired]
+    assert all(paired[donor].prompt != group.prompt for donor, group in zip(donors, paired, strict=True))
+
+
+def test_distinct_prompts_are_paired_one_to_one():
+    paired = with_baselines(groups(list(range(20))), seed=3, longest=100)
+
+    assert sorted(baseline(group)[0] - 100 for group in paired) == list(range(20))
+
+
+def test_the_seed_decides_the_pairs():
+    drawn = [[baseline(g) for g in with_baselines(groups(list(range(20))), seed, 100)] for seed in (0, 0, 1)]
+
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_prompt_and_baseline_fit_the_longest_sequence():
+    [first, _] = with_baselines(groups([1, 2]), seed=0, longest=5)
+
+    assert len(baseline(first)) == 3
+
+
+def test_rows_that_all_share_one_prompt_still_get_another_rows_answer():
+    paired = with_baselines(groups([7, 7, 7]), seed=0, longest=100)
+
+    assert all(baseline(group)[0] != 100 + group.row for group in paired)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "examples" / "data"
+HEAVY = ("torch", "ray", "transformers", "datasets", "numpy", "pandas", "pyarrow")
+GOOD = "method: sft\nname: demo\nmodel_name: Qwen/Qwen2.5-0.5B\ndataset_path: rows.jsonl\n"
+FIVE_MISTAKES = """\
+method: sft
+name: Not A Name
+dataset_path: rows.jsonl
+learning_rte: 0.1
+lora_r: eight
+load_in_4bit: true
+load_in_8bit: true
+resources: {num_workers: 0}
+"""
+
+
+def tadrib(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "ray_jobs.cli", *arguments],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(cwd), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def spec_file(folder: Path, text: str = GOOD) -> str:
+    path = folder / "spec.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_validate_takes_under_a_second(tmp_path):
+    spec, times = spec_file(tmp_path), []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = tadrib("validate", spec, cwd=tmp_path)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert min(times) < 1.0
+
+
+def test_validate_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys\nfrom ray_jobs.cli import app\n"
+        f"sys.argv = ['tadrib', 'validate', {spec_file(tmp_path)!r}, '--show']\n"
+        f"try:\n    app()\nfinally:\n    print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+
+
+def test_validate_lists_all_mistakes_at_once_and_exits_2(tmp_path):
+    done = tadrib("validate", spec_file(tmp_path, FIVE_MISTAKES), cwd=tmp_path)
+    assert done.returncode == 2
+    for key in ("name", "learning_rate", "lora_r", "load_in_4bit", "resources.num_workers"):
+        assert key in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_show_tells_given_default_and_adjusted_apart(tmp_path):
+    done = tadrib("validate", spec_file(tmp_path), "lora_r=4", "--show", cwd=tmp_path)
+    origins = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines() if len(line.split()) > 2}
+    assert origins["lora_r"] == "given"
+    assert origins["lora_alpha"] == "default"
+    assert origins["evaluation_strategy"] == "adjusted"
+
+
+def test_a_command_line_mistake_exits_2_without_a_traceback(tmp_path):
+    done = tadrib("train", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_train_refuses_an_object_store_before_anything_starts(tmp_path):
+    done = tadrib("train", spec_file(tmp_path), "storage_path=s3://bucket/runs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "s3://bucket/runs/demo is an object store" in done.stderr
+
+
+def test_data_check_prints_what_is_in_the_data(tmp_path):
+    done = tadrib("data", "check", str(DATA / "sft_train.jsonl"), "--method", "sft", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "can be trained on with sft" in done.stdout
+    for label in ("rows", "duplicates", "Arabic letters", "median", "completion"):
+        assert label in done.stdout
+
+
+def test_data_check_without_a_method_says_where_it_may_come_from(tmp_path):
+    done = tadrib("data", "check", "rows.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--method: is missing, and there is no --spec that has it. Use one of sft" in done.stderr
+
+
+def test_data_check_gives_json_and_exits_2_on_data_that_training_would_refuse(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", "chosen": "b"}\n')
+    done = tadrib("data", "check", str(rows), "--method", "dpo", "--json", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert (report["rows"], report["bad_rows"]) == (2, 1)
+
+
+def test_an_unknown_method_gets_the_nearest_name(tmp_path):
+    done = tadrib("data", "check", "rows.jsonl", "--method", "simpoo", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean simpo?" in done.stderr

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+
+import pytest
+
+from ray_jobs.display import Display, duration
+from ray_jobs.events import Metrics, Phase, Started, Step
+
+
+def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the_steps():
+    screen = io.StringIO()
+    with Display(screen) as display:
+        display.show(Phase("loading the model"))
+        display.show(Phase("training"))
+        display.show(Step(0, 100, 0))
+        for step in range(1, 101):
+            display.show(Metrics({"step": step, "loss": 2.5, "tokens_per_second": 1234.0}))
+            display.show(Step(step, 100, 0))
+
+    lines = screen.getvalue().splitlines()
+    assert lines[0] == "[0:00] loading the model"
+    assert lines[1] == "[0:00] training"
+    assert lines[2] == "[0:00] training  step 10/100  loss 2.500  1,234 tokens/s  0:00 left"
+    assert len(lines) == 12
+
+
+def test_a_run_that_continues_says_after_which_step():
+    screen = io.StringIO()
+    with Display(screen) as display:
+        display.show(Started(0))
+        display.show(Started(30))
+    assert screen.getvalue() == "continuing after step 30\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7.4, "0:07"), (59.6, "1:00"), (750, "12:30"), (3723, "1:02:03")]
+)
+def test_durations_read_like_clocks(seconds, text):
+    assert duration(seconds) == text

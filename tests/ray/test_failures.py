@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+import errno
+import json
+import pickle
+
+import pytest
+from safetensors import SafetensorError
+
+from ray_jobs.disk import check_space, human, is_full, least_bytes
+from ray_jobs.events import WorkersFailed
+from ray_jobs.failures import describe, of_workers, place_of
+from training.config import SFTConfig
+from training.errors import DataError, Problem, ResourceError, TrainingError
+from training.run_directory import RunDirectory
+
+
+def caught(error: Exception) -> Exception:
+    """The exception with a traceback, as code that failed leaves it."""
+    try:
+        raise error
+    except Exception as raised:
+        return raised
+
+
+def test_an_unexpected_exception_becomes_three_lines(tmp_path):
+    run = RunDirectory(tmp_path)
+    log = run.logs / "worker-1.log"
+    failure = describe(caught(ValueError("\nexpected 3\nmore\n")), run, who="worker 1", log=log)
+    assert isinstance(failure.error, TrainingError)
+    first, second, third = str(failure.error).splitlines()
+    assert first == "ValueError on worker 1: expected 3"
+    assert second.startswith("  at ")
+    assert "test_failures.py" in second
+    assert third == f"  full log: {log}"
+
+
+def test_an_error_for_the_user_keeps_its_kind_through_pickling(tmp_path):
+    error = DataError("rows.jsonl", [Problem("rows.jsonl:3: response", "is empty.", "Fill it.")])
+    failure = describe(caught(error), RunDirectory(tmp_path), who="worker 0", log=tmp_path / "log")
+    copy = pickle.loads(pickle.dumps(failure))
+    assert isinstance(copy.error, DataError)
+    assert str(copy.error) == str(error)
+    assert copy.error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_recognised_wherever_it_came_from(tmp_path, error):
+    outer = RuntimeError("saving failed")
+    outer.__cause__ = caught(error)
+    assert is_full(outer)
+    failure = describe(outer, RunDirectory(tmp_path), who="worker 0", log=tmp_path / "log")
+    assert isinstance(failure.error, ResourceError)
+    assert str(tmp_path) in str(failure.error)
+    assert "bytes) are free" in str(failure.error)
+
+
+def test_a_worker_that_died_is_named_before_those_that_lost_it(tmp_path):
+    run = RunDirectory(tmp_path)
+    lost = describe(caught(RuntimeError("Connection closed by peer")), run, who="worker 0", log=tmp_path)
+
+    group = Exception("Ray's WorkerGroupError")
+    group.worker_failures = {0: lost.error, 1: RuntimeError("actor died")}
+
+    failure = of_workers(WorkersFailed(lost, group), run, at="step 12 of 40")
+    assert "the process of worker 1 died" in str(failure.error)
+    assert "at step 12 of 40" in str(failure.error)
+    assert str(run.logs / "worker-1.log") in str(failure.error)
+
+
+def test_the_place_is_our_innermost_line_not_the_librarys():
+    with pytest.raises(json.JSONDecodeError) as raised:
+        json.loads("{")
+    assert place_of(raised.value).endswith("in test_the_place_is_our_innermost_line_not_the_librarys")
+
+
+def test_a_run_that_cannot_fit_is_refused_with_the_bytes_free(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    with rows.open("wb") as file:
+        file.truncate(2**43)
+    config = SFTConfig(dataset_path=str(rows))
+    with pytest.raises(ResourceError, match=r"the run writes at least 8.0 TiB.*bytes\) are free"):
+        check_space(RunDirectory(tmp_path), config)
+
+
+def test_training_all_weights_counts_weights_and_a_checkpoint(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(bytes(1000))
+    adapters = SFTConfig(model_name=str(tmp_path), dataset_path="missing.jsonl")
+    everything = SFTConfig(model_name=str(tmp_path), dataset_path="missing.jsonl", use_lora=False)
+    assert least_bytes(everything) - least_bytes(adapters) == 4000
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(512, "512 B"), (1536, "1.5 KiB"), (3 * 2**30, "3.0 GiB"), (2**50, "1.0 PiB")]
+)
+def test_sizes_are_readable(size, text):
+    assert human(size) == text

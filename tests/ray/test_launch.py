@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs on a real Ray cluster of two CPUs, started once for this file."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.cluster import cluster
+from ray_jobs.launch import launch
+from tests.tiny import tiny_model, write_rows
+from training.config import JobSpec
+from training.errors import DataError, ResourceError, SpecError, TrainingError
+from training.run_directory import RunDirectory
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_of_two_cpus():
+    before = {**os.environ}
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_ADDRESS="local")
+    with cluster():
+        yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def spec_in(folder: Path, **changes) -> JobSpec:
+    values = {
+        "method": "sft",
+        "name": "run",
+        "model_name": tiny_model(),
+        "dataset_path": write_rows(folder / "train.jsonl", "sft_train.jsonl", 64),
+        "storage_path": str(folder / "runs"),
+        "learning_rate": 1e-3,
+        "max_seq_length": 256,
+        "torch_dtype": "float32",
+        "gradient_checkpointing": False,
+        "use_lora": False,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "resources": {"num_workers": 2},
+    }
+    return JobSpec(**{**values, **changes})
+
+
+def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path, capfd):
+    held_out = write_rows(tmp_path / "heldout.jsonl", "sft_heldout.jsonl", 16)
+    spec = spec_in(tmp_path, eval_dataset_path=held_out)
+    capfd.readouterr()
+
+    result = launch(spec)
+
+    run = RunDirectory(spec.run_dir)
+    assert run.read_result() == result
+    assert (result.status, result.steps_done, result.steps_planned) == ("succeeded", 4, 4)
+    assert result.evaluation["eval_perplexity"] < result.evaluation_before["eval_perplexity"]
+    assert result.tokens > 0
+    assert result.versions["ray"]
+    assert [row["step"] for row in run.read_metrics() if "loss" in row] == [1, 2, 3, 4]
+    assert (run.final / "model.safetensors").is_file()
+    assert (run.path / "report.html").is_file()
+    screen = capfd.readouterr()
+    assert screen.err == ""
+    assert "✓ run succeeded" in screen.out
+    assert not re.search("ray|Ray|Writing model|Loading weights|pid=", screen.out)
+    assert "worker-1.log" in os.listdir(run.logs)
+
+    weights = (run.final / "model.safetensors").stat().st_mtime_ns
+    assert launch(spec) == result
+    assert "It has finished" in capfd.readouterr().out
+    assert (run.final / "model.safetensors").stat().st_mtime_ns == weights
+    with pytest.raises(SpecError, match=r"learning_rate: was 0.001 and is 0.002"):
+        launch(spec_in(tmp_path, eval_dataset_path=held_out, learning_rate=2e-3))
+
+
+def test_more_workers_than_ray_has_are_refused_with_a_number_that_fits(tmp_path):
+    with pytest.raises(ResourceError, match=r"5 workers of 1 CPU each.*has 2 CPUs.*resources.num_workers=2"):
+        launch(spec_in(tmp_path, resources={"num_workers": 5}))
+    assert RunDirectory(tmp_path / "runs" / "run").read_result().status == "failed"
+
+
+def test_workers_too_large_for_any_node_are_told_the_largest_size(tmp_path):
+    with pytest.raises(
+        ResourceError, match=r"room for 0. The largest node allows resources.cpus_per_worker=2"
+    ):
+        launch(spec_in(tmp_path, resources={"num_workers": 1, "cpus_per_worker": 3}))
+
+
+def test_bad_rows_are_refused_before_any_worker_starts(tmp_path):
+    spec = spec_in(tmp_path)
+    Path(spec.config.dataset_path).write_text('{"instruction": "a", "response": ""}\n')
+    with pytest.raises(DataError, match="response"):
+        launch(spec)
+    assert os.listdir(tmp_path / "runs" / "run" / "logs") == ["driver.log"]
+    assert not (tmp_path / "runs" / "run" / "data").exists()
+
+
+def test_a_failing_worker_is_told_in_three_lines(tmp_path, capfd):
+    model = shutil.copytree(tiny_model(), tmp_path / "model")
+    with (model / "model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+    spec = spec_in(tmp_path, model_name=str(model))
+
+    with pytest.raises(TrainingError) as failed:
+        launch(spec)
+
+    first, second, third = str(failed.value).splitlines()
+    assert re.match(r"SafetensorError on worker \d: ", first)
+    assert second.startswith("  at training/models.py:")
+    log = Path(third.removeprefix("  full log: "))
+    assert "Traceback" in log.read_text()
+    assert RunDirectory(spec.run_dir).read_result().error.kind == "SafetensorError"
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no right to mount a small disk: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_fills_up_is_named_with_the_bytes_free(tmp_path, small_disk):
+    spec = spec_in(tmp_path, storage_path=str(small_disk), max_steps=8, save_steps=1, save_total_limit=None)
+
+    with pytest.raises(
+        ResourceError, match=rf"no space left.*\n.*{small_disk}/run: .* bytes\) are free there"
+    ):
+        launch(spec)
+
+    run = RunDirectory(spec.run_dir)
+    assert not run.final.exists()
+    for folder in run.checkpoints.glob("checkpoint-*"):
+        json.loads((folder / "trainer_state.json").read_text())
+        assert (folder / "optimizer.pt").is_file()
+
+
+def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, small_disk):
+    (small_disk / "filler").write_bytes(bytes(40 * 1024**2))
+    with pytest.raises(ResourceError, match=r"writes at least .* MiB, and .* are free there"):
+        launch(spec_in(tmp_path, storage_path=str(small_disk)))
+    assert os.listdir(small_disk) == ["filler"]

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from ray_jobs.starts import begin, finished
+from training.config import JobSpec
+from training.errors import SpecError
+from training.run_directory import Result, RunDirectory
+
+
+def spec_in(folder, **changes) -> JobSpec:
+    values = {"method": "sft", "name": "run", "dataset_path": "rows.jsonl", "storage_path": str(folder)}
+    return JobSpec(**{**values, **changes})
+
+
+def run_with_a_checkpoint(folder, spec: JobSpec) -> RunDirectory:
+    run = RunDirectory(spec.run_dir)
+    begin(spec, run)
+    (run.checkpoints / "checkpoint-10").mkdir()
+    run.append_metrics({"step": 10, "loss": 1.0})
+    run.data.mkdir()
+    return run
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_spec(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    begin(spec_in(tmp_path), run)
+    run.append_metrics({"step": 1, "loss": 1.0})
+    run.data.mkdir()
+    run.write_result(Result(status="failed", name="run", method="sft"))
+
+    changed = spec_in(tmp_path, learning_rate=1e-5)
+    assert finished(changed, run) is None
+    begin(changed, run)
+
+    assert run.read_metrics() == []
+    assert run.read_result() is None
+    assert not run.data.exists()
+    assert "learning_rate: 1.0e-05" in run.spec_file.read_text()
+
+
+def test_a_run_that_continues_keeps_its_rows_and_metrics(tmp_path):
+    spec = spec_in(tmp_path)
+    run = run_with_a_checkpoint(tmp_path, spec)
+
+    assert finished(spec, run) is None
+    begin(spec, run)
+
+    assert run.data.is_dir()
+    assert len(run.read_metrics()) == 1
+
+
+def test_a_run_of_a_different_spec_is_not_continued_and_every_difference_is_named(tmp_path):
+    run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
+    with pytest.raises(SpecError) as refused:
+        finished(spec_in(tmp_path, lora_r=4, seed=7), run)
+    assert [problem.where for problem in refused.value.problems] == ["lora_r", "seed"]
+    assert "was 16 and is 4" in str(refused.value)
+
+
+def test_what_does_not_change_the_training_may_change_between_starts(tmp_path):
+    run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
+    changed = spec_in(tmp_path, resources={"num_workers": 4}, logging_steps=1, save_steps=5, max_failures=2)
+    assert finished(changed, run) is None

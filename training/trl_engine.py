@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``engine: trl``: the same spec and the same tokenized rows on the stock trainers of TRL 1.16.
+
+Only the trainer inside differs; data, templates, model, adapters, optimizer, checkpoints and generation are ours. Rows
+arrive tokenized and cut, so TRL neither tokenizes nor truncates. What TRL keeps to itself: its order of rows (KTO's is
+fixed for all epochs), its metrics, the mean of micro-batches' means, and a reference that is computed in every step,
+also with ``reference: cache``. ``num_tokens`` and ``tokens_per_second`` count a prompt once for each of its answers,
+because TRL computes it as often.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import set_seed
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl.import_utils import TRLExperimentalWarning
+
+from training import dpo_trainer, preference_trainer, sft_trainer
+from training.adapters import ADAPTER_FILE, load_lora
+from training.arguments import training_arguments
+from training.base_trainer import BaseTrainer
+from training.config import CommonConfig
+from training.config.methods import ReferencedConfig
+from training.data.group import GroupDataset
+from training.data.prepare import PreparedData
+from training.engine.group_trainer import perplexity
+from training.engine.meter import Meter
+from training.engine.saving import SavesWhole
+from training.errors import SpecError
+from training.models import load_model, load_tokenizer
+from training.preference_watch import PreferenceWatch
+from training.trl_translation import TRANSLATIONS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+
+def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
+    """As `training.trainers.create_trainer`, with TRL's trainer inside.
+
+    Raises SpecError for settings that TRL has no equal for; for such rows, when they are first needed.
+    """
+    if problems := list(TRANSLATIONS[method].lacking(config)):
+        raise SpecError("TRL has no equal", problems)
+    return _ON_TRL[method](config, data)
+
+
+class _OnTrl(BaseTrainer):
+    """A method's public trainer whose inner trainer is TRL's."""
+
+    def create_trainer(self) -> Any:
+        data = self.load_and_validate_dataset()
+        train = self._rows(data.train)
+        held_out = None if data.eval is None else self._rows(data.eval)
+        if self.method == "kto":
+            # TRL reads these rows in their order, which may be sorted by label
+            train = train.shuffle(seed=self.config.seed)
+        model = self.ready_model()
+        stock, arguments = STOCK[self.method]
+        shared = training_arguments(self.config).to_dict()
+        shared["hub_token"] = None  # to_dict writes a text in place of tokens
+        trainer = stock(
+            model=model,
+            args=arguments(**shared | TRANSLATIONS[self.method].settings(self.config)),
+            train_dataset=train,
+            eval_dataset=held_out,
+            processing_class=self.tokenizer,
+            callbacks=self._callbacks,
+            **self._reference(),
+        )
+        if "ref" in getattr(model, "peft_config", ()):
+            # a copy of the adapters as they are now; without it TRL switches adapters off, as we do
+            model.delete_adapter("ref")
+        if self.method != "sft":
+            trainer.add_callback(PreferenceWatch())
+        return trainer
+
+    def _rows(self, groups: GroupDataset) -> Dataset:
+        translation = TRANSLATIONS[self.method]
+        if problems := translation.refused_rows(groups, self.config.dataset_path):
+            raise SpecError("TRL has no equal", problems)
+        return Dataset.from_list([translation.row(group) for group in groups])
+
+    def _reference(self) -> dict[str, Any]:
+        """None stands for the model with its adapters off."""
+        if not isinstance(self.config, ReferencedConfig):
+            return {}
+        source = self.config.ref_model_name
+        if self.config.use_lora and source is None and self.config.reference != "copy":
+            return {"ref_model": None}
+        model = load_model(self.config, source=source, trained=False)
+        return {"ref_model": model.requires_grad_(False).eval()}
+
+    def setup_model_and_tokenizer(self) -> None:
+        """As the base class, without our scoring: the model stays as transformers made it."""
+        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        set_seed(self.config.seed)
+        self.model = load_model(self.config)
+
+    def load_model(self, path: str | Path) -> None:
+        """As the base class, without our scoring."""
+        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        adapters = (Path(path) / ADAPTER_FILE).is_file()
+        model = load_model(self.config, source=None if adapters else str(path))
+        self.model = load_lora(model, path, self.config) if adapters else model
+        self.trainer = None
+
+    def evaluate(self) -> dict[str, float]:
+        """As the base class; TRL's ``eval_loss`` is a mean over batches, whatever tokens are in them."""
+        metrics = super().evaluate()
+        if self.method == "sft":
+            metrics["eval_perplexity"] = perplexity(metrics["eval_loss"])
+        return metrics
+
+
+_ON_TRL: dict[str, type[BaseTrainer]] = {
+    base.method: type(f"Trl{base.__name__}", (_OnTrl, base), {"__doc__": base.__doc__})
+    for base in (
+        sft_trainer.SFTTrainer,
+        dpo_trainer.DPOTrainer,
+        preference_trainer.IPOTrainer,
+        preference_trainer.KTOTrainer,
+        preference_trainer.CPOTrainer,
+        preference_trainer.SimPOTrainer,
+    )
+}
+
+
+# --- the trainers inside
+
+
+class _Housekept(SavesWhole):
+    """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._meter = Meter()
+        self._logged_at = time.perf_counter()
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        if model.training:
+            self._meter.update(_token_counts(inputs))
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for own in getattr(self, "_metrics", {}).values():
+            own.pop("num_tokens", None)  # counts no baselines and starts again at 0 in a resumed run
+        if "loss" in logs:
+            now = time.perf_counter()
+            totals = self._meter.drain(totals=("tokens", "computed_tokens"))
+            self.state.num_input_tokens_seen += int(totals["tokens"])
+            logs["num_tokens"] = self.state.num_input_tokens_seen
+            logs["tokens_per_second"] = totals["tokens"] / (now - self._logged_at)
+            logs["padding"] = 1 - totals["tokens"] / totals["computed_tokens"]
+            self._logged_at = now
+        super().log(logs, start_time)
+
+    def evaluation_loop(self, *args, **kwargs):
+        output = super().evaluation_loop(*args, **kwargs)
+        self._logged_at = time.perf_counter()
+        return output
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Nothing: TRL's card would lie beside the checkpoints."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing: a run tells nobody about itself."""
+
+
+def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    masks = [inputs[name] for name in inputs if name.endswith("attention_mask")]
+    if not masks:  # packed without padding
+        masks = [torch.ones_like(inputs["input_ids"])]
+    computed = sum(mask.numel() for mask in masks)
+    if "chosen_attention_mask" in inputs:  # padded apart, computed as one batch
+        computed = sum(len(mask) for mask in masks) * max(mask.shape[1] for mask in masks)
+    real = torch.stack([mask.sum() for mask in masks])
+    return {"tokens": real, "computed_tokens": real.new_tensor([computed])}
+
+
+class _SFT(_Housekept, SFTTrainer):
+    """Takes ``input_ids`` and ``labels`` as they are."""
+
+
+class _DPO(_Housekept, DPOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset
+
+
+class _KTO(_Housekept, KTOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset
+
+
+class _CPO(_Housekept, CPOTrainer):
+    def tokenize_row(self, feature, model=None):
+        return feature
+
+
+STOCK: dict[str, tuple[type, type]] = {
+    "sft": (_SFT, SFTConfig),
+    "dpo": (_DPO, DPOConfig),
+    "ipo": (_DPO, DPOConfig),
+    "kto": (_KTO, KTOConfig),
+    "cpo": (_CPO, CPOConfig),
+    "simpo": (_CPO, CPOConfig),
+}
+"""The trainer inside and its config class, by method."""
