@@ -25,6 +25,7 @@ from arabic.tasks import Exercise, exercises
 DATA = Path(__file__).parent / "data"
 SEED = 20
 SFT_QUESTIONS_PER_METHOD = 100
+PAIRS_PER_QUESTION = 3
 UNLIKE_WORDINGS = ((0, 1), (1, 2), (2, 0), (0, 2), (1, 0), (2, 1))
 COMMON_TO_RARE = (0, 1, 0, 2, 0, 1, 0)
 
@@ -51,13 +52,13 @@ def data_sets(seed: int = SEED) -> dict[str, list[Row]]:
     }
     pair_rows = {"dpo": _pair, "kto": _verdicts, "ipo": _measured_pair, "cpo": _candidates, "simpo": _pair}
     for method, to_rows in pair_rows.items():
-        for name, held_out, pairs_per_question in (("train", False, 3), ("heldout", True, 2)):
+        for name, held_out in (("train", False), ("heldout", True)):
             questions = [question for question in styles[method] if question.held_out is held_out]
             wordings = cycle(UNLIKE_WORDINGS)
             files[f"{method}_{name}"] = [
                 row
                 for question in questions
-                for _ in range(pairs_per_question)
+                for _ in range(PAIRS_PER_QUESTION)
                 for row in to_rows(question, *next(wordings))
             ]
     for stem, rows in files.items():

@@ -26,8 +26,8 @@ _VARIABLES = {
 def cluster() -> Iterator[bool]:
     """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside.
 
-    Says whether it was started here, for this run alone.
-    A Ray that the caller has connected to already is used and left as it is. Raises ClusterError.
+    Gives True for one that was started. A Ray that the caller has connected to already is used and left as it is.
+    Raises ClusterError.
     """
     for variable, value in _VARIABLES.items():
         os.environ.setdefault(variable, value)

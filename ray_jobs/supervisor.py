@@ -42,7 +42,8 @@ class Supervisor:
     def train(self, prepared: Future[None]) -> Outcome:
         """Block until training ends. Workers start at once and wait until the data are ``prepared``.
 
-        Raises what went wrong with the data; WorkersFailed; KeyboardInterrupt when asked to stop a second time, or before the first step.
+        Raises what went wrong with the data, or WorkersFailed; KeyboardInterrupt when asked to stop a second time,
+        or before the first step.
         """
         # Ray Train takes over SIGINT when it runs in the main thread
         thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)

@@ -90,7 +90,7 @@ def test_the_metrics_say_what_happened_to_every_pair():
     assert metrics["rewards/chosen"].tolist() == [1.5, -0.5, 0.0]
     assert metrics["rewards/rejected"].tolist() == [-0.5, 0.5, 0.0]
     assert metrics["rewards/margins"].tolist() == [2.0, -1.0, 0.0]
-    assert metrics["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]
+    assert metrics["rewards/accuracies"].tolist() == [1.0, 0.0, 0.5]
     assert metrics["logps/chosen"].tolist() == [-5.0, -9.0, -4.0]
     assert metrics["logps/rejected"].tolist() == [-7.0, -6.0, -4.0]
     assert metrics["loss"].tolist() == pytest.approx([0.126928, 1.313262, math.log(2)])

@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from training.losses.margins import share_won
+
 
 def kto_loss(
     policy: Tensor,
@@ -30,7 +32,7 @@ def kto_loss(
     Departures. None from the paper. TRL leaves answers with a NaN loss out of its mean; here NaN reaches the
     step's loss, so that the trainer can stop at it.
 
-    Metrics: ``loss``, ``kl`` and ``rewards/accuracies`` (``g > 0``), [E]; ``rewards/chosen`` and
+    Metrics: ``loss``, ``kl`` and ``rewards/accuracies`` (`share_won` of ``g``), [E]; ``rewards/chosen`` and
     ``logps/chosen`` of the desirable answers only, ``rewards/rejected`` and ``logps/rejected`` of the others.
     Answers come without a counterpart, so a margin is the difference of two means, for the caller to take.
     """
@@ -43,7 +45,7 @@ def kto_loss(
         "kl": kl.expand_as(losses),
         "rewards/chosen": rewards[labels],
         "rewards/rejected": rewards[~labels],
-        "rewards/accuracies": (gains > 0).to(torch.float32),
+        "rewards/accuracies": share_won(gains),
         "logps/chosen": policy[labels],
         "logps/rejected": policy[~labels],
     }

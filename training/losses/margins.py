@@ -43,17 +43,26 @@ def per_token(log_probs: Tensor, lengths: Tensor | None) -> Tensor:
     return log_probs / lengths.clamp_min(1)
 
 
+def share_won(margins: Tensor) -> Tensor:
+    """1 for a positive margin, 0 for a negative one, 1/2 for a tie, [P].
+
+    Departure: TRL counts a tie as lost, so that a policy equal to its reference starts at an accuracy of 0; here it
+    starts at chance.
+    """
+    return torch.heaviside(margins.to(torch.float32), margins.new_tensor(0.5, dtype=torch.float32))
+
+
 def pair_metrics(
     losses: Tensor, chosen_rewards: Tensor, rejected_rewards: Tensor, chosen: Tensor, rejected: Tensor
 ) -> dict[str, Tensor]:
-    """Metrics of pairs under TRL's names; the rewards are [P], and a tie does not count as accurate."""
+    """Metrics of pairs under TRL's names; the rewards are [P]."""
     margins = chosen_rewards - rejected_rewards
     metrics = {
         "loss": losses,
         "rewards/chosen": chosen_rewards,
         "rewards/rejected": rejected_rewards,
         "rewards/margins": margins,
-        "rewards/accuracies": (margins > 0).to(torch.float32),
+        "rewards/accuracies": share_won(margins),
         "logps/chosen": chosen,
         "logps/rejected": rejected,
     }
