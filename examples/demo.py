@@ -23,7 +23,7 @@ from training.errors import TadribError
 SPEC = Path("examples/01-sft.yaml")
 HELD_OUT = Path("examples/data/sft_heldout.jsonl")
 QUESTIONS = (
-    "ما العدد 538 بالكلمات؟",
+    "ما العدد 276 بالكلمات؟",
     "اكتب بالأرقام: خمسمئة وأربعة",
     "كم مجموع ثمانية وستة؟",
     "ما عاصمة فرنسا؟",

@@ -55,7 +55,8 @@ Event = Phase | Step | Metrics | Started | Failure
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What rank 0 returns. ``tokens`` counts all that the run has trained on, earlier starts included."""
+    """What rank 0 returns. ``tokens`` counts all that the run has trained on, earlier starts included,
+    ``path`` says how groups were laid out for attention, and how well that agrees with separate sequences."""
 
     stopped: bool
     steps_done: int
@@ -63,6 +64,7 @@ class Outcome:
     tokens: int
     metrics: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, float] | None = None
+    path: str | None = None
 
 
 class WorkersFailed(Exception):

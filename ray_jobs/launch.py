@@ -67,7 +67,11 @@ class _Start:
             raise self._stopped("stopped")
         evaluation = held_out(outcome.evaluation or {}) or None
         return self._record(
-            "succeeded", metrics=outcome.metrics, evaluation=evaluation, tokens=outcome.tokens
+            "succeeded",
+            metrics=outcome.metrics,
+            evaluation=evaluation,
+            tokens=outcome.tokens,
+            path=outcome.path,
         )
 
     def _train(self) -> Outcome:

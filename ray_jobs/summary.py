@@ -11,6 +11,13 @@ from rich.text import Text
 from ray_jobs.display import duration
 from training.run_directory import Result, RunDirectory
 
+HELD_OUT = {
+    "eval_loss": "held-out loss",
+    "eval_perplexity": "held-out perplexity",
+    "eval_rewards/accuracies": "preference accuracy",
+    "eval_rewards/margins": "reward margin",
+}
+
 
 def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
     """Status, steps, losses before and after, speed, time, and where everything is."""
@@ -34,11 +41,13 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     if "loss" in result.metrics:
         rows.append(("training loss", f"{result.metrics['loss']:.3f}"))
     for key, value in (result.evaluation or {}).items():
-        label = key.removeprefix("eval_")
-        if label in ("loss", "perplexity", "accuracy", "margin"):
+        label = HELD_OUT.get(key)
+        if label is not None:
             before = (result.evaluation_before or {}).get(key)
             change = f"{_number(before)} → {_number(value)}" if before is not None else _number(value)
-            rows.append(("held-out loss" if label == "loss" else label, change))
+            rows.append((label, change))
+    if result.path:
+        rows.append(("attention", result.path))
     if "tokens_per_second" in result.metrics:
         rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
     rows.append(("time", duration(result.wall_seconds)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -60,7 +61,8 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
     post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     data = PreparedData.load(run.data)
-    trainer = create_trainer(spec.method, spec.config, data)
+    trainer = create_trainer(spec.method, spec.config, data, engine=spec.engine)
+    trainer.reference_cache = run.path.parent / "reference-cache"
     stop = StopTogether(link if rank == 0 else None)
     trainer.add_callback(stop)
     if rank == 0:
@@ -71,9 +73,8 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
     post(Phase("training"))
     metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     assert trainer.trainer is not None
-    state = trainer.trainer.state
     if stop.stopped:
-        return _outcome(state, metrics, None, stopped=True)
+        return _outcome(trainer.trainer, metrics, None, stopped=True)
     evaluation = None
     if data.eval is not None:
         post(Phase("evaluating the trained model"))
@@ -81,7 +82,7 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
     post(Phase("saving the model"))
     _save(trainer, run, rank)
     post(Phase("finishing"))
-    return _outcome(state, metrics, evaluation, stopped=False)
+    return _outcome(trainer.trainer, metrics, evaluation, stopped=False)
 
 
 def _begin(run: RunDirectory, link: Link, rank: int) -> Path | None:
@@ -109,10 +110,12 @@ def _save(trainer, run: RunDirectory, rank: int) -> None:
         aside.rename(run.final)
 
 
-def _outcome(state, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
+def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
+    """``trainer`` is the transformers Trainer inside; TRL's has chosen no path."""
+    state, path = trainer.state, getattr(trainer, "path_choice", None)
     rows = [row for row in state.log_history if "tokens_per_second" in row]
     last = rows[-1] if rows else {}
-    metrics = {**last, **metrics, **_speed(rows)}
+    metrics = {**last, **metrics, **_speed(rows), "peak_memory_bytes": _peak_memory_bytes()}
     return Outcome(
         stopped=stopped,
         steps_done=state.global_step,
@@ -120,7 +123,17 @@ def _outcome(state, metrics: dict, evaluation: dict | None, *, stopped: bool) ->
         tokens=int(state.num_input_tokens_seen),
         metrics={key: float(v) for key, v in metrics.items() if key not in ("step", "num_tokens")},
         evaluation=evaluation,
+        path=None if path is None else str(path),
     )
+
+
+def _peak_memory_bytes() -> int:
+    """Most memory this worker held at once: on its GPU where it has one, else resident."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _speed(rows: list[dict]) -> dict[str, float]:

@@ -36,8 +36,8 @@ class Result(BaseModel):
     ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
     training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
     before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
-    ``tokens`` all that the run has trained on, over every start. ``resume`` is the command that continues a
-    run that did not finish.
+    ``tokens`` all that the run has trained on, over every start. ``path`` is the attention path that the start-up check
+    chose, with its evidence. ``resume`` is the command that continues a run that did not finish.
     """
 
     status: Literal["succeeded", "failed", "stopped"]
@@ -51,6 +51,7 @@ class Result(BaseModel):
     wall_seconds: float = 0.0
     tokens: int = 0
     num_workers: int = 1
+    path: str | None = None
     versions: dict[str, str] = {}
     error: ErrorReport | None = None
     resume: str | None = None
