@@ -16,7 +16,7 @@ import typer
 from benchmarks.harness import compare, report
 from benchmarks.material import Clock, build_model, build_tokenizer, draw_lengths, draw_tokens, lora_config
 
-CASE = {"rows": 192, "layers": 4, "prompt": 80, "response": 120, "max_length": 512, "batch": 4, "lora": True}
+CASE = {"rows": 48, "layers": 4, "prompt": 80, "response": 120, "max_length": 512, "batch": 4, "lora": True}
 
 
 def main(

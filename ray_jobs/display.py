@@ -58,8 +58,10 @@ class Display:
         """Take in an event and bring the screen up to date."""
         if isinstance(event, Phase):
             self.enter_phase(event.text)
-        elif isinstance(event, Started) and event.step:
-            self.note(f"continuing after step {event.step}")
+        elif isinstance(event, Started):
+            self.step, self._line_tenths = None, 0
+            if event.step:
+                self.note(f"continuing after step {event.step}")
         elif isinstance(event, Step):
             if self.step is None or event.start != self.step.start:
                 self._phase_began = time.monotonic()

@@ -34,7 +34,7 @@ class Supervisor:
         self._mailbox: Any = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
         self._pending: Any = None
         self._failure: Failure | None = None
-        self._gone = False
+        self._gone = self._started = False
         self._interrupts = self._answered = 0
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
@@ -54,7 +54,9 @@ class Supervisor:
                 self._collect()
                 self._answer_interrupts()
                 thread.join(_SECONDS_BETWEEN_POLLS)
-            self._collect(last=True)
+            # the first answer may be to a question of before the end
+            for _ in range(2):
+                self._collect(timeout=10)
         if self._error is not None or self._outcome is None:
             raise WorkersFailed(self._failure, self._error or RuntimeError("no worker reported an outcome"))
         return self._outcome
@@ -94,11 +96,11 @@ class Supervisor:
 
     # --- in front
 
-    def _collect(self, *, last: bool = False) -> None:
-        """Take in what arrived; only the ``last`` time waits for a mailbox that is still starting."""
+    def _collect(self, timeout: float = _SECONDS_BETWEEN_POLLS) -> None:
+        """Take in what arrived; a mailbox that is still starting is asked once and answers later."""
         if self._pending is None:
             self._pending = self._mailbox.collect.remote()
-        arrived, _ = ray.wait([self._pending], timeout=10 if last else _SECONDS_BETWEEN_POLLS)
+        arrived, _ = ray.wait([self._pending], timeout=timeout)
         if not arrived:
             return
         events, self._pending = ray.get(self._pending), None
@@ -108,9 +110,16 @@ class Supervisor:
             elif isinstance(event, Failure):
                 self._failure = self._failure or event
             elif isinstance(event, Started):
-                self._failure = None
+                self._note_restart()
                 self._run.rewind_metrics(event.step or -1)
             self._display.show(event)
+
+    def _note_restart(self) -> None:
+        """The first start of workers needs no word; any other means that the ones before it failed."""
+        if self._started:
+            reason = self._failure.message if self._failure else "the process of a worker died"
+            self._display.note(f"workers start again: {reason}", style="yellow")
+        self._started, self._failure = True, None
 
     def _let_go_when(self, prepared: Future[None]) -> None:
         if prepared.done() and not self._gone:
@@ -123,9 +132,9 @@ class Supervisor:
         if self._interrupts == self._answered:
             return
         self._answered = self._interrupts
+        self._mailbox.request_stop.remote()
         if self._interrupts > 1 or self._display.step is None:
             raise KeyboardInterrupt
-        self._mailbox.request_stop.remote()
         wait = "this step" if self._display.in_steps else self._display.phase
         self._display.note(f"stopping after {wait}; press again to abort", style="yellow")
         self._display.enter_phase("stopping")

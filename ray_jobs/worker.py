@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -103,11 +104,17 @@ def _begin(run: RunDirectory, link: Link, rank: int) -> Path | None:
 
 
 def _save(trainer, run: RunDirectory, rank: int) -> None:
-    """Write the final weights aside, then rename: ``final/`` is whole or not there."""
-    aside = run.path / "final.tmp"
+    """Write the final weights aside, then rename: ``final/`` is whole or not there.
+
+    One is there already when an earlier start got this far and no further.
+    """
+    aside, before = run.path / "final.tmp", run.path / "final.old"
     trainer.save_model(aside)
     if rank == 0:
+        if run.final.exists():
+            run.final.rename(before)
         aside.rename(run.final)
+        shutil.rmtree(before, ignore_errors=True)
 
 
 def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:

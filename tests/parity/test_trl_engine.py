@@ -85,7 +85,6 @@ def test_checkpoints_are_whole_and_hold_neither_pickled_arguments_nor_a_second_a
     assert {p.suffix for p in path.iterdir()} <= {".safetensors", ".json", ".jinja", ".md"}
     assert json.loads((checkpoint / "trainer_state.json").read_text())["global_step"] == 2
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
-        ".saving",
         "checkpoint-1",
         "checkpoint-2",
         "final",
