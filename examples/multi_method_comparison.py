@@ -55,14 +55,14 @@ def tabulate(results: list[Result]) -> Table:
 def draw(results: list[Result]) -> Figure:
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = {
-        "Held-out preference accuracy": lambda r: r.evaluation[ACCURACY],
+        "Held-out preference accuracy (dots: before training)": lambda r: r.evaluation[ACCURACY],
         "Held-out reward margin": lambda r: margin(r.evaluation),
         "Training tokens per second": lambda r: r.metrics["tokens_per_second"],
         "Seconds, start-up included": lambda r: r.wall_seconds,
     }
     for axes, (title, value) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         bars = axes.bar([r.method for r in results], [value(r) for r in results], color="#2f6f8f")
-        axes.bar_label(bars, fmt="{:,.3g}", padding=2)
+        axes.bar_label(bars, fmt=lambda v: f"{v:,.0f}" if v >= 10 else f"{v:.2f}", padding=2)
         axes.set_title(title, loc="left", fontsize=11)
         axes.margins(y=0.15)
         axes.spines[["top", "right"]].set_visible(False)
@@ -71,7 +71,6 @@ def draw(results: list[Result]) -> Figure:
     for index, result in enumerate(results):
         accuracy.plot(index, (result.evaluation_before or {})[ACCURACY], "o", color="#d08a2e")
     accuracy.set_ylim(0, 1.2)
-    accuracy.text(-0.4, 0.52, "chance; dots: before training", fontsize=8, color="#555")
     return figure
 
 

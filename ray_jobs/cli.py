@@ -107,6 +107,23 @@ def check(
 
 
 @app.command()
+def compare(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    prompt: Annotated[list[str] | None, typer.Option(help="What to ask; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File with one prompt a line.")] = None,
+    max_length: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """Show the trained model's answers beside those of the model it started from."""
+    from ray_jobs.comparison import compare_run, print_comparison, read_prompts
+
+    prompts = [*(prompt or []), *(read_prompts(file) if file else [])]
+    form = "json" if as_json else "markdown" if as_markdown else "table"
+    print_comparison(compare_run(run, prompts, max_length), form)
+
+
+@app.command()
 def tiny_model(
     directory: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,

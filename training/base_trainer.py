@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +23,7 @@ from training.engine.policy import install_scoring
 from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.models import load_model, load_tokenizer
+from training.reference_model import load_reference_model
 
 
 class BaseTrainer(ABC):
@@ -141,6 +144,39 @@ class BaseTrainer(ABC):
             for t in texts
         ]
         return generate(model, tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_length)
+
+    def generate_comparison(self, prompt: str, max_length: int = 256) -> dict[str, str]:
+        """The trained model's answer to ``prompt`` and the reference's; see `compare`."""
+        [row] = self.compare([prompt], max_length=max_length)
+        return row
+
+    def compare(self, prompts: Sequence[str], max_length: int = 256) -> list[dict[str, str]]:
+        """For each prompt: ``prompt``, ``trained_model_response`` and ``reference_model_response``.
+
+        Both models answer greedily, in batches, with at most ``max_length`` new tokens. The reference is the model that
+        training started from, or ``ref_model_name``.
+        """
+        texts = list(prompts)
+        trained = self.predict_batch(texts, max_length=max_length)
+        with self._reference_answering():
+            reference = self.predict_batch(texts, max_length=max_length)
+        return [
+            {"prompt": prompt, "trained_model_response": ours, "reference_model_response": theirs}
+            for prompt, ours, theirs in zip(texts, trained, reference, strict=True)
+        ]
+
+    @contextlib.contextmanager
+    def _reference_answering(self) -> Iterator[None]:
+        trained = self.ready_model()
+        if hasattr(trained, "disable_adapter") and not getattr(self.config, "ref_model_name", None):
+            with trained.disable_adapter():
+                yield
+            return
+        self.model = load_reference_model(self.config)
+        try:
+            yield
+        finally:
+            self.model = trained
 
     def _trained_on_chats(self) -> bool:
         """Whether conversations fell back to the tokenizer's template, which answers then need as well."""

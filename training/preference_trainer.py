@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -23,7 +21,7 @@ from training.losses.ipo import answer_lengths, ipo_loss
 from training.losses.kto import kl_estimate, kto_loss
 from training.losses.simpo import simpo_loss
 from training.preference_watch import PreferenceWatch
-from training.references import reference_model, setup_reference
+from training.references import setup_reference
 
 
 class PreferenceTrainer(BaseTrainer):
@@ -42,39 +40,6 @@ class PreferenceTrainer(BaseTrainer):
     @abstractmethod
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """This method's loss on a batch, from the policy's token log-probs, [T]."""
-
-    def generate_comparison(self, prompt: str, max_length: int = 256) -> dict[str, str]:
-        """The trained model's answer to ``prompt`` and the reference's; see `compare`."""
-        [row] = self.compare([prompt], max_length=max_length)
-        return row
-
-    def compare(self, prompts: Sequence[str], max_length: int = 256) -> list[dict[str, str]]:
-        """For each prompt: ``prompt``, ``trained_model_response`` and ``reference_model_response``.
-
-        Both models answer greedily, in batches, with at most ``max_length`` new tokens. The reference is the model that
-        training started from, or ``ref_model_name``.
-        """
-        texts = list(prompts)
-        trained = self.predict_batch(texts, max_length=max_length)
-        with self._reference_answering():
-            reference = self.predict_batch(texts, max_length=max_length)
-        return [
-            {"prompt": prompt, "trained_model_response": ours, "reference_model_response": theirs}
-            for prompt, ours, theirs in zip(texts, trained, reference, strict=True)
-        ]
-
-    @contextlib.contextmanager
-    def _reference_answering(self) -> Iterator[None]:
-        trained = self.ready_model()
-        if hasattr(trained, "disable_adapter") and not getattr(self.config, "ref_model_name", None):
-            with trained.disable_adapter():
-                yield
-            return
-        self.model = reference_model(self.config)
-        try:
-            yield
-        finally:
-            self.model = trained
 
 
 class KTOTrainer(PreferenceTrainer):

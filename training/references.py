@@ -16,11 +16,10 @@ from training.config import CommonConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.collate import collate
-from training.engine.policy import install_scoring
 from training.engine.reference import Reference, adapters_off, frozen
 from training.engine.reference_cache import ReferenceCache, group_key, weights_fingerprint
 from training.engine.self_check import choose_path
-from training.models import load_model
+from training.reference_model import load_reference_model
 
 if TYPE_CHECKING:
     from training.preference_trainer import PreferenceTrainer
@@ -45,7 +44,7 @@ def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Ref
         return adapters_off, data
     if choice == "cache":
         return None, _with_cached_scores(trainer, data)
-    model = reference_model(trainer.config)
+    model = load_reference_model(trainer.config)
     choose_path(model, [data.train[i] for i in range(min(2, len(data.train)))])
     return frozen(model), data
 
@@ -64,13 +63,6 @@ def choose_reference(config: CommonConfig) -> str | None:
     return choice
 
 
-def reference_model(config: CommonConfig) -> PreTrainedModel:
-    """``ref_model_name``, or the model that training starts from, scoring and frozen."""
-    model = load_model(config, source=getattr(config, "ref_model_name", None), trained=False)
-    install_scoring(model)
-    return model.requires_grad_(False).eval()
-
-
 def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> PreparedData:
     config = trainer.config
     cache = ReferenceCache(trainer.reference_cache, _fingerprint(config))
@@ -78,7 +70,7 @@ def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> Prepa
     missing = _missing(sets, cache)
     if missing:
         logger.info("scoring %d groups under the reference, once", len(missing))
-        _score_share(reference_model(config), missing, cache, config.per_device_eval_batch_size)
+        _score_share(load_reference_model(config), missing, cache, config.per_device_eval_batch_size)
     if dist.is_initialized():
         dist.barrier()
     scores = cache.read()

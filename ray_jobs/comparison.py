@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers of a finished run's model beside those of its reference, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from training.config import load_spec
+from training.errors import Problem, SpecError, nearest
+from training.run_directory import RunDirectory
+
+COLUMNS = {
+    "prompt": "prompt",
+    "trained_model_response": "trained",
+    "reference_model_response": "reference",
+}
+
+
+def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict[str, str]]:
+    """Rows of ``prompt``, ``trained_model_response`` and ``reference_model_response``.
+
+    Raises SpecError when ``run`` is no folder of a run that has finished, or there is nothing to ask.
+    """
+    directory = RunDirectory(run)
+    if not prompts:
+        action = "Give --prompt TEXT, once or more, or --file with one prompt a line."
+        raise SpecError("nothing to compare", [Problem("--prompt", "no prompt was given.", action)])
+    if not directory.final.is_dir():
+        raise SpecError("the run cannot be compared", [_no_model(run)])
+    from training.trainers import create_trainer
+
+    spec = load_spec(directory.spec_file)
+    trainer = create_trainer(spec.method, spec.config)
+    trainer.load_model(directory.final)
+    return trainer.compare(prompts, max_length=max_length)
+
+
+def _no_model(run: Path) -> Problem:
+    siblings = [p.name for p in run.parent.iterdir() if (p / "final").is_dir()] if run.parent.is_dir() else []
+    close = nearest(run.name, siblings)
+    action = f"Did you mean {run.parent / close}?" if close else "Name the folder of a run that has finished."
+    return Problem("RUN", f"{run} has no final/ folder.", action)
+
+
+def read_prompts(file: Path) -> list[str]:
+    """One prompt a line, blank lines left out. Raises SpecError when the file cannot be read."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError("the prompts cannot be read", [Problem("--file", f"{file}: {error}.")]) from error
+    return [line for line in lines if line.strip()]
+
+
+def print_comparison(rows: list[dict[str, str]], form: str) -> None:
+    """``form`` is ``table``, ``markdown`` or ``json``."""
+    if form == "json":
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    if form == "markdown":
+        print("| " + " | ".join(COLUMNS.values()) + " |")
+        print("|---" * len(COLUMNS) + "|")
+        for row in rows:
+            print("| " + " | ".join(_cell(row[key]) for key in COLUMNS) + " |")
+        return
+    table = Table(show_lines=True)
+    for heading in COLUMNS.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[key]) for key in COLUMNS))
+    Console().print(table)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a trained one is compared with."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from training.config import CommonConfig
+from training.engine.policy import install_scoring
+from training.models import load_model
+
+
+def load_reference_model(config: CommonConfig) -> PreTrainedModel:
+    """``ref_model_name``, or the model that training starts from, scoring and frozen."""
+    model = load_model(config, source=getattr(config, "ref_model_name", None), trained=False)
+    install_scoring(model)
+    return model.requires_grad_(False).eval()
