@@ -41,6 +41,7 @@ lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m training.config.schema --check
+	@$(BIN)/python docs/make_api.py --check
 	@$(BIN)/python examples/make_data.py --check
 
 .PHONY: format
@@ -49,8 +50,9 @@ format: $(INSTALLED) ## Format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(INSTALLED) ## Rewrite the spec's schema and reference page, and the bundled data
+generate: $(INSTALLED) ## Rewrite what is generated: the spec's schema and reference, the API pages, the bundled data
 	@$(BIN)/python -m training.config.schema
+	@$(BIN)/python docs/make_api.py
 	@$(BIN)/python examples/make_data.py
 
 .PHONY: bench
