@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from training.config import Resources
 from training.errors import ClusterError, Problem, ResourceError
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
+_SECONDS_TO_ANSWER = 5.0
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -51,18 +53,33 @@ def _connect(address: str) -> bool:
     import ray
     from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
 
-    if address not in ("", "local"):
+    if address not in ("", "local", "auto"):
+        _require_answer(address)
         ray.init()
         return False
-    if address != "local" and find_bootstrap_address(None) is not None:
-        try:
-            ray.init()
-            return False
-        except ConnectionError:
-            pass  # the address of a Ray that has crashed
+    running = find_bootstrap_address(None) if address != "local" else None
+    if running is not None and _answers(running):
+        ray.init()
+        return False
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+    return True
+
+
+def _require_answer(address: str) -> None:
+    """Find out in seconds what Ray takes ten minutes to say. Raises ConnectionError."""
+    if not _answers(address):
+        raise ConnectionError("nothing answers there.")
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at ``host:port``."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError):
+        return False
     return True
 
 

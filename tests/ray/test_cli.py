@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -21,14 +22,15 @@ resources: {num_workers: 0}
 """
 
 
-def tadrib(*arguments: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess:
+def tadrib(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+    usual = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(cwd), "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-m", "ray_jobs.cli", *arguments],
         cwd=cwd,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(cwd), "COLUMNS": "200"},
+        env={**usual, **environment},
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=60,
     )
 
 
@@ -85,6 +87,15 @@ def test_train_refuses_an_object_store_before_anything_starts(tmp_path):
     done = tadrib("train", spec_file(tmp_path), "storage_path=s3://bucket/runs", cwd=tmp_path)
     assert done.returncode == 2
     assert "s3://bucket/runs/demo is an object store" in done.stderr
+
+
+def test_a_cluster_that_does_not_answer_is_reported_in_seconds_with_exit_code_3(tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        done = tadrib("train", spec_file(tmp_path), cwd=tmp_path, RAY_ADDRESS=address)
+    assert done.returncode == 3
+    assert f"RAY_ADDRESS={address}: ConnectionError: nothing answers there. Check the address" in done.stderr
 
 
 def test_data_check_prints_what_is_in_the_data(tmp_path):
