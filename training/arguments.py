@@ -45,7 +45,9 @@ def training_arguments(config: CommonConfig) -> TrainingArguments:
         report_to=config.report_to or "none",
         seed=config.seed,
         dataloader_num_workers=config.dataloader_num_workers,
-        dataloader_pin_memory=config.dataloader_pin_memory,
+        dataloader_pin_memory=not on_cpu
+        if config.dataloader_pin_memory is None
+        else config.dataloader_pin_memory,
         ddp_backend=_ddp_backend(config, on_cpu),
         ddp_find_unused_parameters=bool(config.ddp_find_unused_parameters),
         deepspeed=config.deepspeed,

@@ -16,12 +16,8 @@ CPU = {"device": "cpu", "bf16": True}
 # sentence: (settings, machine, what is adjusted to what)
 CASES = {
     "nothing where all defaults hold": (DATA, GPU, {}),
-    "type and pinned memory on CPU": (DATA, CPU, {"torch_dtype": "float32", "dataloader_pin_memory": False}),
-    "nothing where bfloat16 and pinned memory were asked for on CPU": (
-        {**DATA, "torch_dtype": "bfloat16", "dataloader_pin_memory": True},
-        CPU,
-        {},
-    ),
+    "the type on CPU": (DATA, CPU, {"torch_dtype": "float32"}),
+    "nothing where bfloat16 was asked for on CPU": ({**DATA, "torch_dtype": "bfloat16"}, CPU, {}),
     "evaluation and best model without evaluation data": (
         {},
         GPU,
@@ -139,8 +135,8 @@ def test_callbacks_survive_adjusting():
 def test_an_adjustment_reads_as_a_sentence():
     _, adjustments = adjust(SFTConfig(), **CPU)
     assert str(adjustments[-1]) == (
-        "dataloader_pin_memory: false instead of the default true, because this machine has no CUDA device"
-        " and there is no GPU to copy to"
+        "torch_dtype: float32 instead of the default bfloat16, because this machine has no CUDA device and CPUs"
+        " compute float32 faster"
     )
 
 
@@ -159,7 +155,6 @@ def test_resolving_tells_given_default_and_adjusted_apart():
     assert "callbacks" not in rows
     assert {each.key for each in resolved.adjustments} == {
         "torch_dtype",
-        "dataloader_pin_memory",
         "evaluation_strategy",
         "load_best_model_at_end",
     }

@@ -149,12 +149,5 @@ def weights_for_fp16(view: View) -> Iterator[Change]:
         yield "torch_dtype", "float16" if view["use_lora"] else "float32", "fp16 is on"
 
 
-@adjuster("dataloader_pin_memory", "run.device", "run.device_reason")
-def pinned_memory_on_cpu(view: View) -> Iterator[Change]:
-    """On CPU, `dataloader_pin_memory` becomes false: there is no GPU to copy to."""
-    if view["run.device"] == "cpu":
-        yield "dataloader_pin_memory", False, f"{view['run.device_reason']} and there is no GPU to copy to"
-
-
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

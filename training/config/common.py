@@ -162,8 +162,8 @@ class CommonConfig(Section):
     """Mixed precision in bfloat16 for weights that are kept in float32."""
     dataloader_num_workers: Index = 0
     """Processes per worker that prepare batches; 0 prepares them in the training process."""
-    dataloader_pin_memory: Flag = True
-    """Put batches in page-locked memory, for faster copies to a GPU."""
+    dataloader_pin_memory: Flag | None = None
+    """Put batches in page-locked memory, for faster copies to a GPU; null means where there is one."""
     ddp_backend: Literal["nccl", "gloo"] | None = None
     """How workers exchange gradients; null means `nccl` on GPU and `gloo` on CPU."""
     ddp_find_unused_parameters: Flag | None = None
