@@ -46,14 +46,12 @@ def draw_tokens(count: int, seed: int) -> list[int]:
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer over the ids themselves, for trainers that insist on one."""
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = {"<eos>": 0, **{f"t{i}": i for i in range(1, VOCABULARY)}}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<eos>")),
-        eos_token="<eos>",
-        pad_token="<eos>",
-    )
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<eos>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
 
 
 class Clock(TrainerCallback):

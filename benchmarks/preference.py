@@ -2,7 +2,7 @@
 """`python -m benchmarks.preference`: preference training against stock TRL, same rows, model, dtype and threads.
 
 Both sides train LoRA adapters in float32 with the reference taken by switching the adapters off, gradient checkpointing
-off (and once more on). Rows have the lengths named, drawn within a quarter of them. The ideal ratio counts tokens:
+off unless asked for. Rows have the lengths named, drawn within a quarter of them. The ideal ratio counts tokens:
 ``sum (P + c_i)`` over a row's sequences against ``P + sum c_i``, both sides unpadded.
 """
 
@@ -32,36 +32,31 @@ CASES: dict[str, dict] = {
         "bar": 4.5,
     },
 }
-COMMON = {"rows": 12, "layers": 4, "batch": 4, "negatives": 1, "checkpointing": False}
+COMMON = {"rows": 8, "layers": 4, "batch": 4, "negatives": 1, "checkpointing": False}
 
 
 def main(
     runs: Annotated[int, typer.Option(help="Runs of each side; medians are compared.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads of each side.")] = 2,
+    checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="On, on both sides; the bars are for off.")
+    ] = False,
     only: Annotated[str, typer.Option(help="Run the cases whose name holds this text.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
 ) -> None:
     rows = []
-    for checkpointing in (False, True):
-        for name, case in CASES.items():
-            if only.lower() not in name.lower():
-                continue
+    for name, case in CASES.items():
+        if only.lower() in name.lower():
+            given = {**COMMON, **case, "checkpointing": checkpointing}
             bar = None if checkpointing else case["bar"]
+            sides = ("benchmarks.preference:run_ours", "benchmarks.preference:run_trl")
             rows.append(
-                compare(
-                    f"{name}{', gradient checkpointing' if checkpointing else ''}",
-                    "benchmarks.preference:run_ours",
-                    "benchmarks.preference:run_trl",
-                    {**COMMON, **case, "checkpointing": checkpointing},
-                    runs=runs,
-                    threads=threads,
-                    bar=bar,
-                    ideal=ideal_ratio(case),
-                )
+                compare(name, *sides, given, runs=runs, threads=threads, bar=bar, ideal=ideal_ratio(case))
             )
-    if not only:
+    if not only and not checkpointing:
         rows.append(_cached_against_simpo(runs, threads))
-    report(rows, "Preference training: seconds of the same steps, TRL / ours", json_file)
+    title = "Preference training: seconds of the same steps, TRL / ours"
+    report(rows, f"{title}{', gradient checkpointing on both sides' if checkpointing else ''}", json_file)
 
 
 def _cached_against_simpo(runs: int, threads: int):

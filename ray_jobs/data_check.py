@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from training.config import METHODS, CommonConfig, load_spec
 from training.errors import Problem, SpecError, nearest
@@ -44,21 +41,9 @@ def print_report(report: DataReport, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
         return
-    console = Console(highlight=False)
-    mark = ("✓", "bold green") if report.ok else ("✗", "bold red")
-    verdict = "can be trained on" if report.ok else "cannot be trained on"
-    console.print(Text.assemble(mark, f" {report.dataset} {verdict} with {report.method}"), soft_wrap=True)
-    for refusal in report.refusals:
-        console.print(Text(f"  {refusal}", style="red"), soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    for label, value in _rows(report):
-        table.add_row(f"  {label}", value)
-    console.print(table)
-    if report.lengths:
-        console.print(_lengths(report))
-    for warning in report.warnings:
-        console.print(Text(f"! {warning}", style="yellow"), soft_wrap=True)
+    from training.data.report_table import render
+
+    Console(highlight=False).print(render(report))
 
 
 def _known(method: str | None) -> str:
@@ -80,37 +65,3 @@ def _tokenizer(config: CommonConfig):
     from training.models import load_tokenizer
 
     return load_tokenizer(config)
-
-
-def _rows(report: DataReport) -> Iterator[tuple[str, str]]:
-    yield "rows", f"{report.rows:,}"
-    if report.bad_rows:
-        yield "bad rows", f"{report.bad_rows:,}"
-    if report.unknown_columns:
-        yield "unused columns", ", ".join(report.unknown_columns)
-    if report.labels:
-        yield "labels", ", ".join(f"{count:,} {label}" for label, count in report.labels.items())
-    yield "duplicates", f"{report.duplicate_rows:,} rows, {report.duplicate_prompts:,} prompts"
-    yield "answers per row", f"{report.answers_per_row:.2f}"
-    yield "Arabic letters", f"{report.arabic_share:.0%}"
-    if report.tokens_per_word is not None:
-        yield "tokens per word", f"{report.tokens_per_word:.2f}"
-    if report.limits:
-        limits = ", ".join(f"{key} {limit:,}" for key, limit in report.limits.items())
-        yield "over the limit", f"{report.over_long:,} rows ({report.truncation_rate:.1%}) of {limits}"
-    if report.boundary_merges:
-        yield (
-            "boundary merges",
-            f"{report.boundary_merges:,} rows where prompt and answer would tokenize together",
-        )
-
-
-def _lengths(report: DataReport) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column(f"  {report.length_unit}", style="dim")
-    for heading in ("median", "90%", "99%", "longest"):
-        table.add_column(heading, justify="right")
-    for part, lengths in report.lengths.items():
-        numbers = (lengths.p50, lengths.p90, lengths.p99, lengths.max)
-        table.add_row(f"  {part}", *(f"{number:,}" for number in numbers))
-    return table

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -96,14 +95,3 @@ def test_evaluation_rows_of_their_own_are_checked_and_compared(tmp_path: Path) -
     write_jsonl(tmp_path / "eval.jsonl", [row("sft", response="")])
     with pytest.raises(DataError, match=r"eval.jsonl:1: response: is empty"):
         prepare_data(config("sft", train, eval_dataset_path=held), "sft", build_tokenizer())
-
-
-def test_two_thousand_rows_take_less_than_three_seconds(tmp_path: Path) -> None:
-    text = "اللغة العربية لغة جميلة، ولها قواعد دقيقة. " * 8
-    items = [{"instruction": f"{index} {text}", "response": text} for index in range(2000)]
-    name = write_jsonl(tmp_path / "rows.jsonl", items)
-    tokenizer = build_tokenizer()
-    start = time.process_time()
-    data = prepare_data(config("sft", name, max_seq_length=1000), "sft", tokenizer)
-    assert len(data.train) == 2000
-    assert time.process_time() - start < 3.0

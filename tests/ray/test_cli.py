@@ -101,8 +101,8 @@ def test_a_cluster_that_does_not_answer_is_reported_in_seconds_with_exit_code_3(
 def test_data_check_prints_what_is_in_the_data(tmp_path):
     done = tadrib("data", "check", str(DATA / "sft_train.jsonl"), "--method", "sft", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "can be trained on with sft" in done.stdout
-    for label in ("rows", "duplicates", "Arabic letters", "median", "completion"):
+    assert "Training takes these data." in done.stdout
+    for label in ("rows", "repeated", "Arabic letters", "p50", "completion"):
         assert label in done.stdout
 
 
