@@ -32,7 +32,7 @@ CASES: dict[str, dict] = {
         "bar": 4.5,
     },
 }
-COMMON = {"rows": 8, "layers": 4, "batch": 4, "negatives": 1, "checkpointing": False}
+COMMON = {"rows": 4, "layers": 4, "batch": 4, "negatives": 1, "checkpointing": False}
 
 
 def main(
@@ -167,7 +167,13 @@ def _trl_classes(method: str) -> tuple[type, type, dict]:
         return KTOTrainer, KTOConfig, {}
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-    return CPOTrainer, CPOConfig, {"loss_type": "simpo", "cpo_alpha": 0.0} if method == "simpo" else {}
+    return (
+        CPOTrainer,
+        CPOConfig,
+        {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0}
+        if method == "simpo"
+        else {},
+    )
 
 
 def _trl_rows(case: dict):

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
 from training.config import JobSpec
 from training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from training.data.report import DataReport
 
 _PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path", "deepspeed")
 
@@ -44,8 +48,18 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     data.save(run.data)
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"{len(data.train):,} rows to train on{held_out}")
-    for warning in data.report.warnings:
-        display.note(f"! {warning}", style="yellow")
+    for line in [*_left_out(data.report), *data.report.warnings]:
+        display.note(f"! {line}", style="yellow")
+
+
+def _left_out(report: DataReport) -> Iterator[str]:
+    """What the run was allowed to leave out or cut, with the key that allowed it."""
+    if report.bad_rows:
+        yield f"{report.bad_rows:,} bad rows are left out (max_bad_rows); they are in rejected.jsonl"
+    if report.cut:
+        yield f"{report.cut:,} rows are cut to the length limit (truncation)"
+    if report.dropped:
+        yield f"{report.dropped:,} rows are left out, being too long to keep any of their answer (truncation)"
 
 
 def in_background(work: Callable[[], None]) -> Future[None]:

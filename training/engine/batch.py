@@ -62,6 +62,13 @@ class PackedBatch:
             return int(self.attention_mask.sum())
         return self.input_ids.numel()
 
+    @property
+    def prompt_tokens_saved(self) -> int:
+        """Prompt tokens that separate sequences would compute again for a group's further completions."""
+        if self.layout is None or not self.weight:
+            return 0
+        return sum(segment.prompt_length for segment in self.layout.segments)
+
     def to(self, device: torch.device) -> PackedBatch:
         return self._with_tensors(lambda tensors: tensors.to(device, non_blocking=True))
 

@@ -29,6 +29,10 @@ Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
 loss, so shares add up; metrics hold one value an item, and ``loss`` among them, the item's own loss."""
 
 
+TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
+"""Metrics that are added up rather than averaged."""
+
+
 class GroupTrainer(SavesWhole, Trainer):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
@@ -115,10 +119,12 @@ class GroupTrainer(SavesWhole, Trainer):
     @staticmethod
     def _count(meter: Meter, metrics: dict[str, Tensor], batch: PackedBatch) -> None:
         computed = torch.tensor([float(batch.input_ids.numel())], device=batch.targets.device)
-        meter.update(
-            {**metrics, "tokens": torch.full_like(computed, batch.num_tokens), "computed_tokens": computed},
-            batch.weight,
-        )
+        counts = {
+            "tokens": torch.full_like(computed, batch.num_tokens),
+            "computed_tokens": computed,
+            "prompt_tokens_saved": torch.full_like(computed, batch.prompt_tokens_saved),
+        }
+        meter.update({**metrics, **counts}, batch.weight)
 
     def floating_point_ops(self, inputs: PackedBatch) -> float:
         """2 forward and 4 backward operations per weight and token; attention's own are left out."""
@@ -131,7 +137,7 @@ class GroupTrainer(SavesWhole, Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             now = time.perf_counter()
-            means = self._meter.drain(totals=("tokens", "computed_tokens"))
+            means = self._meter.drain(totals=TOTALS)
             tokens, computed = means.pop("tokens"), means.pop("computed_tokens")
             del means["loss"]  # the same mean as Trainer's own
             self.state.num_input_tokens_seen += int(tokens)
@@ -154,7 +160,7 @@ class GroupTrainer(SavesWhole, Trainer):
                 batch = self._prepare_inputs(inputs)
                 self._count(meter, self._score(model, batch)[1], batch)
         model.train(was_training)
-        means = meter.drain(totals=("tokens", "computed_tokens"))
+        means = meter.drain(totals=TOTALS)
         del means["computed_tokens"]
         means |= self.summary(means)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
