@@ -59,7 +59,7 @@ def _left_out(report: DataReport) -> Iterator[str]:
     if report.cut:
         yield f"{report.cut:,} rows are cut to the length limit (truncation)"
     if report.dropped:
-        yield f"{report.dropped:,} rows are left out, being too long to keep any of their answer (truncation)"
+        yield f"{report.dropped:,} rows are left out, being over a length limit (truncation)"
 
 
 def in_background(work: Callable[[], None]) -> Future[None]:

@@ -27,9 +27,12 @@ CASES = {
 }
 
 
-def train(method: str, fields: dict, resume_from: str | None = None) -> dict:
+def train(
+    method: str, fields: dict, resume_from: str | None = None, planned_workers: int | None = None
+) -> dict:
     """Train by the public trainers; the losses of every step and the tokens that were seen."""
     trainer = create_trainer(method, METHODS[method](**fields))
+    trainer.planned_workers = planned_workers
     trainer.train(resume_from_checkpoint=resume_from)
     state = trainer.trainer.state
     losses = [row["loss"] for row in state.log_history if "loss" in row]
@@ -98,6 +101,33 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     parts = train("sft", fields(tmp_path, use_lora=False, **small))
 
     close(parts["losses"], whole["losses"], 1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_any_number_of_workers_as_if_nothing_had_changed(tmp_path):
+    saved = {"save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 2}
+    given = fields(tmp_path, **saved)
+    checkpoint = f"{given['output_dir']}/checkpoint-3"
+
+    whole = train("sft", given, planned_workers=3)
+    three = run_workers(3, train, "sft", given, checkpoint, 3, folder=tmp_path)[0]
+    one = train("sft", given, checkpoint, planned_workers=3)
+
+    for resumed in (three, one):
+        assert (resumed["steps"], resumed["tokens"]) == (whole["steps"], whole["tokens"])
+        close(resumed["losses"], whole["losses"], 1e-5)
+
+
+def test_a_token_budget_bounds_every_micro_batch_and_uses_every_group_once(tmp_path):
+    given = fields(tmp_path, "dpo", max_tokens_per_batch=200)
+    del given["per_device_train_batch_size"]
+    trainer = create_trainer("dpo", METHODS["dpo"](**given))
+
+    batches = list(trainer.get_data_loader())
+
+    assert max(batch.input_ids.numel() for batch in batches) <= 200
+    assert len(batches) < len(trainer.data.train)
+    assert sorted(row for batch in batches for row in batch.rows) == [g.row for g in trainer.data.train]
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):

@@ -11,8 +11,12 @@ from training.config import CommonConfig
 from training.hardware import local_device
 
 
-def training_arguments(config: CommonConfig) -> TrainingArguments:
-    """Translate field by field; what our engine does itself (data order, packing, logging names) is not handed over."""
+def training_arguments(config: CommonConfig, planned_workers: int | None = None) -> TrainingArguments:
+    """Translate field by field; what our engine does itself (data order, packing, logging names) is not handed over.
+
+    ``planned_workers`` is what the global batch is made for. With fewer workers each takes more micro-batches, with
+    more fewer; a step's rows stay the same.
+    """
     on_cpu = local_device().type == "cpu"
     autocast = None if config.use_lora else config.torch_dtype
     return TrainingArguments(
@@ -20,9 +24,9 @@ def training_arguments(config: CommonConfig) -> TrainingArguments:
         learning_rate=config.learning_rate,
         num_train_epochs=config.num_train_epochs,
         max_steps=config.max_steps,
-        per_device_train_batch_size=config.per_device_train_batch_size,
+        per_device_train_batch_size=micro_batch_rows(config),
         per_device_eval_batch_size=config.per_device_eval_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        gradient_accumulation_steps=_micro_batches(config, planned_workers or num_workers()),
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         warmup_steps=config.warmup_ratio,
@@ -56,8 +60,29 @@ def training_arguments(config: CommonConfig) -> TrainingArguments:
     )
 
 
+def micro_batch_rows(config: CommonConfig) -> int:
+    """Rows of a micro-batch: groups, or bins packed with groups. A token budget is one bin."""
+    budget = getattr(config, "max_tokens_per_batch", None)
+    return config.per_device_train_batch_size if budget is None else 1
+
+
+def rows_per_step(config: CommonConfig, planned_workers: int | None = None) -> int:
+    """The global batch, in rows as `micro_batch_rows` counts them."""
+    workers = planned_workers or num_workers()
+    return micro_batch_rows(config) * config.gradient_accumulation_steps * workers
+
+
+def num_workers() -> int:
+    """Training processes, as torchrun and Ray Train tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _micro_batches(config: CommonConfig, planned_workers: int) -> int:
+    return -(-config.gradient_accumulation_steps * planned_workers // num_workers())
+
+
 def _ddp_backend(config: CommonConfig, on_cpu: bool) -> str | None:
     """None for a single process: transformers would take a named backend as a promise of a process group."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if num_workers() == 1:
         return None
     return config.ddp_backend or ("gloo" if on_cpu else "nccl")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from training.adapters import ADAPTER_FILE, add_lora, load_lora
-from training.arguments import training_arguments
+from training.arguments import rows_per_step, training_arguments
 from training.config import CommonConfig
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
@@ -42,6 +42,9 @@ class BaseTrainer(ABC):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.model: PreTrainedModel | None = None
         self.trainer: GroupTrainer | None = None
+        self.planned_workers: int | None = (
+            None  # what the global batch is made for; None: the workers there are
+        )
         self.reference_cache = Path(self.config.output_dir) / "reference-cache"
         self._callbacks: list[TrainerCallback] = list(config.callbacks)
 
@@ -82,7 +85,8 @@ class BaseTrainer(ABC):
             eval_dataset=data.eval,
             bin_tokens=bin_tokens,
             model=self.ready_model(),
-            args=training_arguments(self.config),
+            args=training_arguments(self.config, self.planned_workers),
+            rows_per_step=rows_per_step(self.config, self.planned_workers),
             processing_class=self.ready_tokenizer(),
             callbacks=self._callbacks,
             **options,

@@ -33,7 +33,8 @@ class PreferenceTrainer(BaseTrainer):
         data = self.load_and_validate_dataset()
         reference, data = setup_reference(self, data)
         self.data = data
-        trainer = self.build_group_trainer(self.objective, reference=reference)
+        budget = self.config.max_tokens_per_batch
+        trainer = self.build_group_trainer(self.objective, bin_tokens=budget, reference=reference)
         trainer.add_callback(PreferenceWatch())
         return trainer
 

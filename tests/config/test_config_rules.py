@@ -41,6 +41,11 @@ CASES = {
     ),
     "LoRA of rank 0": ("lora_has_a_rank", {"lora_r": 0}, {"use_lora": False}),
     "LoRA on no layer": ("lora_has_layers", {"lora_target_modules": []}, {"use_lora": False}),
+    "two sizes of a micro-batch": (
+        "batch_has_one_size",
+        {"method": "cpo", "max_tokens_per_batch": 2048, "per_device_train_batch_size": 2},
+        {"max_tokens_per_batch": None},
+    ),
     "zero steps": ("max_steps_trains", {"max_steps": 0}, {"max_steps": -1}),
     "two sources of evaluation rows": (
         "one_evaluation_set",

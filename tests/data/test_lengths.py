@@ -115,3 +115,36 @@ def test_a_policy_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
         DataError, match="truncation: drop leaves no row: all are longer than max_seq_length allows"
     ):
         prepare(tmp_path, "sft", [row("sft", response=LONG)], max_seq_length=16, truncation="drop")
+
+
+MANY = row("cpo", rejected=["عمان", "بيروت", "الرياض", "دمشق"])
+
+
+def test_a_group_over_the_token_budget_is_refused_with_all_its_answers_counted(tmp_path: Path) -> None:
+    sizes = [group.num_tokens for group in prepare(tmp_path, "cpo", [row("cpo"), MANY]).train]
+    message = (
+        rf"max_tokens_per_batch: 1 of 2 rows are longer than max_tokens_per_batch={sizes[0]} tokens, all answers "
+        rf"counted; the longest has {sizes[1]} \(.*rows.jsonl:2\). Set max_tokens_per_batch: {sizes[1]} to fit them "
+        "all, or truncation: drop to leave them out"
+    )
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path, "cpo", [row("cpo"), MANY], max_tokens_per_batch=sizes[0])
+
+
+@pytest.mark.parametrize("policy", ["drop", "truncate"])
+def test_a_group_over_the_token_budget_is_left_out_and_counted(tmp_path: Path, policy: str) -> None:
+    sizes = [group.num_tokens for group in prepare(tmp_path, "cpo", [row("cpo"), MANY]).train]
+    data = prepare(tmp_path, "cpo", [row("cpo"), MANY], max_tokens_per_batch=sizes[1] - 1, truncation=policy)
+    assert [group.row for group in data.train] == [0]
+    assert (data.report.cut, data.report.dropped) == (0, 1)
+
+
+def test_a_kto_row_leaves_its_baseline_the_room_that_the_budget_has(tmp_path: Path) -> None:
+    items = [row("kto", prompt="عمان", label=True), row("kto", completion=LONG, label=False)]
+    longest = max(
+        group.prompt + group.completions[0].tokens for group in prepare(tmp_path, "kto", items).train
+    )
+    budget = len(longest) + 1
+    groups = list(prepare(tmp_path, "kto", items, max_tokens_per_batch=budget).train)
+    assert max(group.num_tokens for group in groups) == budget
+    assert all(group.completions[1].tokens for group in groups)

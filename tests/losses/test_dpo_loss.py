@@ -27,6 +27,13 @@ def test_the_margin_is_beta_times_the_difference_of_log_ratios():
     assert loss.item() == pytest.approx(math.log(4 / 3))
 
 
+def test_kl_is_minus_the_mean_log_ratio_of_the_two_answers():
+    """Log-ratios 3 and -1: -(3 - 1) / 2 = -1 nat an answer."""
+    _, metrics = dpo_loss(*PAIR, beta=0.1, num_pairs=1)
+
+    assert metrics["kl"].tolist() == [-1.0]
+
+
 @pytest.mark.parametrize(
     ("loss_type", "label_smoothing", "expected"),
     [

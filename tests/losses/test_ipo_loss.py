@@ -37,6 +37,13 @@ def test_a_pair_on_target_costs_nothing_and_shows_a_margin_of_beta_over_two_tau(
     assert metrics["logps/rejected"].tolist() == [-12.0]
 
 
+def test_kl_is_the_fall_of_the_summed_log_probs():
+    """Log-ratios 6 and -4 as sums: -(6 - 4) / 2 = -1 nat an answer, whatever the lengths."""
+    _, metrics = ipo_loss(*PAIR, *LENGTHS, beta=0.1, tau=0.25, num_pairs=1)
+
+    assert metrics["kl"].tolist() == [-1.0]
+
+
 def test_beta_scales_the_rewards_alone():
     losses = [ipo_loss(*PAIR, *LENGTHS, beta=beta, tau=0.25, num_pairs=1)[0].item() for beta in (0.1, 2.0)]
 

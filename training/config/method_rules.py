@@ -21,6 +21,20 @@ def prompt_leaves_room(view: View) -> Problem | None:
     return None
 
 
+@rule("max_tokens_per_batch", "per_device_train_batch_size")
+def batch_has_one_size(view: View) -> Problem | None:
+    """`max_tokens_per_batch` and a `per_device_train_batch_size` other than its default exclude each other: both give
+    a micro-batch's size."""
+    tokens, rows = view["max_tokens_per_batch"], view["per_device_train_batch_size"]
+    if tokens is not None and rows != 4:
+        return Problem(
+            "max_tokens_per_batch",
+            f"{tokens} together with per_device_train_batch_size: {rows}; both give the size of a micro-batch.",
+            "Remove one of them.",
+        )
+    return None
+
+
 @rule("label_smoothing", "loss_type")
 def smoothing_fits_loss(view: View) -> Problem | None:
     """`label_smoothing` works with `loss_type` `sigmoid` and `robust`."""

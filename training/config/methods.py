@@ -30,6 +30,10 @@ class PreferenceConfig(CommonConfig):
     """Longest prompt, in tokens."""
     max_length: Count = 512
     """Longest prompt together with one completion, in tokens."""
+    max_tokens_per_batch: Count | None = None
+    """Tokens of one micro-batch, instead of `per_device_train_batch_size`: it is filled with whole groups, each
+    a prompt with all its answers, up to this many. A bound on memory where rows have many answers. What a
+    larger group means is said by `truncation`: the dataset is refused, or the row left out."""
 
 
 class ReferencedConfig(PreferenceConfig):

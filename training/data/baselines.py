@@ -15,8 +15,11 @@ import numpy as np
 from training.data.group import Completion, Group
 
 
-def with_baselines(groups: Sequence[Group], seed: int, longest: int) -> list[Group]:
-    """Each group with one more completion of role ``kl``, cut so that prompt and completion fit ``longest`` tokens.
+def with_baselines(
+    groups: Sequence[Group], seed: int, longest: int, largest: int | None = None
+) -> list[Group]:
+    """Each group with one more completion of role ``kl``, cut so that prompt and completion fit ``longest`` tokens,
+    and the whole group ``largest``.
 
     Rows are dealt in a random circle and each takes the answer of the next row that has another prompt; where all
     prompts are the same, of the next row.
@@ -26,7 +29,10 @@ def with_baselines(groups: Sequence[Group], seed: int, longest: int) -> list[Gro
     for place, number in enumerate(order):
         group = groups[number]
         donor = groups[_next_with_other_prompt(groups, order, place)]
-        answer, room = donor.completions[0], max(1, longest - len(group.prompt))
+        answer, room = donor.completions[0], longest - len(group.prompt)
+        if largest is not None:
+            room = min(room, largest - group.num_tokens)
+        room = max(1, room)
         baseline = Completion(answer.tokens[:room], "kl", answer.trained and answer.trained[:room])
         paired[number] = replace(group, completions=[*group.completions, baseline])
     return paired

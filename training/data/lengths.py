@@ -7,41 +7,50 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from training.config import CommonConfig
+from training.config.methods import PreferenceConfig
 from training.data.group import Completion, Group
 from training.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Longest prompt and longest prompt with one completion, in tokens; and the config keys that say so.
+    """Longest prompt, longest prompt with one completion and largest group, in tokens; and the config keys that say so.
 
     SFT has one limit, ``max_seq_length``. The preference methods have ``max_prompt_length`` and
     ``max_length``, with the meaning they have in TRL: over-long prompts lose their beginning, over-long
-    completions their end.
+    completions their end. A group over ``max_tokens_per_batch`` cannot be cut to it, as all answers would have to give.
     """
 
     total: int
     total_key: str
     prompt: int | None = None
     prompt_key: str = "max_prompt_length"
+    group: int | None = None
+    group_key: str = "max_tokens_per_batch"
 
     @classmethod
     def of(cls, config: CommonConfig, method: str) -> Limits:
         if method == "sft":
             return cls(config.max_seq_length, "max_seq_length")
-        return cls(config.max_length, "max_length", config.max_prompt_length)  # type: ignore[attr-defined]
+        assert isinstance(config, PreferenceConfig)
+        budget = config.max_tokens_per_batch
+        if budget is not None and method == "kto":
+            budget -= 1  # the baseline answer takes the room that a group leaves, and needs a token of it
+        return cls(config.max_length, "max_length", config.max_prompt_length, group=budget)
 
     def as_dict(self) -> dict[str, int]:
         """Each limit by its config key."""
-        limits = {self.total_key: self.total}
-        return limits if self.prompt is None else {self.prompt_key: self.prompt, **limits}
+        limits = {self.prompt_key: self.prompt, self.total_key: self.total, self.group_key: self.group}
+        return {key: limit for key, limit in limits.items() if limit is not None}
 
     def fits(self, group: Group) -> bool:
         prompt_fits = self.prompt is None or len(group.prompt) <= self.prompt
-        return prompt_fits and longest_sequence(group) <= self.total
+        group_fits = self.group is None or group.num_tokens <= self.group
+        return prompt_fits and group_fits and longest_sequence(group) <= self.total
 
     def cut(self, group: Group, bos: int | None) -> Group | None:
-        """``group`` within the limits, or None when a completion would have no token left to learn.
+        """``group`` within the limits, or None when a completion would have no token left to learn, or when
+        the whole is still too large for a batch.
 
         A BOS token at the start of a prompt is kept.
         """
@@ -54,7 +63,8 @@ class Limits:
         completions = [_shortened(completion, room) for completion in group.completions]
         if room < 1 or any(completion.num_targets == 0 for completion in completions):
             return None
-        return replace(group, prompt=prompt, completions=completions)
+        cut = replace(group, prompt=prompt, completions=completions)
+        return cut if self.group is None or cut.num_tokens <= self.group else None
 
 
 def longest_sequence(group: Group) -> int:
@@ -72,7 +82,7 @@ def _shortened(completion: Completion, room: int) -> Completion:
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """Groups within the limits, and what happened to the rest. ``dropped`` counts rows left out under
-    ``truncate`` because no answer would remain, and all over-long rows under ``drop``."""
+    ``truncate`` because cutting would not help (see `Limits.cut`), and all over-long rows under ``drop``."""
 
     groups: list[Group]
     over: list[Group]
@@ -106,23 +116,27 @@ def over_long_problems(
     checks = [
         (limits.total_key, limits.total, longest_sequence),
         (limits.prompt_key, limits.prompt, _prompt_length),
+        (limits.group_key, limits.group, _group_length),
     ]
     for key, limit, measure in checks:
         beyond = [group for group in over if limit is not None and measure(group) > limit]
         if not beyond:
             continue
         longest = max(beyond, key=measure)
+        whole = ", all answers counted" if key == limits.group_key else ""
         message = (
-            f"{len(beyond):,} of {num_rows:,} rows are longer than {key}={limit} tokens; "
+            f"{len(beyond):,} of {num_rows:,} rows are longer than {key}={limit} tokens{whole}; "
             f"the longest has {measure(longest):,} ({where(longest.row)})."
         )
-        action = (
-            f"Set {key}: {measure(longest)} to fit them all, truncation: truncate to cut them, "
-            "or truncation: drop to leave them out."
-        )
+        cut = "" if key == limits.group_key else "truncation: truncate to cut them, "
+        action = f"Set {key}: {measure(longest)} to fit them all, {cut}or truncation: drop to leave them out."
         problems.append(Problem(key, message, action, rule="row_lengths"))
     return problems
 
 
 def _prompt_length(group: Group) -> int:
     return len(group.prompt)
+
+
+def _group_length(group: Group) -> int:
+    return group.num_tokens

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from training.config import CommonConfig
+from training.config import CommonConfig, KTOConfig
 from training.data.baselines import with_baselines
 from training.data.group import Group, GroupDataset
 from training.data.lengths import Limits, fit
@@ -142,7 +142,8 @@ def _fitted(
 
 def _dataset(groups: list[Group], config: CommonConfig, method: str) -> GroupDataset:
     if method == "kto":
-        groups = with_baselines(groups, config.seed, Limits.of(config, method).total)
+        assert isinstance(config, KTOConfig)
+        groups = with_baselines(groups, config.seed, config.max_length, config.max_tokens_per_batch)
     return GroupDataset.from_groups(groups)
 
 

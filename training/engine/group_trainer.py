@@ -38,7 +38,8 @@ class GroupTrainer(SavesWhole, Trainer):
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
     derives further evaluation metrics from the means of the others, perplexity from the loss for instance.
-    ``reference`` scores batches whose reference log-probs were not computed before training.
+    ``reference`` scores batches whose reference log-probs were not computed before training. ``rows_per_step`` is the
+    global batch; by default that of the arguments.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class GroupTrainer(SavesWhole, Trainer):
         model,
         args,
         reference: Reference | None = None,
+        rows_per_step: int | None = None,
         summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
         **kwargs: Any,
     ) -> None:
@@ -57,6 +59,8 @@ class GroupTrainer(SavesWhole, Trainer):
         self.objective = objective
         self.bin_tokens = bin_tokens
         self.reference = reference
+        per_micro_batch = args.per_device_train_batch_size * args.world_size
+        self.rows_per_step = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
         self.loss_is_scaled_for_ga = True
         self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
@@ -68,19 +72,22 @@ class GroupTrainer(SavesWhole, Trainer):
     def get_train_dataloader(self) -> DataLoader:
         return self._loader(
             self.train_dataset,
-            rows=self.args.per_device_train_batch_size,
+            rows_per_step=self.rows_per_step,
             micro_batches=self.args.gradient_accumulation_steps,
             shuffle=True,
         )
 
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self._loader(groups, rows=self.args.per_device_eval_batch_size, micro_batches=1, shuffle=False)
+        rows = self.args.per_device_eval_batch_size * self.args.world_size
+        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False)
 
-    def _loader(self, groups: GroupDataset, *, rows: int, micro_batches: int, shuffle: bool) -> DataLoader:
+    def _loader(
+        self, groups: GroupDataset, *, rows_per_step: int, micro_batches: int, shuffle: bool
+    ) -> DataLoader:
         planner = EpochPlanner(
             groups.num_tokens,
-            rows_per_micro_batch=rows,
+            rows_per_step=rows_per_step,
             num_workers=self.args.world_size,
             num_micro_batches=micro_batches,
             bin_tokens=self.bin_tokens,

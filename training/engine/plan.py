@@ -2,8 +2,8 @@
 """The plan of an epoch: which groups each worker computes in each micro-batch.
 
 Every worker computes the whole plan from the seed, so nobody has to send it, a resumed run repeats it, and the
-groups of an optimizer step do not depend on the number of workers: two workers of batch 2 see what one worker of
-batch 4 sees. The last step of an epoch may be short; no group is dropped or used twice to fill it.
+groups of an optimizer step do not depend on the number of workers: two workers see what one worker sees, and so does a
+run that goes on with three. The last step of an epoch may be short; no group is dropped or used twice to fill it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ class Step:
 class EpochPlanner:
     """Plans epochs over groups of ``num_tokens[i]`` tokens.
 
-    ``rows_per_micro_batch`` counts groups, or, when ``bin_tokens`` is given, bins packed with groups up to that many
-    tokens. ``shuffle=False`` keeps the order of the data (evaluation).
+    ``rows_per_step`` counts groups, or, when ``bin_tokens`` is given, bins packed with groups up to that many tokens.
+    A step's rows are spread over its workers and micro-batches; places that get none stand by. ``shuffle=False`` keeps
+    the order of the data (evaluation).
     """
 
     def __init__(
         self,
         num_tokens: Sequence[int] | np.ndarray,
         *,
-        rows_per_micro_batch: int,
+        rows_per_step: int,
         num_workers: int = 1,
         num_micro_batches: int = 1,
         bin_tokens: int | None = None,
@@ -45,7 +46,7 @@ class EpochPlanner:
         seed: int = 0,
     ) -> None:
         self.num_tokens = np.asarray(num_tokens, dtype=np.int64)
-        self.rows_per_micro_batch = rows_per_micro_batch
+        self.rows_per_step = rows_per_step
         self.num_workers = num_workers
         self.num_micro_batches = num_micro_batches
         self.bin_tokens = bin_tokens
@@ -60,8 +61,7 @@ class EpochPlanner:
 
     def _plan(self, epoch: int) -> list[Step]:
         rows = self._rows(epoch)
-        rows_per_step = self.rows_per_micro_batch * self.num_workers * self.num_micro_batches
-        return [self._step(rows[i : i + rows_per_step]) for i in range(0, len(rows), rows_per_step)]
+        return [self._step(rows[i : i + self.rows_per_step]) for i in range(0, len(rows), self.rows_per_step)]
 
     def _rows(self, epoch: int) -> list[list[int]]:
         """The epoch's rows in order. The number of bins depends on the sizes alone, which no shuffle changes."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.losses.ipo import squared_losses
-from training.losses.margins import margin_losses, pair_metrics, per_token
+from training.losses.margins import kl_of_pairs, margin_losses, pair_metrics, per_token
 
 
 def dpo_loss(
@@ -42,7 +42,8 @@ def dpo_loss(
     RPO's paper divides each log-likelihood by the tokens of its row, prompt included; like TRL we divide by
     chosen tokens, but by the step's, where TRL averages the means of micro-batches.
 
-    Metrics, [P]: `pair_metrics` with rewards ``beta`` times the summed log-ratios, also for ``ipo``, as TRL.
+    Metrics, [P]: `pair_metrics` with rewards ``beta`` times the summed log-ratios, also for ``ipo``, as TRL; and
+    ``kl`` of `kl_of_pairs`.
     """
     chosen_ratios, rejected_ratios = chosen - ref_chosen, rejected - ref_rejected
     if loss_type == "ipo":
@@ -53,4 +54,5 @@ def dpo_loss(
     if sft_weight:
         losses = losses - sft_weight * chosen * (num_pairs / num_chosen_tokens)
     metrics = pair_metrics(losses, beta * chosen_ratios, beta * rejected_ratios, chosen, rejected)
+    metrics["kl"] = kl_of_pairs(chosen_ratios, rejected_ratios).detach()
     return losses.sum() / num_pairs, metrics

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.losses.margins import pair_metrics, per_token
+from training.losses.margins import kl_of_pairs, pair_metrics, per_token
 
 
 def ipo_loss(
@@ -36,12 +36,14 @@ def ipo_loss(
     Departures. The paper has summed log-ratios; its authors, TRL and our default average them over tokens.
     TRL's DPO with ``loss_type="ipo"`` and ``tau`` as its ``beta`` has the same loss, but rewards from sums.
 
-    Metrics, [P]: `pair_metrics` with rewards ``beta`` times the two terms of ``h``.
+    Metrics, [P]: `pair_metrics` with rewards ``beta`` times the two terms of ``h``; and ``kl`` of `kl_of_pairs`.
     """
-    chosen_ratios = per_token(chosen - ref_chosen, chosen_lengths)
-    rejected_ratios = per_token(rejected - ref_rejected, rejected_lengths)
+    chosen_sums, rejected_sums = chosen - ref_chosen, rejected - ref_rejected
+    chosen_ratios = per_token(chosen_sums, chosen_lengths)
+    rejected_ratios = per_token(rejected_sums, rejected_lengths)
     losses = squared_losses(chosen_ratios - rejected_ratios, tau, label_smoothing)
     metrics = pair_metrics(losses, beta * chosen_ratios, beta * rejected_ratios, chosen, rejected)
+    metrics["kl"] = kl_of_pairs(chosen_sums, rejected_sums).detach()
     return losses.sum() / num_pairs, metrics
 
 

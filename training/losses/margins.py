@@ -52,6 +52,18 @@ def share_won(margins: Tensor) -> Tensor:
     return torch.heaviside(margins.to(torch.float32), margins.new_tensor(0.5, dtype=torch.float32))
 
 
+def kl_of_pairs(chosen_ratios: Tensor, rejected_ratios: Tensor) -> Tensor:
+    """An estimate of KL(reference || policy) for each pair, in nats an answer, [P]: minus the mean log-ratio, [P], of
+    its two answers, which stand for samples of the reference.
+
+    That is Schulman's k1 (joschu.net/blog/kl-approx.html): without bias where the data were sampled from the
+    reference, noisy, and of either sign. It says how far the policy has left its reference, not how good it is.
+
+    Example: log-ratios 1 and -4: ``-(1 - 4) / 2 = 1.5``.
+    """
+    return -(chosen_ratios + rejected_ratios) / 2
+
+
 def pair_metrics(
     losses: Tensor, chosen_rewards: Tensor, rejected_rewards: Tensor, chosen: Tensor, rejected: Tensor
 ) -> dict[str, Tensor]:
