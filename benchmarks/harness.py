@@ -2,7 +2,7 @@
 """Paired measurements: each side a process of its own, the sides in turn, medians of the runs.
 
 A side is a function ``(case) -> seconds`` named by ``module:function``; it prepares, then returns the seconds of the
-part that counts. Its process reports that and its peak resident memory.
+part that counts. Its process reports that and its peak memory: resident, or on the GPU where the case's device is cuda.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class Row:
     @property
     def met(self) -> bool:
         return self.bar is None or self.ratio >= self.bar
+
+    @property
+    def efficiency(self) -> float | None:
+        """The ratio over its ideal."""
+        return None if self.ideal_ratio is None else self.ratio / self.ideal_ratio
 
 
 def compare(
@@ -84,6 +89,7 @@ def report(rows: list[Row], title: str, json_file: Path | None) -> None:
         "ratio",
         "bar",
         "ideal",
+        "efficiency",
         "ours s",
         "peer s",
         "ours peak MiB",
@@ -94,8 +100,9 @@ def report(rows: list[Row], title: str, json_file: Path | None) -> None:
         table.add_row(
             row.name,
             f"{row.ratio:.2f}{'' if row.met else ' MISSED'}",
-            "" if row.bar is None else f"{row.bar:.2f}",
-            "" if row.ideal_ratio is None else f"{row.ideal_ratio:.2f}",
+            _two_digits(row.bar),
+            _two_digits(row.ideal_ratio),
+            _two_digits(row.efficiency),
             f"{statistics.median(row.ours_seconds):.2f}",
             f"{statistics.median(row.peer_seconds):.2f}",
             f"{row.ours_peak_bytes / 2**20:.0f}",
@@ -107,22 +114,36 @@ def report(rows: list[Row], title: str, json_file: Path | None) -> None:
         json_file.write_text(json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
+def _two_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def hardware() -> str:
-    """Processor, cores, Python and the versions that matter, in one line."""
+    """Processor, GPU if there is one, cores, Python and the versions that matter, in one line."""
     from importlib.metadata import version
+
+    import torch
 
     cpu = platform.processor() or platform.machine()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft"))
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {packages}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{cpu}, {os.cpu_count()} cores{gpu}, Python {platform.python_version()}, {packages}"
 
 
 def _measure(side: str, case: dict) -> None:
     module, function = side.split(":")
     seconds = getattr(importlib.import_module(module), function)(case)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak}))
+    print(json.dumps({"seconds": seconds, "peak_bytes": _peak_bytes(case.get("device", "cpu"))}))
+
+
+def _peak_bytes(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both sides of a benchmark share: the model, the rows, the LoRA and the clock."""
+"""What both sides of a benchmark share: the model, the rows, the LoRA, the training arguments and the clock."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import time
 import numpy as np
 import torch
 from peft import LoraConfig
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 VOCABULARY = 49_152
 
 
-def build_model(layers: int, attention: str) -> torch.nn.Module:
+def build_model(layers: int, attention: str, dtype: str = "float32") -> torch.nn.Module:
     """A random Qwen2 of SmolLM2-135M's width (576/1536, 9 heads, 3 key heads, tied head) and ``layers`` layers."""
     torch.manual_seed(0)
     config = Qwen2Config(
@@ -26,7 +32,7 @@ def build_model(layers: int, attention: str) -> torch.nn.Module:
         tie_word_embeddings=True,
         attn_implementation=attention,
     )
-    return Qwen2ForCausalLM(config)
+    return Qwen2ForCausalLM(config).to(getattr(torch, dtype))
 
 
 def lora_config() -> LoraConfig:
@@ -54,11 +60,41 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
 
 
+def training_arguments(
+    folder: str, case: dict, *, kind: type[TrainingArguments] = TrainingArguments, **options
+) -> TrainingArguments:
+    """One epoch that logs once, saves nothing and reports to nobody; ``kind`` is TRL's config class on its side.
+
+    ``case`` may name a ``device`` (cpu) and a ``dtype`` (float32). In bfloat16 both sides compute under autocast, as
+    TRL does unless it is told not to.
+    """
+    on_cpu = case.get("device", "cpu") == "cpu"
+    settings = {
+        "output_dir": folder,
+        "per_device_train_batch_size": case["batch"],
+        "num_train_epochs": 1,
+        "learning_rate": 1e-5,
+        "gradient_checkpointing": False,
+        "bf16": case.get("dtype") == "bfloat16",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1000,
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+    }
+    return kind(**settings | options)
+
+
 class Clock(TrainerCallback):
-    """Seconds from the start of training to the end of its last optimizer step."""
+    """Seconds of training to the end of its last optimizer step; on a GPU without the first step, which sets up."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.started = time.perf_counter()
 
     def on_step_end(self, args, state, control, **kwargs):
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self.started
+        if args.device.type == "cuda" and state.global_step == 1:
+            self.started = time.perf_counter()

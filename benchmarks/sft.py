@@ -14,9 +14,18 @@ from typing import Annotated
 import typer
 
 from benchmarks.harness import compare, report
-from benchmarks.material import Clock, build_model, build_tokenizer, draw_lengths, draw_tokens, lora_config
+from benchmarks.material import (
+    Clock,
+    build_model,
+    build_tokenizer,
+    draw_lengths,
+    draw_tokens,
+    lora_config,
+    training_arguments,
+)
 
 CASE = {"rows": 48, "layers": 4, "prompt": 80, "response": 120, "max_length": 512, "batch": 4, "lora": True}
+LEARNING_RATE = 1e-4
 
 
 def main(
@@ -75,7 +84,7 @@ def run_ours(case: dict) -> float:
             groups=GroupDataset.from_groups(groups),
             bin_tokens=case["max_length"],
             model=get_peft_model(model, lora_config()) if case["lora"] else model,
-            args=_arguments(_training_arguments_class(), folder, case),
+            args=training_arguments(folder, case, learning_rate=LEARNING_RATE),
             callbacks=[clock],
         ).train()
     return clock.seconds
@@ -93,8 +102,13 @@ def run_trl(case: dict) -> float:
     with tempfile.TemporaryDirectory() as folder:
         SFTTrainer(
             model=build_model(case["layers"], "sdpa"),
-            args=_arguments(
-                SFTConfig, folder, case, max_length=case["max_length"], packing=case["packing"], bf16=False
+            args=training_arguments(
+                folder,
+                case,
+                kind=SFTConfig,
+                learning_rate=LEARNING_RATE,
+                max_length=case["max_length"],
+                packing=case["packing"],
             ),
             train_dataset=Dataset.from_list(rows),
             processing_class=build_tokenizer(),
@@ -102,29 +116,6 @@ def run_trl(case: dict) -> float:
             callbacks=[clock],
         ).train()
     return clock.seconds
-
-
-def _training_arguments_class():
-    from transformers import TrainingArguments
-
-    return TrainingArguments
-
-
-def _arguments(kind: type, folder: str, case: dict, **options):
-    return kind(
-        output_dir=folder,
-        per_device_train_batch_size=case["batch"],
-        num_train_epochs=1,
-        learning_rate=1e-4,
-        gradient_checkpointing=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=5,
-        use_cpu=True,
-        dataloader_pin_memory=False,
-        **options,
-    )
 
 
 if __name__ == "__main__":
