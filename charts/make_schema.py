@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the generated files of the charts: values.yaml and values.schema.json, from the classes of
+charts/chart_values.py and the schema of a spec.
+
+``python -m charts.make_schema`` writes them; with ``--check`` it writes nothing and exits 1 where one differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from charts.chart_values import RayClusterValues, TrainingJobValues
+from charts.platform_settings import Section
+from training.config.schema import spec_schema
+
+COMMAND = "python -m charts.make_schema"
+FOLDER = Path(__file__).parent
+CHARTS: dict[str, type[Section]] = {"training-job": TrainingJobValues, "ray-cluster": RayClusterValues}
+
+Schema = dict[str, Any]
+
+
+def values_schema(values: type[Section]) -> Schema:
+    """JSON schema (draft-07) of a values file: strict everywhere, `global` alone free; a job's spec is held to the
+    schema of specs."""
+    schema = _tidy(values.model_json_schema())
+    definitions = schema.setdefault("$defs", {})
+    if "Job" in definitions:
+        spec = spec_schema()
+        definitions |= spec.pop("$defs")
+        del spec["$schema"]
+        definitions["Spec"] = spec
+        definitions["Job"]["properties"]["spec"] = {"$ref": "#/$defs/Spec"}
+    schema["properties"]["global"] = {"type": "object", "description": "Values for all charts of a release."}
+    for name in ("tadrib-library",):
+        schema["properties"][name] = {
+            "type": "object",
+            "description": "Helm's own key for the library chart.",
+        }
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+
+def _tidy(value: Any) -> Any:
+    """Drop titles and joined lines; let null stand for a missing key only where a class says so."""
+    if isinstance(value, list):
+        return [_tidy(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    tidy = {}
+    for key, inner in value.items():
+        if key == "title" and isinstance(inner, str):
+            continue
+        joined = key == "description" and isinstance(inner, str)
+        tidy[key] = " ".join(inner.split()) if joined else _tidy(inner)
+    return tidy
+
+
+def values_yaml(values: type[Section]) -> str:
+    """The defaults of a chart as YAML, each under its description."""
+    title = " ".join((values.__doc__ or "").split())
+    return f"# SPDX-License-Identifier: Apache-2.0\n# {title} Written by `{COMMAND}`.\n\n" + "\n".join(
+        _lines(values(), 0)
+    )
+
+
+def _lines(section: BaseModel, depth: int) -> list[str]:
+    lines: list[str] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        indent = "  " * depth
+        description = field.description or (type(value).__doc__ if isinstance(value, Section) else None)
+        if description and not description.startswith("Usage"):
+            lines += [f"{indent}# -- {line}" for line in [" ".join(description.split())]]
+        if isinstance(value, Section):
+            lines += [f"{indent}{name}:", *_lines(value, depth + 1)]
+        else:
+            lines += [indent + line for line in _dump({name: _plain(value)})]
+        if depth == 0:
+            lines.append("")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value.model_dump(exclude_none=True) if isinstance(value, BaseModel) else value
+
+
+def _dump(mapping: dict[str, Any]) -> list[str]:
+    return yaml.safe_dump(mapping, sort_keys=False, width=200).rstrip().splitlines()
+
+
+def generated() -> dict[Path, str]:
+    """Each generated file of the charts and its text."""
+    files = {}
+    for chart, values in CHARTS.items():
+        files[FOLDER / chart / "values.yaml"] = values_yaml(values)
+        schema = json.dumps(values_schema(values), indent=2, ensure_ascii=False) + "\n"
+        files[FOLDER / chart / "values.schema.json"] = schema
+    return files
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the generated files; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Write the charts' values and schemas.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
+    options = parser.parse_args(arguments)
+    files = generated()
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        name = path.relative_to(FOLDER.parent)
+        if options.check:
+            print(f"{name} is out of date; run `{COMMAND}`.", file=sys.stderr)
+        else:
+            path.write_text(files[path], encoding="utf-8")
+            print(f"wrote {name}")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+{{/* Combinations that the schema cannot see and a cluster would refuse late, or never. `fail` ends the rendering. */}}
+
+{{- define "tadrib.refusePlatform" -}}
+{{- $platform := .platform -}}
+{{- if le (int $platform.grace.terminationSeconds) (add 10 (int $platform.grace.drainSeconds)) -}}
+{{- fail (printf "platform.grace: drainSeconds (%d) must be at least 10 below terminationSeconds (%d), or Kubernetes kills the pod while its checkpoint is being saved. Raise terminationSeconds." (int $platform.grace.drainSeconds) (int $platform.grace.terminationSeconds)) -}}
+{{- end -}}
+{{- if and $platform.gpu.dra.enabled (semverCompare "<1.34.0-0" .root.Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "platform.gpu.dra: claims need Kubernetes 1.34 (resource.k8s.io/v1), and this is %s. Set dra.enabled: false to ask for %s instead." .root.Capabilities.KubeVersion.Version $platform.gpu.resource) -}}
+{{- end -}}
+{{- include "tadrib.refuseQueue" . -}}
+{{- include "tadrib.refuseEnvironment" . -}}
+{{- end -}}
+
+{{- define "tadrib.refuseQueue" -}}
+{{- $platform := .platform -}}
+{{- $queue := $platform.queue -}}
+{{- if and (eq $queue.kind "none") (or $queue.name $queue.priority $queue.topology.mode) -}}
+{{- fail "platform.queue: name, priority or topology is set, but kind is none, so no scheduler would read it. Set kind to kueue, volcano, yunikorn or kai." -}}
+{{- end -}}
+{{- if and (ne $queue.kind "none") (not $queue.name) -}}
+{{- fail (printf "platform.queue: kind is %s, but name is empty. Name the queue: for kueue the LocalQueue of this namespace." $queue.kind) -}}
+{{- end -}}
+{{- if and (eq $queue.kind "kai") (eq (get $platform "submissionMode" | default "HTTPMode") "K8sJobMode") -}}
+{{- fail "platform.submissionMode: K8sJobMode, but KubeRay refuses it with KAI, whose gang would wait for the submitter, which waits for the gang. Set submissionMode: HTTPMode." -}}
+{{- end -}}
+{{- if and $queue.priority (has $queue.kind (list "yunikorn" "kai")) -}}
+{{- fail (printf "platform.queue.priority: %s takes no priority from a label of the job. Leave it empty, and set platform.priorityClass." $queue.kind) -}}
+{{- end -}}
+{{- if and $queue.topology.mode (has $queue.kind (list "yunikorn" "kai")) -}}
+{{- fail (printf "platform.queue.topology: there is no label or annotation by which %s reads it from a RayJob. Use kueue or volcano, or leave topology.mode empty." $queue.kind) -}}
+{{- end -}}
+{{- if and $queue.topology.mode (not $queue.topology.level) -}}
+{{- fail "platform.queue.topology: mode is set, but level is empty. Give the node label (kueue) or the highest tier (volcano)." -}}
+{{- end -}}
+{{- if and (eq $queue.kind "volcano") $queue.topology.mode (not (regexMatch "^[0-9]+$" $queue.topology.level)) -}}
+{{- fail (printf "platform.queue.topology.level: volcano wants the number of the highest tier, got %q." $queue.topology.level) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Values of `env` and `nccl` are in the RayJob for everybody to read; a few would also break what KubeRay manages. */}}
+{{- define "tadrib.refuseEnvironment" -}}
+{{- $managed := list "RAY_ADDRESS" "RAY_AUTH_TOKEN" "RAY_AUTH_MODE" "RAY_REDIS_ADDRESS" "REDIS_PASSWORD" "RAY_enable_autoscaler_v2" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "RAY_JOB_STOP_WAIT_TIME_S" "RAY_CLUSTER_NAME" "RAY_CLUSTER_NAMESPACE" -}}
+{{- range $name, $value := merge (dict) .platform.env .platform.nccl -}}
+{{- if has $name $managed -}}
+{{- fail (printf "platform.env.%s: this variable is set by KubeRay or by this chart. Take it out; see grace, auth and autoscaler." $name) -}}
+{{- end -}}
+{{- if or (regexMatch "(?i)(token|secret|passwd|password|api_?key|access_?key(_id)?|private_?key|credentials?)$" $name) (include "tadrib.secretIn" ($value | toString)) -}}
+{{- fail (printf "platform.env.%s looks like a credential, and everybody who can read the RayJob could read it. Put it into a Secret and name that in platform.secrets: [{env: %s, secret: …, key: …}]." $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty where the text holds something that looks like a credential: the patterns of training/config/credentials.py. */}}
+{{- define "tadrib.secretIn" -}}
+{{- if regexMatch "\\bhf_[A-Za-z0-9]{16,}|\\b(AKIA|ASIA)[A-Z0-9]{16}\\b|aws_secret_access_key\\s*[=:]\\s*\\S+|\\b(ghp|gho|ghs)_[A-Za-z0-9]{30,}|\\bgithub_pat_\\w{20,}|\\bsk-[A-Za-z0-9_\\-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\\s:@]+:[^/\\s@]+@" . -}}
+yes
+{{- end -}}
+{{- end -}}
