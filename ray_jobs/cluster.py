@@ -7,7 +7,9 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from ray_jobs.authentication import require_accepted, use_token
 from training.config import Resources
 from training.errors import ClusterError, Problem, ResourceError
 
@@ -41,6 +43,8 @@ def cluster() -> Iterator[bool]:
     address = os.environ.get("RAY_ADDRESS", "")
     try:
         is_own = _connect(address)
+    except ClusterError:
+        raise
     except Exception as error:
         raise _unreachable(address, error) from error
     try:
@@ -54,26 +58,36 @@ def _connect(address: str) -> bool:
     from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
 
     if address not in ("", "local", "auto"):
-        _require_answer(address)
-        ray.init()
+        _join(address, f"RAY_ADDRESS={address}")
         return False
     running = find_bootstrap_address(None) if address != "local" else None
-    if running is not None and _answers(running):
-        ray.init()
+    if running is not None and answers(running):
+        _join(running, f"the Ray of this machine, {running},")
         return False
+    if address == "auto":
+        raise _none_here()
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
     return True
 
 
-def _require_answer(address: str) -> None:
-    """Find out in seconds what Ray takes ten minutes to say. Raises ConnectionError."""
-    if not _answers(address):
+def _join(address: str, where: str) -> None:
+    """Connect, after finding out in seconds what Ray takes ten minutes to say.
+
+    Raises ConnectionError when nothing answers, ClusterError when the cluster does not take our token.
+    """
+    import ray
+
+    if not answers(address):
         raise ConnectionError("nothing answers there.")
+    use_token()
+    if "://" not in address:
+        require_accepted(address, where)
+    ray.init(address=address)
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
     """Whether something listens at ``host:port``."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
@@ -84,14 +98,27 @@ def _answers(address: str) -> bool:
 
 
 def _unreachable(address: str, error: Exception) -> ClusterError:
-    lines = str(error).strip().splitlines()
-    message = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    if not address:
-        return ClusterError("Ray cannot be started on this machine", [Problem("", message)])
-    action = "Check the address and RAY_AUTH_TOKEN, or unset RAY_ADDRESS to train on this machine."
+    words = " ".join(str(error).split())  # versions that differ are said over several lines
+    message = f"{type(error).__name__}: {words[:400]}" if words else type(error).__name__
+    if address in ("", "local"):
+        action = "Ray's own logs are in the newest folder under /tmp/ray (or RAY_TMPDIR)."
+        return ClusterError("Ray cannot be started on this machine", [Problem("", message, action)])
+    if "ersion mismatch" in words:
+        action = (
+            "Use the Python and the Ray of the cluster, best its image, or let `tadrib submit` run there."
+        )
+    else:
+        action = "Check the address, or unset RAY_ADDRESS to train on this machine."
     return ClusterError(
         "the Ray cluster cannot be reached", [Problem(f"RAY_ADDRESS={address}", message, action)]
     )
+
+
+def _none_here() -> ClusterError:
+    """For a command that joins and never starts a cluster."""
+    message = "no Ray runs on this machine, and RAY_ADDRESS names none."
+    action = "Use `tadrib submit` to run on a cluster elsewhere, or `tadrib train` to train on this machine."
+    return ClusterError("there is no Ray cluster to join", [Problem("", message, action)])
 
 
 def worker_bundle(resources: Resources) -> dict[str, float]:
@@ -102,6 +129,11 @@ def worker_bundle(resources: Resources) -> dict[str, float]:
         "memory": resources.memory_bytes or 0,
     }
     return {name: float(amount) for name, amount in bundle.items() if amount}
+
+
+def holds_a_worker(node: dict[str, Any], resources: Resources) -> bool:
+    """Whether a node, as `ray.nodes` describes it, lives and is large enough for one worker."""
+    return node["Alive"] and _times(worker_bundle(resources), node["Resources"]) > 0
 
 
 def check_room(resources: Resources) -> None:

@@ -26,6 +26,11 @@ def print_error(error: TadribError) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """A line beside a command's output, on standard error."""
+    Console(stderr=True, highlight=False).print(Text(text, style="yellow"), soft_wrap=True)
+
+
 def print_spec(path: Path, resolved: Resolved, *, show: bool) -> None:
     """One line that the spec is good and what it runs, and the values of all keys with ``show``."""
     console = Console(highlight=False)

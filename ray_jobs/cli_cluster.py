@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands for runs on a cluster: launch, submit, status, logs, stop. Each imports what it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_jobs.cli_arguments import Overrides, Spec
+
+_API = "RAY_API_SERVER_ADDRESS"
+
+Address = Annotated[
+    str | None,
+    typer.Option(help=f"Dashboard of the Ray cluster, such as http://head:8265. [env: {_API}]"),
+]
+Run = Annotated[str, typer.Argument(help="Run directory or URL, or the name of a run.", show_default=False)]
+
+
+def launch(
+    spec: Spec,
+    overrides: Overrides = None,
+    directory: Annotated[
+        Path | None, typer.Option(help="Directory from which relative paths of the spec are read.")
+    ] = None,
+    relative: Annotated[
+        list[str] | None, typer.Option(help="Key of the spec whose path must be found from there.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Command to show as the way to continue the run.")
+    ] = None,
+) -> None:
+    """Train on the Ray cluster that this machine or job is part of; - reads the spec from standard input.
+
+    This is what a job runs: ray job submit --address http://head:8265 -- tadrib launch spec.yaml
+    """
+    from ray_jobs.joining import launch_here
+
+    command = resume or shlex.join(["tadrib", "launch", str(spec), *(overrides or [])])
+    launch_here(spec, overrides or [], command=command, directory=directory, relative=relative or [])
+
+
+def submit(
+    spec: Spec,
+    overrides: Overrides = None,
+    address: Address = None,
+    follow: Annotated[bool, typer.Option(help="Show the run's output and end as it ends.")] = True,
+) -> None:
+    """Run a spec on a Ray cluster. A spec that runs there already is followed and not started again."""
+    from ray_jobs.submitting import submit_and_follow
+
+    server = _server(address or os.environ.get(_API))
+    resume = ["tadrib", "submit", str(spec), *(overrides or []), "--address", server.address]
+    submit_and_follow(server, spec, overrides or [], resume=shlex.join(resume), is_followed=follow)
+
+
+def status(
+    run: Annotated[str | None, typer.Argument(help="Run directory, URL or name; none lists all.")] = None,
+    address: Address = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Say how a run is doing. Exits with 0 when it runs or succeeded, 1 failed, 130 stopped, 2 no such run."""
+    from ray_jobs.run_status import read_status
+    from ray_jobs.status_text import print_jobs, print_status, sentence
+
+    where = _where(run, address)
+    if run is None:
+        from ray_jobs.run_control import runs_here
+
+        if where:
+            from ray_jobs.cluster_runs import jobs_of_all_runs
+
+            print_jobs(jobs_of_all_runs(_server(where)))
+            return
+        for each in runs_here():
+            typer.echo(sentence(read_status(each)))
+        return
+    if where:
+        from ray_jobs.cluster_runs import cluster_status
+
+        found = cluster_status(_server(where), run)
+    else:
+        from ray_jobs.run_files import RunFiles
+
+        found = read_status(RunFiles(run))
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+    else:
+        print_status(found)
+    raise typer.Exit(found.exit_code)
+
+
+def logs(
+    run: Run,
+    address: Address = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends.")] = False,
+    worker: Annotated[int | None, typer.Option(help="Rank of a worker; without it, the driver.")] = None,
+) -> None:
+    """Show the log of a run's driver or of one of its workers."""
+    from ray_jobs.messages import print_note
+
+    if where := _where(run, address):
+        from ray_jobs.cluster_runs import cluster_logs
+
+        cluster_logs(_server(where), run, worker, is_followed=follow, note=print_note)
+        return
+    from ray_jobs.run_control import print_log
+    from ray_jobs.run_files import RunFiles
+
+    print_log(RunFiles(run), worker, is_followed=follow, write=_print)
+
+
+def stop(
+    run: Run,
+    address: Address = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the run to save and end.")] = 300,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="With --address: have Ray kill the job if it has not ended by then."),
+    ] = False,
+) -> None:
+    """Have a run save a checkpoint and end; the command that started it continues it later.
+
+    Exits as the run ended: 130 stopped, 0 when it had succeeded, 1 when it failed or goes on.
+    """
+    from ray_jobs.messages import print_note
+    from ray_jobs.status_text import print_status
+
+    if where := _where(run, address):
+        from ray_jobs.cluster_runs import cluster_stop
+
+        found = cluster_stop(_server(where), run, seconds=timeout, force=force, note=print_note)
+    else:
+        from ray_jobs.run_control import stop_run
+        from ray_jobs.run_files import RunFiles
+
+        found = stop_run(RunFiles(run), seconds=timeout, note=print_note)
+    print_status(found)
+    raise typer.Exit(found.exit_code if found.has_ended else 1)
+
+
+def _where(run: str | None, address: str | None) -> str | None:
+    """The cluster to ask: the one given, or that of the environment for a name that is no directory here."""
+    if address is not None:
+        return address
+    if run is not None and ("/" in run or Path(run).is_dir() or (Path("runs") / run).is_dir()):
+        return None
+    return os.environ.get(_API)
+
+
+def _server(address: str | None):
+    if not address:
+        raise typer.BadParameter(f"give --address http://head:8265, or set {_API}.")
+    from ray_jobs.jobs import JobServer
+
+    return JobServer(address)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+COMMANDS = (launch, submit, status, logs, stop)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Job server: the jobs of a Ray cluster, spoken to over HTTP, with errors that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from ray.dashboard.modules.job.pydantic_models import JobDetails
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from ray_jobs.authentication import refused, use_token
+from ray_jobs.cluster import answers
+from training.errors import ClusterError, Problem
+
+__all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken", "Unreachable"]
+
+logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every connection
+
+_SECONDS_TO_ANSWER = 30
+_SECONDS_BETWEEN_LOOKS = 0.3
+RUN, RUN_DIRECTORY, SPEC = "tadrib.run", "tadrib.run_directory", "tadrib.spec"  # keys of a job's metadata
+
+
+def run_of(job: JobDetails) -> str:
+    """Name of the run that the job is of."""
+    return (job.metadata or {})[RUN]
+
+
+def directory_of(job: JobDetails) -> str:
+    """The run directory, as the cluster sees it."""
+    return (job.metadata or {})[RUN_DIRECTORY]
+
+
+class Unreachable(ClusterError):
+    """Nothing answers, perhaps only for a while."""
+
+
+class Taken(Exception):
+    """There is a job of this submission id already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a command that ran on the cluster gave back."""
+
+    exit_code: int
+    output: str
+
+
+class _Client(JobSubmissionClient):
+    """Ray's client waits for ever on a server that stopped answering; this one does not."""
+
+    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
+        return super()._do_request(*arguments, timeout=_SECONDS_TO_ANSWER, **options)
+
+
+class JobServer:
+    """The dashboard at ``address``, such as ``http://head:8265``.
+
+    Every method raises ClusterError when it cannot be reached or does not accept our token.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address if "://" in address else f"http://{address}"
+        scheme, _, host = self.address.rstrip("/").partition("://")
+        if scheme not in ("http", "https"):
+            raise self._unreachable("is not the address of a dashboard.")
+        port = "" if ":" in host.rpartition("]")[2] else ":443" if scheme == "https" else ":80"
+        if not answers(f"{host}{port}"):
+            raise self._unreachable("nothing answers there.")
+        use_token()
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # else RAY_ADDRESS would win over the argument
+        with self._errors_in_words():
+            self._client = _Client(self.address)
+
+    def ray_version(self) -> str | None:
+        return self._client._server_ray_version
+
+    def jobs(self, run: str | None = None) -> list[JobDetails]:
+        """Runs submitted to this cluster, or those of one name; the newest first."""
+        with self._errors_in_words():
+            found = [job for job in self._client.list_jobs() if RUN in (job.metadata or {})]
+        found = [job for job in found if run is None or run_of(job) == run]
+        return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
+
+    def ids(self) -> list[str]:
+        """Submission ids of all jobs, of whatever program."""
+        with self._errors_in_words():
+            return [job.submission_id for job in self._client.list_jobs() if job.submission_id]
+
+    def details(self, submission_id: str) -> JobDetails:
+        with self._errors_in_words():
+            return self._client.get_job_info(submission_id)
+
+    def submit(self, entrypoint: str, submission_id: str | None, metadata: dict[str, str]) -> str:
+        """Start a job and return its id. Raises Taken; of two submissions of one id, only one succeeds."""
+        with self._errors_in_words():
+            try:
+                return self._client.submit_job(
+                    entrypoint=entrypoint, submission_id=submission_id, metadata=metadata
+                )
+            except RuntimeError as error:
+                if "already exists" in str(error):
+                    raise Taken from error
+                raise
+
+    def stop(self, submission_id: str) -> None:
+        """Have Ray end the job: SIGTERM, and SIGKILL a few seconds later."""
+        with self._errors_in_words():
+            self._client.stop_job(submission_id)
+
+    def log(self, submission_id: str) -> str:
+        """All that the job has printed, Ray's own first lines included."""
+        with self._errors_in_words():
+            return self._client.get_job_logs(submission_id)
+
+    def tail(self, submission_id: str) -> AsyncIterator[str]:
+        """The same from its beginning, piece by piece as it is printed; ends with the job or the connection."""
+        return self._client.tail_job_logs(submission_id)
+
+    def call(self, command: Sequence[str], watch: Callable[[JobServer, str], None] | None = None) -> Call:
+        """Run a command of a second or two on the cluster's head, as a job that is removed afterwards.
+
+        ``watch`` is given the job meanwhile and returns when it has ended.
+        """
+        entrypoint = shlex.join(command)
+        job = self.submit(entrypoint, None, {"tadrib.command": command[1]})
+        if watch is not None:
+            watch(self, job)
+        while not (details := self.details(job)).status.is_terminal():
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        output = self.log(job).partition(f"{entrypoint}\n")[2]
+        code = 0 if details.status == JobStatus.SUCCEEDED else details.driver_exit_code
+        with self._errors_in_words():
+            self._client.delete_job(job)
+        if code is None or code == 127:
+            raise ClusterError(
+                "the cluster cannot run tadrib", [Problem(self.address, _why_not(details), _IMAGE)]
+            )
+        return Call(code, output)
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except AuthenticationError as error:
+            raise refused(self.address) from error
+        except (ConnectionError, requests.RequestException) as error:
+            raise self._unreachable(
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line.strip(" .")]
+            message = f"answered: {lines[-1][:300] if lines else 'nothing'}"
+            action = _GONE if "does not exist" in message else ""
+            problem = Problem(self.address, message, action)
+            raise ClusterError("the Ray cluster refused a request", [problem]) from error
+
+    def _unreachable(self, message: str) -> Unreachable:
+        action = "Give the address of the head's dashboard, such as http://head:8265."
+        return Unreachable("the Ray cluster cannot be reached", [Problem(self.address, message, action)])
+
+
+_GONE = "A head that was started anew knows no earlier jobs; submit the spec again and the run continues."
+_IMAGE = "Code is never uploaded: every node needs tadrib, as in the image of the cluster."
+
+
+def _why_not(details: JobDetails) -> str:
+    if details.driver_exit_code == 127:
+        return "the command tadrib is not found on the head."
+    lines = (details.message or "no reason was given").strip().splitlines()
+    return f"{lines[0][:300]}."

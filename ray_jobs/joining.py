@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joining: a run started inside the Ray cluster that it is to train on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray_jobs.paths import require_directory, require_lasting_storage
+from training.config import load_spec
+from training.run_directory import Result
+
+
+def launch_here(
+    path: Path,
+    overrides: Sequence[str],
+    *,
+    command: str,
+    directory: Path | None = None,
+    relative: Sequence[str] = (),
+) -> Result:
+    """Launch the spec in ``path`` ("-": standard input) on the cluster that stands here; none is started.
+
+    The values of the keys ``relative`` are paths from ``directory``, which then becomes the current one.
+    Raises SpecError, and whatever `ray_jobs.launch.launch` raises.
+    """
+    spec = load_spec("/dev/stdin" if str(path) == "-" else path, overrides)
+    if directory is not None:
+        require_directory(directory, spec, relative)
+        os.chdir(directory)
+    require_lasting_storage(spec)
+    if os.environ.get("RAY_ADDRESS", "local") == "local":
+        os.environ["RAY_ADDRESS"] = "auto"  # join what runs here, or fail
+    from ray_jobs.launch import launch
+
+    return launch(spec, command=command)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths of a spec that runs elsewhere than where it was written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.config import JobSpec
+from training.errors import Problem, SpecError
+
+_LOCATIONS = (
+    "model_name",
+    "ref_model_name",
+    "dataset_path",
+    "eval_dataset_path",
+    "deepspeed",
+    "storage_path",
+)
+_UPLOADED = "runtime_resources/working_dir_files"  # where Ray unpacks a job's working_dir
+_ACTION = "Write the path as the nodes see it, or an object-store URL; code and data are not uploaded."
+
+
+def relative_keys(spec: JobSpec) -> list[str]:
+    """The keys whose value is a path relative to the current directory.
+
+    ``a/b`` may also be a name on a hub; it is a path where there is such a file here.
+    """
+    return [key for key in _LOCATIONS if (value := _value(spec, key)) and _is_relative(key, value)]
+
+
+def require_directory(directory: Path, spec: JobSpec, keys: Iterable[str]) -> None:
+    """Refuse a spec whose relative paths cannot be found from ``directory``, which is that of the submitter.
+
+    Raises SpecError with every key that leads nowhere.
+    """
+    problems = []
+    for key in keys:
+        value = _value(spec, key)
+        if not directory.is_dir():
+            message = f"{value} is relative to {directory}, where it was submitted, and the cluster has no such folder."
+        elif key != "storage_path" and not (directory / str(value)).exists():
+            message = f"{value} is {directory / str(value)}, where it was submitted, and the cluster has no such file."
+        else:
+            continue
+        problems.append(Problem(key, message, _ACTION))
+    if problems:
+        raise SpecError("the cluster does not see the files of this spec", problems)
+
+
+def require_lasting_storage(spec: JobSpec) -> None:
+    """Refuse to keep a run in the folder that Ray unpacked for a job and removes with it. Raises SpecError."""
+    path = os.path.abspath(spec.storage_path)
+    if "://" in spec.storage_path or _UPLOADED not in path:
+        return
+    message = (
+        f"{spec.storage_path} lies in the job's working_dir, which Ray removes from the node after the job."
+    )
+    raise SpecError("the run would be lost", [Problem("storage_path", message, _ACTION)])
+
+
+def _value(spec: JobSpec, key: str) -> str | None:
+    value = getattr(spec if key == "storage_path" else spec.config, key, None)
+    return value if isinstance(value, str) else None
+
+
+def _is_relative(key: str, value: str) -> bool:
+    if "://" in value or os.path.isabs(value):
+        return False
+    return key == "storage_path" or value.startswith(("./", "../")) or Path(value).exists()

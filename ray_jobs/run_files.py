@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run files: the files of a run directory as a reader elsewhere sees them, at a path or in an object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from training.run_directory import Result, write_atomically
+
+if TYPE_CHECKING:
+    from training.storage import Store
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_SECONDS_OF_PATIENCE = 30.0
+
+
+class RunFiles:
+    """``location`` is a path, a name under ``./runs``, or a URL. Nothing is made; only `ask_to_stop` writes."""
+
+    def __init__(self, location: str) -> None:
+        self._store: Store | None = None
+        if "://" in location:
+            from training.storage import Store
+
+            self.location = location.rstrip("/")
+            self._store = Store(self.location, patience=_SECONDS_OF_PATIENCE)
+            return
+        path = Path(location)
+        if not path.exists() and "/" not in location and (Path("runs") / location).is_dir():
+            path = Path("runs") / location
+        self.location = os.path.abspath(path)
+
+    @property
+    def name(self) -> str:
+        return self.location.rpartition("/")[2]
+
+    def read(self, name: str, start: int = 0) -> bytes | None:
+        """The bytes of a file from ``start`` on; None when there is no such file."""
+        if self._store is not None:
+            content = self._store.read(name)
+            return None if content is None else content[start:]
+        try:
+            with (Path(self.location) / name).open("rb") as file:
+                file.seek(start)
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """What is directly in a folder."""
+        if self._store is not None:
+            inside = (name.removeprefix(f"{folder}/") for name in self._store.sizes(folder))
+            return sorted({name.split("/")[0] for name in inside})
+        path = Path(self.location) / folder
+        return sorted(os.listdir(path)) if path.is_dir() else []
+
+    def text(self, name: str) -> str | None:
+        content = self.read(name)
+        return None if content is None else content.decode("utf-8", errors="replace")
+
+    def result(self) -> Result | None:
+        """The outcome of the last start, when it has one."""
+        content = self.read("result.json")
+        try:
+            return None if content is None else Result.model_validate_json(content)
+        except ValidationError:
+            return None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        rows = (_json(line) for line in (self.text("metrics.jsonl") or "").splitlines())
+        return [row for row in rows if row is not None]
+
+    def lock(self) -> dict[str, Any] | None:
+        """The driver's heartbeat; None when no driver holds the run."""
+        lock = _json(self.text("lock.json") or "")
+        return lock if lock is not None and "beat" in lock else None
+
+    def last_checkpoint(self) -> str | None:
+        """Name of the checkpoint of the highest step."""
+        found = [name for name in self.names("checkpoints") if _CHECKPOINT.fullmatch(name)]
+        return max(found, key=lambda name: int(name.rpartition("-")[2]), default=None)
+
+    def ask_to_stop(self) -> None:
+        """Leave the driver word to finish its step, save and end; it looks every second or so."""
+        if self._store is not None:
+            self._store.write("stop", b"")
+        else:
+            write_atomically(Path(self.location) / "stop", "")
+
+    def is_asked_to_stop(self) -> bool:
+        return self.read("stop") is not None
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

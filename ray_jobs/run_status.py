@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run status: how a run is doing, read from its directory alone, with or without a cluster."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from ray_jobs.run_files import RunFiles
+from training.run_directory import Result
+
+State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
+EXIT_CODES: dict[State, int] = {
+    "waiting": 0,
+    "running": 0,
+    "succeeded": 0,
+    "failed": 1,
+    "died": 1,
+    "missing": 2,
+    "stopped": 130,
+}
+_SECONDS_OF_SILENCE = 30.0  # a driver that lives writes its heartbeat every few seconds
+_SECONDS_TO_WATCH = 12.0  # the clock of another machine may be wrong; a beat that changes is alive
+_ROWS_OF_SPEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """``waiting`` is known of jobs only, ``died`` means that no driver lives and none left a result.
+
+    Steps are those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the
+    spec counts epochs. ``seconds_silent`` is the age of the driver's last heartbeat.
+    """
+
+    state: State
+    run_directory: str
+    name: str = ""
+    steps_done: int = 0
+    steps_planned: int | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    wall_seconds: float | None = None
+    checkpoint: str | None = None
+    host: str | None = None
+    seconds_silent: float | None = None
+    error: str | None = None
+    log: str | None = None
+    resume: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.state]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in ("waiting", "running")
+
+
+def read_status(run: RunFiles) -> RunStatus:
+    """The status of ``run`` now. Takes some seconds where a heartbeat of another machine looks old."""
+    spec = run.text("spec.yaml")
+    if spec is None:
+        return RunStatus("missing", run.location, name=run.name)
+    lock = run.lock()
+    is_alive = lock is not None and _is_alive(run, lock)
+    rows = [row for row in run.metrics() if "loss" in row]
+    facts = _facts(run, yaml.safe_load(spec), rows, lock)
+    result = run.result()
+    if is_alive and result is None:
+        return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
+    if result is None:
+        return RunStatus("died", **facts)
+    return RunStatus(result.status, **{**facts, **_ending(result)})
+
+
+def _is_alive(run: RunFiles, lock: dict[str, Any]) -> bool:
+    if time.time() - lock["beat"] < _SECONDS_OF_SILENCE:
+        return True
+    if lock.get("host") == socket.gethostname():
+        return False
+    deadline = time.monotonic() + _SECONDS_TO_WATCH
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = run.lock()
+        if now is None or now["beat"] != lock["beat"]:
+            return now is not None
+    return False
+
+
+def _facts(
+    run: RunFiles, spec: dict[str, Any], rows: list[dict[str, Any]], lock: dict[str, Any] | None
+) -> dict[str, Any]:
+    last = rows[-1] if rows else {}
+    return {
+        "run_directory": run.location,
+        "name": run.name,
+        "steps_done": int(last.get("step", 0)),
+        "steps_planned": _planned(spec, last),
+        "loss": _number(last.get("loss")),
+        "tokens_per_second": _number(last.get("tokens_per_second")),
+        "checkpoint": run.last_checkpoint(),
+        "host": lock.get("host") if lock else None,
+        "seconds_silent": round(max(0.0, time.time() - lock["beat"]), 1) if lock else None,
+        "log": f"{run.location}/logs/driver.log",
+    }
+
+
+def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
+    """Steps of the whole run: as the spec says, or by how much of an epoch the last step brought it to."""
+    if spec.get("max_steps", -1) > 0:
+        return int(spec["max_steps"])
+    if not last.get("epoch"):
+        return None
+    return max(last["step"], round(last["step"] / last["epoch"] * spec.get("num_train_epochs", 1)))
+
+
+def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
+    """By the speed of the last rows."""
+    recent = rows[-_ROWS_OF_SPEED:]
+    if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
+        return {}
+    first, last = recent[0], recent[-1]
+    seconds_per_step = (last["time"] - first["time"]) / (last["step"] - first["step"])
+    left = seconds_per_step * (planned - last["step"]) - (time.time() - last["time"])
+    return {"seconds_left": round(max(0.0, left), 1)}
+
+
+def _ending(result: Result) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "steps_done": result.steps_done,
+        "steps_planned": result.steps_planned,
+        "wall_seconds": result.wall_seconds,
+        "tokens_per_second": _number(result.metrics.get("tokens_per_second")),
+        "error": result.error.message if result.error else None,
+        "log": result.error.log if result.error and result.error.log else None,
+        "resume": result.resume,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

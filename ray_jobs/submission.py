@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Submission: a spec as a job of a Ray cluster. Its text travels in the job's command; code and data never do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray_jobs.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
+from ray_jobs.paths import relative_keys
+from training.config import JobSpec, load_spec
+from training.errors import ClusterError, Problem, SpecError
+
+_MOST_BYTES = 120_000  # Linux takes no argument of a command that is longer than 128 KiB
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is submitted: the checked spec, the shell command that runs it, and where its run will be."""
+
+    spec: JobSpec
+    entrypoint: str
+    run_directory: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Read back to find the jobs of a run, and to tell whether another submission is the same."""
+        mapping = json.dumps(self.spec.to_mapping(), ensure_ascii=False)
+        return {RUN: self.spec.name, RUN_DIRECTORY: self.run_directory, SPEC: mapping}
+
+
+def read_submission(path: Path, overrides: Sequence[str], *, resume: str) -> Submission:
+    """Check the spec in the file ``path`` here, before anything is sent. ``resume`` is the user's command.
+
+    Relative paths keep their meaning: they are read from the current directory, if the cluster has it.
+    Raises SpecError.
+    """
+    spec = load_spec(path, overrides)
+    command = ["tadrib", "launch", "-", "--resume", resume]
+    if keys := relative_keys(spec):
+        command += ["--directory", os.getcwd(), *(f"--relative={key}" for key in keys)]
+    if overrides:
+        command += ["--", *overrides]
+    text = path.read_text(encoding="utf-8").replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+    end = _line_not_in(text)
+    entrypoint = f"{shlex.join(command)} <<'{end}'\n{text}\n{end}"
+    if len(entrypoint.encode()) > _MOST_BYTES:
+        action = (
+            f"Shorten it, or put it on the cluster and run `ray job submit -- tadrib launch {path.name}`."
+        )
+        problem = Problem("", f"is {len(text.encode())} bytes, too long for a job's command.", action)
+        raise SpecError(str(path), [problem])
+    directory = spec.run_dir if "://" in spec.run_dir else os.path.abspath(spec.run_dir)
+    return Submission(spec, entrypoint, directory)
+
+
+def submit(server: JobServer, submission: Submission) -> tuple[JobDetails, bool]:
+    """The job that runs the spec, and whether it ran already: of two submissions at once, one attaches.
+
+    The id is the run's name and a number, which Ray gives away only once. Raises SpecError, with every
+    difference, when a job of the same name runs another spec.
+    """
+    name = submission.spec.name
+    for _ in range(_TRIES):
+        jobs = server.jobs(name)
+        running = next((job for job in jobs if not job.status.is_terminal()), None)
+        if running is not None:
+            _require_same(server, running, submission)
+            return running, True
+        number = 1 + max([0, *_numbers(name, server.ids())])
+        try:
+            job = server.submit(submission.entrypoint, f"{name}-{number}", submission.metadata)
+        except Taken:
+            continue
+        return server.details(job), False
+    raise ClusterError(f"{server.address} gave {_TRIES} submissions of {name} to others", [])
+
+
+def _numbers(name: str, ids: Sequence[str]) -> list[int]:
+    matches = (re.fullmatch(rf"{re.escape(name)}-(\d+)", each) for each in ids)
+    return [int(match[1]) for match in matches if match]
+
+
+def _require_same(server: JobServer, job: JobDetails, submission: Submission) -> None:
+    now, running = submission.metadata, job.metadata or {}
+    before, after = json.loads(running[SPEC]), json.loads(now[SPEC])
+    differences = [
+        Problem(key, f"is {before.get(key)!r} there and {after.get(key)!r} here.")
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if running[RUN_DIRECTORY] != now[RUN_DIRECTORY]:
+        message = f"is {running[RUN_DIRECTORY]} there and {now[RUN_DIRECTORY]} here."
+        differences.append(Problem("run directory", message))
+    if differences:
+        name = submission.spec.name
+        stop = f"tadrib stop {name} --address {server.address}"
+        differences.append(Problem("", f"Use another name=…, or end the running job with `{stop}`."))
+        raise SpecError(f"job {job.submission_id} runs a different spec named {name}", differences)
+
+
+def _line_not_in(text: str) -> str:
+    """A word to end the shell's here-document with."""
+    word, lines = "TADRIB_SPEC", set(text.split("\n"))
+    while word in lines:
+        word += "_"
+    return word
