@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.config import CommonConfig
 from training.data.data_warnings import data_warnings
+from training.data.length_bias import LengthBias, length_bias, length_bias_warnings
 from training.data.lengths import Limits
 from training.data.loading import Loaded, load, refusal
 from training.data.normalization import arabic_share
@@ -48,6 +49,7 @@ class DataReport:
     ``over_long`` counts rows over a limit, ``cut`` and ``dropped`` what the truncation policy did about them.
     ``boundary_merges`` counts rows where prompt and answer tokenized as one text would join across their
     boundary. ``tokens_per_word`` is that of the answers, ``arabic_share`` (0 to 1) that of all letters.
+    ``length_bias`` is None where rows are not pairs.
     ``refusals`` are the reasons for which training would refuse the data, in the words that it would use.
     """
 
@@ -77,6 +79,7 @@ class DataReport:
     boundary_merges: int | None = None
     templates: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    length_bias: LengthBias | None = None
     train_rows: int | None = None
     eval_rows: int | None = None
     warnings: list[str] = field(default_factory=list)
@@ -105,6 +108,8 @@ class DataReport:
         given = {key: value for key, value in values.items() if key not in ("ok", "truncation_rate")}
         given["problems"] = [BadRowKind(**problem) for problem in given["problems"]]
         given["lengths"] = {part: Percentiles(**value) for part, value in given["lengths"].items()}
+        bias = given.get("length_bias")
+        given["length_bias"] = LengthBias(**bias) if bias else None
         given["eval"] = cls.from_dict(given["eval"]) if given["eval"] else None
         return cls(**given)
 
@@ -148,14 +153,16 @@ def build_report(
         duplicate_prompts=repetitions(map(prompt_key, dialogues)),
         answers_per_row=sum(len(d.answers) for d in dialogues) / max(1, len(dialogues)),
         arabic_share=arabic_share(text for dialogue in dialogues for text in dialogue.texts()),
+        length_bias=length_bias(loaded),
     )
     if method == "kto":
         labels = Counter("desirable" if dialogue.label else "undesirable" for dialogue in dialogues)
         report.labels = {kind: labels[kind] for kind in ("desirable", "undesirable")}
     if tokenizer is None:
         report.lengths = {part: percentiles(n) for part, n in character_lengths(dialogues).items()}
-        return report
-    _add_tokens(report, loaded, config, tokenizer)
+    else:
+        _add_tokens(report, loaded, config, tokenizer)
+    report.warnings += length_bias_warnings(report.length_bias, config)
     return report
 
 

@@ -50,6 +50,8 @@ def _fact_values(report: DataReport) -> list[tuple[str, str]]:
     if report.labels:
         facts.append(("labels", ", ".join(f"{count:,} {kind}" for kind, count in report.labels.items())))
     facts.append(("answers per row", f"{report.answers_per_row:.2f}"))
+    if report.length_bias is not None:
+        facts.append(("length bias", str(report.length_bias)))
     duplicates = f"{report.duplicate_rows:,} rows, {report.duplicate_prompts:,} prompts"
     facts.append(("repeated", duplicates))
     facts.append(("Arabic letters", f"{report.arabic_share:.1%} of letters"))

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Length bias of preference pairs: how far the length of an answer alone tells which one is preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.config import CommonConfig
+from training.data.encoding import Encoded
+from training.data.group import NEGATIVES
+from training.data.loading import Loaded
+
+STRONG = 0.5
+"""Rank correlation from which a bias counts as strong: three of four ranks point one way."""
+MIN_PAIRS = 20
+"""With fewer pairs a strong correlation is often chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class LengthBias:
+    """Chosen answers against each of their negatives, by length.
+
+    ``unit`` is ``given`` (the columns ``chosen_length`` and ``rejected_length``, when every row has them), ``tokens``
+    or ``characters``. ``chosen_longer`` and ``rejected_longer`` are shares of pairs, 0 to 1; the rest are of equal
+    length. ``rank_correlation`` is the matched-pairs rank-biserial correlation (Kerby 2014,
+    doi.org/10.2466/11.IT.3.1): the ranks of the differences in favour of the chosen answer less those against it, over
+    all of them; 1 means that every chosen answer is the longer one, -1 the shorter one, 0 no bias.
+    """
+
+    unit: str
+    pairs: int
+    mean_chosen: float
+    mean_rejected: float
+    chosen_longer: float
+    rejected_longer: float
+    rank_correlation: float
+
+    @property
+    def is_strong(self) -> bool:
+        return self.pairs >= MIN_PAIRS and abs(self.rank_correlation) >= STRONG
+
+    def __str__(self) -> str:
+        unit = " by the lengths given" if self.unit == "given" else f" {self.unit}"
+        return (
+            f"chosen {self.mean_chosen:,.1f}, rejected {self.mean_rejected:,.1f}{unit} on average; chosen longer in "
+            f"{self.chosen_longer:.1%} of {self.pairs:,} pairs, shorter in {self.rejected_longer:.1%}; "
+            f"rank correlation {self.rank_correlation:+.2f}"
+        )
+
+
+def length_bias(loaded: Loaded) -> LengthBias | None:
+    """The bias of ``loaded`` before truncation; None where no row is a pair."""
+    dialogues = loaded.dialogues
+    if dialogues and all(dialogue.lengths for dialogue in dialogues):
+        unit, lengths = "given", [list(dialogue.lengths) for dialogue in dialogues]
+    elif loaded.encoded:
+        unit, lengths = "tokens", [_scored_tokens(item) for item in loaded.encoded]
+    else:
+        unit = "characters"
+        lengths = [[sum(map(len, answer.texts())) for answer in dialogue.answers] for dialogue in dialogues]
+    roles = [[answer.role for answer in dialogue.answers] for dialogue in dialogues]
+    pairs = [pair for names, given in zip(roles, lengths, strict=True) for pair in _pairs(names, given)]
+    return measure(pairs, unit) if pairs else None
+
+
+def _scored_tokens(item: Encoded) -> list[int]:
+    return [completion.num_targets for completion in item.group.completions]
+
+
+def _pairs(roles: Sequence[str], lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(chosen, negative) lengths of one row; none where there is no chosen answer."""
+    if "chosen" in roles:
+        chosen = lengths[roles.index("chosen")]
+        yield from (
+            (chosen, length) for role, length in zip(roles, lengths, strict=True) if role in NEGATIVES
+        )
+
+
+def measure(pairs: Sequence[tuple[int, int]], unit: str) -> LengthBias:
+    """The bias of (chosen, rejected) lengths, of which there is at least one pair."""
+    chosen, rejected = np.asarray(pairs, dtype=np.int64).T
+    difference = chosen - rejected
+    return LengthBias(
+        unit=unit,
+        pairs=len(pairs),
+        mean_chosen=float(chosen.mean()),
+        mean_rejected=float(rejected.mean()),
+        chosen_longer=float((difference > 0).mean()),
+        rejected_longer=float((difference < 0).mean()),
+        rank_correlation=_rank_biserial(difference[difference != 0]),
+    )
+
+
+def _rank_biserial(difference: np.ndarray) -> float:
+    """Equal distances share the mean of their ranks. 0 where there is no difference at all."""
+    if not len(difference):
+        return 0.0
+    _, place, count = np.unique(np.abs(difference), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    return float((np.sign(difference) * ranks).sum() / ranks.sum())
+
+
+def length_bias_warnings(bias: LengthBias | None, config: CommonConfig) -> list[str]:
+    """One warning where the loss adds up over tokens although length alone tells the answers apart."""
+    if bias is None or not bias.is_strong or getattr(config, "length_normalization", "") != "none":
+        return []
+    share, kind = (
+        (bias.chosen_longer, "longer") if bias.rank_correlation > 0 else (bias.rejected_longer, "shorter")
+    )
+    return [
+        f"in {share:.0%} of pairs the chosen answer is the {kind} one. With length_normalization: none a model can "
+        f"satisfy the loss by writing {kind} answers instead of better ones. Set length_normalization: tokens, or add "
+        "pairs of like lengths."
+    ]
