@@ -107,7 +107,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
         "kto",
         row("kto", label="true"),
         r":3: label: expected true \(desirable\) or false \(undesirable\), found 'true' \(str\). "
-        "Write it without quotes.",
+        "Write true or false, without quotes.",
     ),
     "a label that is a number": ("kto", row("kto", label=1), r":3: label: expected true .* found 1 \(int\)"),
     "a length that is none": (

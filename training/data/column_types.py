@@ -36,7 +36,7 @@ def _as_label(value: Any, column: str) -> bool:
     message = (
         f"expected true (desirable) or false (undesirable), found {shown(value)} ({type(value).__name__})."
     )
-    action = "Write it without quotes." if isinstance(value, str) else "Write true or false."
+    action = "Write true or false, without quotes." if isinstance(value, str) else "Write true or false."
     raise fail("bad_label", column, message, action)
 
 
