@@ -73,7 +73,7 @@ class RayClusterValues(Section):
     """Values of the chart ray-cluster."""
 
     workerGroups: dict[Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")], WorkerGroup] = (
-        Field(default_factory=lambda: {"cpu": WorkerGroup(max=4)})
+        Field(default_factory=dict)
     )
-    """Groups of worker pods, by name."""
+    """Groups of worker pods, by name. None means one group `cpu` of one to four pods."""
     platform: PlatformSettings = PlatformSettings()

@@ -48,7 +48,7 @@ def values_schema(values: type[Section]) -> Schema:
 
 
 def _tidy(value: Any) -> Any:
-    """Drop titles and joined lines; let null stand for a missing key only where a class says so."""
+    """Drop titles, join the lines of descriptions, and hold the keys of mappings to their pattern."""
     if isinstance(value, list):
         return [_tidy(each) for each in value]
     if not isinstance(value, dict):
@@ -59,6 +59,8 @@ def _tidy(value: Any) -> Any:
             continue
         joined = key == "description" and isinstance(inner, str)
         tidy[key] = " ".join(inner.split()) if joined else _tidy(inner)
+    if "patternProperties" in tidy:
+        tidy["additionalProperties"] = False
     return tidy
 
 
@@ -97,13 +99,13 @@ def _dump(mapping: dict[str, Any]) -> list[str]:
     return yaml.safe_dump(mapping, sort_keys=False, width=200).rstrip().splitlines()
 
 
-def generated() -> dict[Path, str]:
-    """Each generated file of the charts and its text."""
+def generated(folder: Path) -> dict[Path, str]:
+    """Each generated file of the charts in ``folder`` and its text."""
     files = {}
     for chart, values in CHARTS.items():
-        files[FOLDER / chart / "values.yaml"] = values_yaml(values)
+        files[folder / chart / "values.yaml"] = values_yaml(values)
         schema = json.dumps(values_schema(values), indent=2, ensure_ascii=False) + "\n"
-        files[FOLDER / chart / "values.schema.json"] = schema
+        files[folder / chart / "values.schema.json"] = schema
     return files
 
 
@@ -111,14 +113,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Write or check the generated files; returns the exit code."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Write the charts' values and schemas.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
+    parser.add_argument(
+        "--charts", type=Path, default=FOLDER, help="folder of the charts (default: this one)"
+    )
     options = parser.parse_args(arguments)
-    files = generated()
+    files = generated(options.charts)
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
-        name = path.relative_to(FOLDER.parent)
+        name = path.relative_to(options.charts.parent)
         if options.check:
             print(f"{name} is out of date; run `{COMMAND}`.", file=sys.stderr)
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], encoding="utf-8")
             print(f"wrote {name}")
     return 1 if options.check and stale else 0

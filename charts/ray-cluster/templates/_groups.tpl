@@ -5,8 +5,10 @@
 {{- define "cluster.groups" -}}
 {{- $groups := list -}}
 {{- $elastic := false -}}
-{{- range $name := keys .Values.workerGroups | sortAlpha -}}
-{{- $given := get $.Values.workerGroups $name -}}
+{{- /* a default in values.yaml would be merged with the groups of a user, not replaced by them */ -}}
+{{- $all := .Values.workerGroups | default (dict "cpu" (dict "min" 1 "max" 4)) -}}
+{{- range $name := keys $all | sortAlpha -}}
+{{- $given := get $all $name | default dict -}}
 {{- $min := ternary (get $given "min") 1 (hasKey $given "min") | int -}}
 {{- $max := ternary (get $given "max") (max 1 $min) (hasKey $given "max") | int -}}
 {{- if gt $min $max }}{{- fail (printf "workerGroups.%s: min (%d) must be <= max (%d)." $name $min $max) }}{{- end -}}

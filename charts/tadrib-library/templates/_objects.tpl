@@ -28,7 +28,10 @@ spec:
     {{- end }}
   egress:
     - to: [{podSelector: {matchLabels: {tadrib/object: {{ .name | quote }}}}}]
-    - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}]
+    # DNS, as a service of the cluster or as the cache on each node
+    - to:
+        - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+        - ipBlock: {cidr: 169.254.20.10/32}
       ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
     {{- if .elastic }}
     # The autoscaler asks the API server for pods. A policy cannot name it by label, hence its addresses.

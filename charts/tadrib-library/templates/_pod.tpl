@@ -8,6 +8,9 @@ metadata:
   labels:
     {{- include "tadrib.labels" . | nindent 4 }}
     app.kubernetes.io/component: {{ .role }}
+    {{- if not .platform.networkPolicy.enabled }}
+    tadrib/network: namespace
+    {{- end }}
     {{- range $key, $value := .platform.podLabels }}
     {{ $key }}: {{ $value | quote }}
     {{- end }}
