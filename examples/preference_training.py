@@ -13,13 +13,13 @@ from training.preference_trainer import (
 )
 
 METHODS = {
-    "kto": (create_kto_trainer, KTOConfig),
-    "ipo": (create_ipo_trainer, IPOConfig),
-    "cpo": (create_cpo_trainer, CPOConfig),
-    "simpo": (create_simpo_trainer, SimPOConfig),
+    "kto": (create_kto_trainer, KTOConfig, 2e-4, "قل لي متى يفتح مكتب البريد أبوابه."),
+    "ipo": (create_ipo_trainer, IPOConfig, 5e-4, "ما ضد كلمة حلو؟"),
+    "cpo": (create_cpo_trainer, CPOConfig, 5e-4, "ما لون الشمس؟"),
+    "simpo": (create_simpo_trainer, SimPOConfig, 5e-4, "ما ثمن المصباح؟"),
 }
 
-for method, (create, config_class) in METHODS.items():
+for method, (create, config_class, learning_rate, question) in METHODS.items():
     trainer = create(
         config_class(
             model_name="runs/sft-arabic/final",
@@ -27,8 +27,9 @@ for method, (create, config_class) in METHODS.items():
             eval_dataset_path=f"examples/data/{method}_heldout.jsonl",
             output_dir=f"checkpoints/{method}",
             instruction_template="tokenizer",
-            learning_rate=2e-3,
-            max_steps=40,
+            lora_target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+            learning_rate=learning_rate,
+            max_steps=90,
             per_device_train_batch_size=8,
             evaluation_strategy="no",
             gradient_checkpointing=False,
@@ -36,4 +37,9 @@ for method, (create, config_class) in METHODS.items():
     )
     before = trainer.evaluate()["eval_rewards/accuracies"]
     trainer.train()
-    print(f"{method}: held-out accuracy {before:.2f} -> {trainer.evaluate()['eval_rewards/accuracies']:.2f}")
+    after = trainer.evaluate()["eval_rewards/accuracies"]
+    answers = trainer.generate_comparison(question, max_length=32)
+    print(f"{method}: held-out accuracy {before:.2f} -> {after:.2f}")
+    print(
+        f"  {question}  {answers['trained_model_response']}  (before: {answers['reference_model_response']})"
+    )

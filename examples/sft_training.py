@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SFT from Python: train, evaluate, save, load, ask. First: `tadrib tiny-model models/tiny`."""
+"""SFT from Python: train, evaluate, save, load, ask; about a minute. First: `tadrib tiny-model models/tiny`."""
 
 from training.config import SFTConfig
 from training.sft_trainer import create_sft_trainer
@@ -12,11 +12,11 @@ config = SFTConfig(
     instruction_template="tokenizer",
     use_lora=False,
     learning_rate=2e-3,
-    max_steps=60,
+    num_train_epochs=8,
     max_seq_length=320,
     per_device_train_batch_size=2,
-    eval_steps=30,
-    save_steps=30,
+    eval_steps=200,
+    save_steps=200,
     gradient_checkpointing=False,
 )
 
