@@ -4,6 +4,7 @@ take."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
@@ -24,7 +25,7 @@ from training.data.messages import Content, fail, is_missing, same
 from training.data.row_problem import RowError, RowProblem
 
 
-class Row(BaseModel):
+class Row(BaseModel, ABC):
     """One row of a method. Columns that are not fields are ignored here and counted by the validation."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -36,8 +37,9 @@ class Row(BaseModel):
         """Columns that ``value`` must have; a conversational row may need other ones."""
         return tuple(name for name in cls.model_fields if name not in cls.optional)
 
+    @abstractmethod
     def _to_dialogue(self) -> Dialogue:
-        raise NotImplementedError
+        """The row as prompt and answers. Raises RowError when its columns do not go together."""
 
     @model_validator(mode="after")
     def _cross_check(self) -> Row:
