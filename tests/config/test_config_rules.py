@@ -163,7 +163,8 @@ def test_a_spec_is_refused_for(sentence):
 @pytest.mark.parametrize("sentence", CASES)
 def test_following_the_advice_mends(sentence):
     _, keys, mended = CASES[sentence]
-    parse_spec(make_mapping(**{**keys, **mended}))
+    mapping = make_mapping(**{**keys, **mended})
+    assert parse_spec(mapping).as_given() == mapping
 
 
 def test_every_rule_has_a_case():
@@ -202,8 +203,8 @@ def test_a_rule_keeps_quiet_about_a_key_that_did_not_parse():
     assert [problem.where for problem in caught.value.problems] == ["load_in_4bit"]
 
 
-def test_defaults_alone_break_no_rule():
-    for method in METHODS:
-        parse_spec(make_mapping(method=method))
-        parse_spec(make_mapping(method=method, resources={"gpus_per_worker": 1}))
-        parse_spec(make_mapping(method=method, validation_split=0.1))
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("keys", [{}, GPU, {"validation_split": 0.1}], ids=["alone", "gpu", "split"])
+def test_defaults_alone_break_no_rule(method, keys):
+    mapping = make_mapping(**{**keys, "method": method})
+    assert parse_spec(mapping).as_given() == mapping

@@ -223,7 +223,9 @@ def test_a_credential_is_refused_and_never_repeated(write, line, where):
 
 
 def test_ordinary_names_are_not_taken_for_credentials(write):
-    load_spec(write(SPEC + "model_name: org/hf_tokenizer-secret\nmodel_revision: " + "0a1b2c3d4e" * 4 + "\n"))
+    revision = "0a1b2c3d4e" * 4
+    spec = load_spec(write(SPEC + f"model_name: org/hf_tokenizer-secret\nmodel_revision: {revision}\n"))
+    assert (spec.config.model_name, spec.config.model_revision) == ("org/hf_tokenizer-secret", revision)
 
 
 @pytest.mark.parametrize("method", METHODS)
