@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from training.config import CommonConfig
 from training.hardware import local_device
+from training.strategies import deepspeed_settings, leave_deepspeed, precision, ready_process
 
 
 def training_arguments(config: CommonConfig, planned_workers: int | None = None) -> TrainingArguments:
@@ -18,7 +19,13 @@ def training_arguments(config: CommonConfig, planned_workers: int | None = None)
     more fewer; a step's rows stay the same.
     """
     on_cpu = local_device().type == "cpu"
-    autocast = None if config.use_lora else config.torch_dtype
+    settings = deepspeed_settings(config)
+    if settings is None:
+        leave_deepspeed()
+        autocast = None if config.use_lora else config.torch_dtype
+    else:
+        ready_process(settings)
+        autocast = precision(config)
     return TrainingArguments(
         output_dir=config.output_dir,
         learning_rate=config.learning_rate,
@@ -54,7 +61,7 @@ def training_arguments(config: CommonConfig, planned_workers: int | None = None)
         else config.dataloader_pin_memory,
         ddp_backend=_ddp_backend(config, on_cpu),
         ddp_find_unused_parameters=bool(config.ddp_find_unused_parameters),
-        deepspeed=config.deepspeed,
+        deepspeed=settings,
         use_cpu=on_cpu,
         remove_unused_columns=False,
     )

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from training.engine.gathering import gathered
 from training.engine.policy import plain_attention
 
 
@@ -29,7 +30,7 @@ def generate(
     model.eval()
     answers: list[str] = []
     try:
-        with torch.no_grad(), plain_attention(model):
+        with torch.no_grad(), gathered(model), plain_attention(model):
             for i in range(0, len(prompts), batch_size):
                 padded = tokenizer.pad(
                     {"input_ids": list(prompts[i : i + batch_size])}, padding_side="left", return_tensors="pt"

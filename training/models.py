@@ -12,6 +12,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from training.config import CommonConfig
 from training.errors import Problem, SpecError, nearest
 from training.hardware import local_device
+from training.strategies import is_loaded_in_shards
 
 
 def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
@@ -30,10 +31,12 @@ def load_model(config: CommonConfig, source: str | None = None, *, trained: bool
     """The base model in ``torch_dtype`` (or 4/8 bits), on this process's device.
 
     Without LoRA the weights themselves are ``trained`` and stay in float32, whose updates a 16-bit weight would round
-    away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). ``source`` replaces
+    away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). DeepSpeed's optimizer keeps such
+    a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone. ``source`` replaces
     ``model_name``, for a fine-tuned copy. Raises SpecError when it cannot be loaded.
     """
-    dtype = torch.float32 if trained and not config.use_lora else getattr(torch, config.torch_dtype)
+    in_full = trained and not config.use_lora and not config.uses_deepspeed
+    dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
     options = _source_options(config) if source is None else {"trust_remote_code": config.trust_remote_code}
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -41,7 +44,7 @@ def load_model(config: CommonConfig, source: str | None = None, *, trained: bool
             dtype=dtype,
             use_safetensors=True,
             quantization_config=_quantization(config, dtype),
-            device_map={"": local_device()},
+            device_map=None if is_loaded_in_shards() else {"": local_device()},
             **options,
         )
     except (OSError, ValueError) as error:

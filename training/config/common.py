@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from training.config.section import Section
+from training.config.strategy import Strategy
 from training.config.types import (
     Count,
     Flag,
@@ -127,6 +128,11 @@ class CommonConfig(Section):
     """Weight decay, applied to all trained weights except biases and norms."""
     max_grad_norm: NonNegative = 1.0
     """Gradients are scaled down to this norm; 0 leaves them as they are."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """When a loss or gradient is NaN or infinite: stop the run and name the rows, or leave that step out and go
+    on."""
+    max_skipped_steps: Index = 10
+    """Steps that `on_nonfinite: skip` may leave out before it stops the run."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of everything random: data order, splits, adapter weights, dropout."""
 
@@ -168,8 +174,16 @@ class CommonConfig(Section):
     """How workers exchange gradients; null means `nccl` on GPU and `gloo` on CPU."""
     ddp_find_unused_parameters: Flag | None = None
     """Look for weights without a gradient in each step; null decides by the model."""
+    strategy: Strategy = "ddp"
+    """What workers share: nothing but gradients (`ddp`), the optimizer's states and gradients (`zero2`), the weights as
+    well (`zero3`), with states and weights in main memory between their uses (`zero3-offload`)."""
     deepspeed: Location | None = None
-    """Path of a DeepSpeed configuration in JSON; null trains with DDP."""
+    """A DeepSpeed configuration of your own in place of `strategy`: the path of a JSON file, or the JSON itself."""
 
     callbacks: Annotated[list[Any], Field(strict=False, exclude=True)] = Field(default_factory=list)
     """`transformers.TrainerCallback` objects; from Python only, not a key of a spec."""
+
+    @property
+    def uses_deepspeed(self) -> bool:
+        """Whether workers share the model by DeepSpeed rather than DDP."""
+        return self.strategy != "ddp" or self.deepspeed is not None

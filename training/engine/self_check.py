@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from training.data.group import Group
 from training.engine.collate import PATHS, Path, collate
+from training.engine.gathering import gathered
 from training.engine.policy import plain_attention, set_path
 from training.errors import TrainingError
 
@@ -45,7 +46,7 @@ def choose_path(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), gathered(model):
             return _choose(model, groups)
     finally:
         model.train(was_training)

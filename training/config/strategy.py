@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strategy: how workers share one model, and the DeepSpeed settings, as written, that it stands for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from training.config.violations import show
+from training.errors import Problem, SpecError, nearest
+
+Strategy = Literal["ddp", "zero2", "zero3", "zero3-offload"]
+Settings = dict[str, Any]
+
+PRESETS = Path(__file__).parent.parent / "presets"
+"""Folder of the JSON files that the strategies stand for, to read and to copy: ``<strategy>.json``."""
+
+
+def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
+    """The DeepSpeed settings that a config's ``strategy`` or ``deepspeed`` names; None for DDP.
+
+    ``deepspeed`` is the path of a JSON file, or JSON itself, which starts with a brace: workers on other machines get
+    the text and need no file. Raises SpecError where there is no such file or it is no JSON mapping.
+    """
+    if deepspeed is not None and is_json(deepspeed):
+        return _parse(deepspeed, "the text")
+    file = PRESETS / f"{strategy}.json" if deepspeed is None else Path(deepspeed)
+    if deepspeed is None and strategy == "ddp":
+        return None
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refused(_unreadable(file, error)) from error
+    return _parse(text, str(file))
+
+
+def is_json(deepspeed: str) -> bool:
+    return deepspeed.lstrip().startswith("{")
+
+
+def _parse(text: str, source: str) -> Settings:
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        message = f"{source} is not JSON: {error}."
+        raise _refused(
+            Problem("deepspeed", message, "JSON has no comments and no trailing commas.")
+        ) from error
+    if not isinstance(settings, dict):
+        message = f"{source} holds {show(settings)}; DeepSpeed reads a mapping of settings."
+        raise _refused(Problem("deepspeed", message, _PRESETS_ADVICE))
+    return settings
+
+
+def zero_stage(settings: Settings) -> int:
+    """What workers shard: 0 nothing, 1 optimizer states, 2 gradients as well, 3 weights as well."""
+    stage = _zero(settings).get("stage", 0)
+    return stage if isinstance(stage, int) else 0
+
+
+def offloads(settings: Settings, what: Literal["optimizer", "param"]) -> bool:
+    """Whether optimizer states or weights stay in main memory, or on disk, between their uses."""
+    target = _zero(settings).get(f"offload_{what}")
+    return isinstance(target, dict) and target.get("device", "none") != "none"
+
+
+def compiles_optimizer(settings: Settings) -> bool:
+    """Whether the optimizer is DeepSpeed's own for CPUs, which the first worker to need it compiles."""
+    return offloads(settings, "optimizer") and settings.get("zero_force_ds_cpu_optimizer", True) is not False
+
+
+def _zero(settings: Settings) -> Settings:
+    section = settings.get("zero_optimization", {})
+    return section if isinstance(section, dict) else {}
+
+
+def _unreadable(file: Path, error: Exception) -> Problem:
+    folder = file.parent
+    if file.exists():
+        return Problem("deepspeed", f"{file} cannot be read: {error}.", "Name a JSON file.")
+    if not folder.is_dir():
+        return Problem("deepspeed", f"{file} does not exist, nor does {folder}.", _PRESETS_ADVICE)
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    close = nearest(file.name, names) or nearest(f"{file.name}.json", names)
+    action = f"Did you mean {folder / close}?" if close else _PRESETS_ADVICE
+    return Problem("deepspeed", f"{file} does not exist.", action)
+
+
+_PRESETS_ADVICE = "Use strategy: zero2 or zero3, or copy a preset: `tadrib presets` says where they are."
+
+
+def _refused(problem: Problem) -> SpecError:
+    return SpecError("the DeepSpeed configuration cannot be used", [problem])

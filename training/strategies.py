@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepSpeed for one process: its settings with what the config says filled in, and the surroundings it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+import warnings
+
+import torch.distributed as dist
+
+from training.config import CommonConfig
+from training.config.strategy import Settings, compiles_optimizer, read_settings, zero_stage
+from training.config.strategy_rules import computes_in
+from training.errors import Problem, ResourceError
+from training.hardware import local_device
+
+_FROM_CONFIG = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+
+
+def deepspeed_settings(config: CommonConfig) -> Settings | None:
+    """What DeepSpeed is given for ``config``; None for DDP. What transformers derives stands as "auto".
+
+    Raises SpecError for a file that is missing or no JSON.
+    """
+    settings = read_settings(config.strategy, config.deepspeed)
+    if settings is None:
+        return None
+    settings = dict.fromkeys((*_FROM_CONFIG, "gradient_clipping"), "auto") | settings
+    for section in ("fp16", "bf16"):
+        settings[section] = {"enabled": "auto"} | settings.get(section, {})
+    if zero_stage(settings) == 3:
+        # final/ is a plain model directory, so the whole weights are gathered whatever the file says
+        gather = {"stage3_gather_16bit_weights_on_model_save": True}
+        settings["zero_optimization"] = settings["zero_optimization"] | gather
+    return settings
+
+
+def precision(config: CommonConfig) -> str | None:
+    """The 16-bit dtype DeepSpeed computes in, its optimizer holding the weights in float32; None for float32."""
+    view = config.view()
+    return next((dtype for dtype in ("bfloat16", "float16") if computes_in(view, dtype)), None)
+
+
+def check_tools(settings: Settings) -> None:
+    """Raise ResourceError when DeepSpeed, or the compiler that these settings make it call, is not on this machine."""
+    problems = []
+    if importlib.util.find_spec("deepspeed") is None:
+        problems.append(
+            Problem("strategy", "needs DeepSpeed, which is not installed.", "pip install deepspeed==0.19.8.")
+        )
+    missing = [tool for tool in ("c++", "ninja") if shutil.which(tool) is None]
+    if compiles_optimizer(settings) and missing:
+        problems.append(
+            Problem(
+                "deepspeed",
+                f"its offloaded optimizer is compiled when first used, and {' and '.join(missing)} is not here.",
+                'Add "zero_force_ds_cpu_optimizer": false to the file, which takes torch\'s optimizer, as'
+                " strategy: zero3-offload does; or install a C++ compiler and ninja.",
+            )
+        )
+    if problems:
+        raise ResourceError("the strategy cannot be used on this machine", problems)
+
+
+def ready_process(settings: Settings) -> None:
+    """Make this process one that DeepSpeed can work in: its device, a process group, no needless noise.
+
+    Raises ResourceError as `check_tools`.
+    """
+    check_tools(settings)
+    device = local_device().type
+    os.environ.setdefault("DS_ACCELERATOR", device)
+    for name, value in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
+        os.environ.setdefault(name, value)
+    backend = "gloo" if device == "cpu" else "nccl"
+    if not dist.is_initialized() and os.environ["WORLD_SIZE"] == "1":
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    warnings.filterwarnings("ignore", message="`torch.distributed.*is deprecated", category=FutureWarning)
+    import deepspeed
+
+    if device == "cpu":
+        # would be compiled at start, and only inference uses it
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+def is_loaded_in_shards() -> bool:
+    """Whether a model loaded now is partitioned over the workers as it is read (ZeRO-3)."""
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    return is_deepspeed_zero3_enabled()
+
+
+def leave_deepspeed() -> None:
+    """Undo what an earlier DeepSpeed run of this process left behind, and keep accelerate from importing DeepSpeed only
+    to see that a model is not wrapped in it."""
+    from accelerate.utils import other
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+    other.is_deepspeed_available = lambda: "deepspeed" in sys.modules
