@@ -116,6 +116,13 @@ REFUSED = {
         a_job({"queue": {**KUEUE, "topology": {"mode": "required"}}}),
         "mode is set, but level is empty.",
     ),
+    "a topology of Kueue with a range of workers": (
+        a_job(
+            {"queue": {**KUEUE, "topology": {"mode": "required", "level": "rack"}}},
+            resources={"num_workers": {"min": 1, "max": 2}},
+        ),
+        "kueue places no elastic job by topology unless an alpha feature",
+    ),
     "a tier of Volcano that is a label": (
         a_job({"queue": {"kind": "volcano", "name": "q", "topology": {"mode": "required", "level": "rack"}}}),
         'volcano wants the number of the highest tier, got "rack".',

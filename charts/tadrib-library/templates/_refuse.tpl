@@ -34,6 +34,9 @@
 {{- if and $queue.topology.mode (not $queue.topology.level) -}}
 {{- fail "platform.queue.topology: mode is set, but level is empty. Give the node label (kueue) or the highest tier (volcano)." -}}
 {{- end -}}
+{{- if and (eq $queue.kind "kueue") $queue.topology.mode .elastic -}}
+{{- fail "platform.queue.topology: kueue places no elastic job by topology unless an alpha feature (ElasticJobsViaWorkloadSlicesWithTAS) is on. Give one number of workers, or leave topology.mode empty." -}}
+{{- end -}}
 {{- if and (eq $queue.kind "volcano") $queue.topology.mode (not (regexMatch "^[0-9]+$" $queue.topology.level)) -}}
 {{- fail (printf "platform.queue.topology.level: volcano wants the number of the highest tier, got %q." $queue.topology.level) -}}
 {{- end -}}

@@ -73,7 +73,7 @@
 {{- if and $job.elastic (not $job.platform.autoscaler.enabled) -}}
 {{- fail (printf "%s: resources.num_workers is {min: %d, max: %d}, and the platform allows no autoscaler. Write one number, or set platform.autoscaler.enabled: true." $where (int $job.group.min) (int $job.group.max)) -}}
 {{- end -}}
-{{- include "tadrib.refusePlatform" (dict "root" .root "platform" $job.platform) -}}
+{{- include "tadrib.refusePlatform" (dict "root" .root "platform" $job.platform "elastic" $job.elastic) -}}
 {{- end -}}
 
 {{/* The run directory as a person would type it: relative paths start at the mounted volume. */}}
