@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from training.errors import ClusterError, Problem
 
@@ -16,14 +17,18 @@ _SET_IT = "Set RAY_AUTH_TOKEN_PATH to a file that holds the cluster's token, or 
 def use_token() -> None:
     """Make Ray send the token where there is one, unless RAY_AUTH_MODE says otherwise.
 
-    Left alone, Ray does so only towards a cluster that it finds by itself.
+    Left alone, Ray does so only towards a cluster that it finds by itself, and as the environment was when it
+    was imported.
     """
-    if _MODE in os.environ or token_source() is None:
+    if _MODE not in os.environ and token_source() is None:
         return
-    os.environ[_MODE] = "token"
-    from ray._raylet import Config  # the mode was read when Ray was imported; there is no public way
+    os.environ.setdefault(_MODE, "token")
+    import ray._raylet
+    from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-    Config.initialize("")
+    if is_token_auth_enabled() != (os.environ[_MODE] == "token"):
+        core: Any = ray._raylet  # there is no public way to have the environment read again
+        core.Config.initialize("")
 
 
 def token_source() -> str | None:
@@ -39,15 +44,17 @@ def token_source() -> str | None:
 def refused(where: str) -> ClusterError:
     """The error for a cluster, named ``where`` as the user typed it, that wants another token or any."""
     source, mode = token_source(), os.environ.get(_MODE, "")
+    is_http = where.startswith("http")
+    none, wrong = (" (HTTP 401)", " (HTTP 403)") if is_http else ("", "")
     if mode and mode != "token":
-        message = f"asks for a token (HTTP 401), and {_MODE}={mode} keeps Ray from sending one."
+        message = f"asks for a token{none}, and {_MODE}={mode} keeps Ray from sending one."
         action = f"Set {_MODE}=token. {_SET_IT}."
     elif source is None:
-        message, action = "asks for a token (HTTP 401), and there is none.", f"{_SET_IT}."
+        message, action = f"asks for a token{none}, and there is none.", f"{_SET_IT}."
     elif source.startswith(f"{_TOKEN_FILE}=") and not _has_text(os.environ[_TOKEN_FILE]):
         message, action = f"asks for a token, and {source} cannot be read or is empty.", f"{_SET_IT}."
     else:
-        message = f"does not accept the token of {source} (HTTP 403)."
+        message = f"does not accept the token of {source}{wrong}."
         action = f"{_SET_IT}; `ray get-auth-token` on the cluster's head prints it."
     return ClusterError("the Ray cluster refused us", [Problem(where, message, action)])
 
@@ -63,10 +70,11 @@ def require_accepted(address: str, where: str) -> None:
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
     from ray.exceptions import AuthenticationError
 
+    messages: Any = gcs_service_pb2
     channel = init_grpc_channel(address)
     stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
     try:
-        stub.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=_SECONDS_TO_ANSWER)
+        stub.GetClusterId(messages.GetClusterIdRequest(), timeout=_SECONDS_TO_ANSWER)
     except AuthenticationError as error:
         raise refused(where) from error
     except grpc.RpcError as error:

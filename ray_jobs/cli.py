@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from ray_jobs.cli_arguments import Overrides, Spec
+from ray_jobs.cli_cluster import COMMANDS
 from training.errors import TadribError
 
 app = typer.Typer(
@@ -21,14 +23,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-Spec = Annotated[Path, typer.Argument(help="YAML file of the run.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[key=value]...", help="Changes to the spec, such as lora_r=8 resources.num_workers=2."
-    ),
-]
 
 
 def main() -> None:
@@ -48,7 +42,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from training.run_directory import versions
+        from training.versions import versions
 
         typer.echo(f"tadrib {versions().get('tadrib', '(not installed)')}")
         raise typer.Exit
@@ -80,6 +74,10 @@ def validate(
     from training.config import load_spec, resolve
 
     print_spec(spec, resolve(load_spec(spec, overrides or [])), show=show)
+
+
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 @data_app.command()
@@ -121,6 +119,15 @@ def compare(
     prompts = [*(prompt or []), *(read_prompts(file) if file else [])]
     form = "json" if as_json else "markdown" if as_markdown else "table"
     print_comparison(compare_run(run, prompts, max_length), form)
+
+
+@app.command()
+def presets() -> None:
+    """Print the DeepSpeed files that the strategies stand for, to read or to copy and change."""
+    from training.config.strategy import PRESETS
+
+    for file in sorted(PRESETS.glob("*.json")):
+        typer.echo(file)
 
 
 @app.command()

@@ -15,3 +15,6 @@ Overrides = Annotated[
         metavar="[key=value]...", help="Changes to the spec, such as lora_r=8 resources.num_workers=2."
     ),
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start over; what the run directory holds is moved aside.")
+]

@@ -9,11 +9,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli_arguments import Overrides, Spec
+from ray_jobs.cli_arguments import Fresh, Overrides, Spec
+
+if TYPE_CHECKING:
+    from ray_jobs.jobs import JobServer
 
 _API = "RAY_API_SERVER_ADDRESS"
 
@@ -27,6 +30,7 @@ Run = Annotated[str, typer.Argument(help="Run directory or URL, or the name of a
 def launch(
     spec: Spec,
     overrides: Overrides = None,
+    fresh: Fresh = False,
     directory: Annotated[
         Path | None, typer.Option(help="Directory from which relative paths of the spec are read.")
     ] = None,
@@ -44,21 +48,26 @@ def launch(
     from ray_jobs.joining import launch_here
 
     command = resume or shlex.join(["tadrib", "launch", str(spec), *(overrides or [])])
-    launch_here(spec, overrides or [], command=command, directory=directory, relative=relative or [])
+    launch_here(
+        spec, overrides or [], command=command, fresh=fresh, directory=directory, relative=relative or []
+    )
 
 
 def submit(
     spec: Spec,
     overrides: Overrides = None,
     address: Address = None,
+    fresh: Fresh = False,
     follow: Annotated[bool, typer.Option(help="Show the run's output and end as it ends.")] = True,
 ) -> None:
     """Run a spec on a Ray cluster. A spec that runs there already is followed and not started again."""
     from ray_jobs.submitting import submit_and_follow
 
-    server = _server(address or os.environ.get(_API))
-    resume = ["tadrib", "submit", str(spec), *(overrides or []), "--address", server.address]
-    submit_and_follow(server, spec, overrides or [], resume=shlex.join(resume), is_followed=follow)
+    where = _required(address or os.environ.get(_API))
+    resume = ["tadrib", "submit", str(spec), *(overrides or []), "--address", where]
+    submit_and_follow(
+        where, spec, overrides or [], resume=shlex.join(resume), fresh=fresh, is_followed=follow
+    )
 
 
 def status(
@@ -155,9 +164,13 @@ def _where(run: str | None, address: str | None) -> str | None:
     return os.environ.get(_API)
 
 
-def _server(address: str | None):
+def _required(address: str | None) -> str:
     if not address:
         raise typer.BadParameter(f"give --address http://head:8265, or set {_API}.")
+    return address
+
+
+def _server(address: str) -> JobServer:
     from ray_jobs.jobs import JobServer
 
     return JobServer(address)

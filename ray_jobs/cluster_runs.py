@@ -104,7 +104,8 @@ def cluster_stop(
         server.stop(str(job.submission_id))  # nothing has begun that could be saved
         return together(_ended(server, job), RunStatus("missing", directory, name=run))
     command = ["tadrib", "stop", directory, "--timeout", f"{seconds:g}"]
-    call = server.call(command, watch=lambda server, job: _show(server, job, note))
+    note(f"asking {run} to save a checkpoint and end")
+    call = server.call(command)
     if job is None:
         return _parsed(server, server.call(["tadrib", "status", directory, "--json"]))
     details = server.details(str(job.submission_id))

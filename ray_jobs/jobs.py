@@ -88,7 +88,7 @@ class JobServer:
     def jobs(self, run: str | None = None) -> list[JobDetails]:
         """Runs submitted to this cluster, or those of one name; the newest first."""
         with self._errors_in_words():
-            found = [job for job in self._client.list_jobs() if RUN in (job.metadata or {})]
+            found = [job for job in self._client.list_jobs() if SPEC in (job.metadata or {})]
         found = [job for job in found if run is None or run_of(job) == run]
         return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
 

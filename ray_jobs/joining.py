@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ def launch_here(
     overrides: Sequence[str],
     *,
     command: str,
+    fresh: bool = False,
     directory: Path | None = None,
     relative: Sequence[str] = (),
 ) -> Result:
@@ -32,6 +34,14 @@ def launch_here(
     require_lasting_storage(spec)
     if os.environ.get("RAY_ADDRESS", "local") == "local":
         os.environ["RAY_ADDRESS"] = "auto"  # join what runs here, or fail
+    if submission_id := _submission_id():
+        os.environ.setdefault("TADRIB_SUBMISSION_ID", submission_id)
     from ray_jobs.launch import launch
 
-    return launch(spec, command=command)
+    return launch(spec, command=command, fresh=fresh)
+
+
+def _submission_id() -> str | None:
+    """Id of the Ray job that this process is the command of."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return job.get("metadata", {}).get("job_submission_id")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from training.config.locations import inside
 from training.run_directory import Result, write_atomically
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        return self.location.rpartition("/")[2]
+        return self.location.partition("?")[0].rpartition("/")[2]
+
+    def place(self, name: str) -> str:
+        """Path or URL of a file, to show."""
+        return inside(self.location, name)
 
     def read(self, name: str, start: int = 0) -> bytes | None:
         """The bytes of a file from ``start`` on; None when there is no such file."""
@@ -83,8 +88,14 @@ class RunFiles:
 
     def last_checkpoint(self) -> str | None:
         """Name of the checkpoint of the highest step."""
-        found = [name for name in self.names("checkpoints") if _CHECKPOINT.fullmatch(name)]
-        return max(found, key=lambda name: int(name.rpartition("-")[2]), default=None)
+        if self._store is not None:
+            from training.checkpoints import stored_steps
+
+            steps = stored_steps(self._store)
+        else:
+            matches = (_CHECKPOINT.fullmatch(name) for name in self.names("checkpoints"))
+            steps = [int(match[1]) for match in matches if match]
+        return f"checkpoint-{max(steps)}" if steps else None
 
     def ask_to_stop(self) -> None:
         """Leave the driver word to finish its step, save and end; it looks every second or so."""

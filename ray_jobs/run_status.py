@@ -24,6 +24,7 @@ EXIT_CODES: dict[State, int] = {
     "stopped": 130,
 }
 _SECONDS_OF_SILENCE = 30.0  # a driver that lives writes its heartbeat every few seconds
+_SECONDS_OF_DEATH = 120.0  # clocks of two machines do not differ by that much
 _SECONDS_TO_WATCH = 12.0  # the clock of another machine may be wrong; a beat that changes is alive
 _ROWS_OF_SPEED = 20
 
@@ -79,10 +80,12 @@ def read_status(run: RunFiles) -> RunStatus:
 
 
 def _is_alive(run: RunFiles, lock: dict[str, Any]) -> bool:
-    if time.time() - lock["beat"] < _SECONDS_OF_SILENCE:
-        return True
+    """Whether the driver that holds the lock lives; one on another machine is watched for its next heartbeat."""
     if lock.get("host") == socket.gethostname():
-        return False
+        return _started_at(lock["pid"]) == lock["process"]
+    age = time.time() - lock["beat"]
+    if age < _SECONDS_OF_SILENCE or age > _SECONDS_OF_DEATH:
+        return age < _SECONDS_OF_SILENCE
     deadline = time.monotonic() + _SECONDS_TO_WATCH
     while time.monotonic() < deadline:
         time.sleep(1)
@@ -90,6 +93,16 @@ def _is_alive(run: RunFiles, lock: dict[str, Any]) -> bool:
         if now is None or now["beat"] != lock["beat"]:
             return now is not None
     return False
+
+
+def _started_at(pid: int) -> float | None:
+    """When a process of this machine started; the number alone may be that of another one by now."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
 
 
 def _facts(
@@ -106,7 +119,7 @@ def _facts(
         "checkpoint": run.last_checkpoint(),
         "host": lock.get("host") if lock else None,
         "seconds_silent": round(max(0.0, time.time() - lock["beat"]), 1) if lock else None,
-        "log": f"{run.location}/logs/driver.log",
+        "log": run.place("logs/driver.log"),
     }
 
 

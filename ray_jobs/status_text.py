@@ -55,7 +55,8 @@ def sentence(status: RunStatus) -> str:
         case "stopped":
             return f"{name} was stopped: {_steps(status)}"
         case "failed":
-            return f"{name} failed at {_steps(status)}: {_first_line(status.error)}"
+            at = f"at {_steps(status)}" if status.steps_done else "before its first step"
+            return f"{name} failed {at}: {_first_line(status.error)}"
         case "died":
             return (
                 f"{name} ended without a word: {_steps(status)}, no result and no driver{_last_seen(status)}"

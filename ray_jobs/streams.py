@@ -6,12 +6,13 @@ C++ libraries and Ray print past Python's ``sys.stdout``; only the descriptors c
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 
 def send_output_to(log: Path) -> None:
@@ -25,7 +26,8 @@ def send_output_to(log: Path) -> None:
 def output_sent_to(log: Path) -> Iterator[TextIO]:
     """While inside, append what this process prints to ``log``; gives a stream to where it printed before.
 
-    That is a copy of descriptor 1, or a ``sys.stdout`` that is something else, such as a notebook's.
+    That is a copy of descriptor 1, or a ``sys.stdout`` that is something else, such as a notebook's. Where it is
+    no terminal, lines written to it go to ``log`` too, which may be all that is left of a cluster.
     """
     _flush()
     streams = sys.stdout, sys.stderr
@@ -34,7 +36,7 @@ def output_sent_to(log: Path) -> Iterator[TextIO]:
     _point_at(log)
     sys.stdout, sys.stderr = _stream(1), _stream(2)
     try:
-        yield screen
+        yield screen if screen.isatty() else cast(TextIO, _Both(screen, sys.stdout))
     finally:
         _flush()
         screen.flush()
@@ -42,6 +44,22 @@ def output_sent_to(log: Path) -> Iterator[TextIO]:
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)
+
+
+class _Both(io.TextIOBase):
+    """A text stream that writes to two."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self._streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self._streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
 
 
 def _point_at(log: Path) -> None:

@@ -35,14 +35,14 @@ class Submission:
         return {RUN: self.spec.name, RUN_DIRECTORY: self.run_directory, SPEC: mapping}
 
 
-def read_submission(path: Path, overrides: Sequence[str], *, resume: str) -> Submission:
+def read_submission(path: Path, overrides: Sequence[str], *, resume: str, fresh: bool = False) -> Submission:
     """Check the spec in the file ``path`` here, before anything is sent. ``resume`` is the user's command.
 
     Relative paths keep their meaning: they are read from the current directory, if the cluster has it.
     Raises SpecError.
     """
     spec = load_spec(path, overrides)
-    command = ["tadrib", "launch", "-", "--resume", resume]
+    command = ["tadrib", "launch", "-", "--resume", resume, *(["--fresh"] if fresh else [])]
     if keys := relative_keys(spec):
         command += ["--directory", os.getcwd(), *(f"--relative={key}" for key in keys)]
     if overrides:

@@ -17,12 +17,13 @@ from training.errors import StoppedError
 
 
 def submit_and_follow(
-    server: JobServer, path: Path, overrides: Sequence[str], *, resume: str, is_followed: bool
+    address: str, path: Path, overrides: Sequence[str], *, resume: str, fresh: bool, is_followed: bool
 ) -> None:
     """Raises SpecError when the spec is refused here or there, and the error of any other end but success."""
     import ray
 
-    submission = read_submission(path, overrides, resume=resume)
+    submission = read_submission(path, overrides, resume=resume, fresh=fresh)
+    server = JobServer(address)
     if (there := server.ray_version()) != ray.__version__:
         print_note(f"! the cluster runs Ray {there}, and this machine has {ray.__version__}")
     job, is_attached = submit(server, submission)

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 _SECONDS_TO_START = 120
+_SECONDS_OF_A_COMMAND = 300
 _RAY_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -36,8 +37,12 @@ class RayCluster:
         gcs, dashboard = free_port(), free_port()
         self.gcs_address = f"{own_address()}:{gcs}"
         self.url = f"http://127.0.0.1:{dashboard}"
-        head = ["--head", f"--port={gcs}", f"--temp-dir={self.folder}", "--num-cpus=0", "--num-gpus=0"]
-        head += [f"--ray-client-server-port={free_port()}", f"--dashboard-port={dashboard}"]
+
+    def start(self) -> None:
+        """Start the head and wait until it answers."""
+        head = ["--head", f"--port={self.gcs_address.rpartition(':')[2]}", f"--temp-dir={self.folder}"]
+        head += ["--num-cpus=0", "--num-gpus=0", f"--ray-client-server-port={free_port()}"]
+        head += [f"--dashboard-port={self.url.rpartition(':')[2]}"]
         self._start(head)
         self._wait_for(lambda: self._alive_nodes() == 1)
 
@@ -55,6 +60,18 @@ class RayCluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
         }
+
+    def tadrib(self, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a user of the cluster does; a variable set to nothing is taken away."""
+        environment = {key: value for key, value in (self.environment | variables).items() if value}
+        return subprocess.run(
+            [str(BIN / "tadrib"), *arguments],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_OF_A_COMMAND,
+        )
 
     def add_node(self, cpus: int = 1, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.Popen:
         """Start a node and wait until the cluster has it. ``prefix`` goes before `ray start`."""

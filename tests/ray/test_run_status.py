@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ray_jobs.cluster_runs import reason, together
+from ray_jobs.jobs import JobDetails
+from ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
+from ray_jobs.run_control import print_log, stop_run
+from ray_jobs.run_files import RunFiles
+from ray_jobs.run_status import RunStatus, read_status
+from ray_jobs.status_text import sentence
+from training.config import JobSpec
+from training.errors import SpecError, TrainingError
+
+ROOT = Path(__file__).parents[2]
+
+
+def spec_of(**changes) -> JobSpec:
+    return JobSpec(**{"method": "sft", "name": "run", "dataset_path": "s3://b/rows.jsonl", **changes})
+
+
+def run_in(
+    folder: Path, *, rows: int = 0, lock: dict | None = None, result: dict | None = None, **spec
+) -> RunFiles:
+    """A run directory as a driver leaves it."""
+    (folder / "logs").mkdir(parents=True)
+    (folder / "spec.yaml").write_text(spec_of(**spec).to_yaml())
+    began = time.time() - 2 * rows
+    with (folder / "metrics.jsonl").open("w") as file:
+        for step in range(1, rows + 1):
+            row = {"step": step, "time": began + 2 * step, "loss": 1 / step, "epoch": step / 10}
+            file.write(json.dumps({**row, "tokens_per_second": 500.0}) + "\n")
+        file.write('{"step": 99, "lo')
+    if lock is not None:
+        (folder / "lock.json").write_text(json.dumps(lock))
+    if result is not None:
+        (folder / "result.json").write_text(json.dumps({"name": "run", "method": "sft", **result}))
+    return RunFiles(str(folder))
+
+
+def lock_of(pid: int, **changes) -> dict:
+    own = {"host": socket.gethostname(), "pid": pid, "process": psutil.Process(pid).create_time()}
+    return {"owner": "a", **own, "ray_job": None, "started": time.time(), "beat": time.time(), **changes}
+
+
+def test_a_running_run_says_how_far_it_is_and_when_it_ends(tmp_path):
+    run = run_in(tmp_path / "run", rows=15, lock=lock_of(os.getpid()), num_train_epochs=3)
+    (tmp_path / "run" / "checkpoints" / "checkpoint-9").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "checkpoint-10").mkdir()
+
+    status = read_status(run)
+
+    assert (status.state, status.exit_code) == ("running", 0)
+    assert (status.steps_done, status.steps_planned, status.checkpoint) == (15, 30, "checkpoint-10")
+    assert status.seconds_left == pytest.approx(30, abs=5)
+    assert sentence(status).startswith("run is running: step 15 of 30, about 0:")
+
+
+def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        lock = lock_of(process.pid)
+        process.kill()
+    status = read_status(run_in(tmp_path / "run", rows=3, lock=lock))
+    assert (status.state, status.exit_code) == ("died", 1)
+    assert "no result and no driver" in sentence(status)
+
+
+def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
+    elsewhere = {"host": "another-machine", "beat": time.time() - 3600}
+    status = read_status(run_in(tmp_path / "run", lock=lock_of(os.getpid(), **elsewhere)))
+    assert status.state == "died"
+    assert status.seconds_silent > 3000
+
+
+@pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("stopped", 130)])
+def test_an_ended_run_is_what_its_result_says(tmp_path, status, code):
+    result = {"status": status, "steps_done": 7, "steps_planned": 9, "resume": "tadrib train spec.yaml"}
+    found = read_status(run_in(tmp_path / "run", rows=7, result=result))
+    assert (found.state, found.exit_code, found.steps_done, found.steps_planned) == (status, code, 7, 9)
+
+
+def test_where_nothing_was_started_there_is_no_run(tmp_path):
+    assert read_status(RunFiles(str(tmp_path))).exit_code == 2
+
+
+def test_a_name_is_looked_for_under_runs(tmp_path, monkeypatch):
+    run_in(tmp_path / "runs" / "demo", result={"status": "succeeded"})
+    monkeypatch.chdir(tmp_path)
+    assert read_status(RunFiles("demo")).state == "succeeded"
+
+
+def test_the_files_of_a_run_may_be_in_an_object_store(tmp_path):
+    run_in(
+        tmp_path / "run", rows=2, result={"status": "failed", "error": {"kind": "E", "message": "why\nmore"}}
+    )
+    run = RunFiles(f"file://{tmp_path}/run")
+    assert sentence(read_status(run)) == "run failed before its first step: why"
+    run.ask_to_stop()
+    assert (tmp_path / "run" / "stop").exists()
+    assert run.names("logs") == []
+
+
+def test_a_run_that_has_ended_is_not_asked_to_stop(tmp_path):
+    run = run_in(tmp_path / "run", result={"status": "succeeded"})
+    assert stop_run(run, seconds=5, note=print).state == "succeeded"
+    assert not (tmp_path / "run" / "stop").exists()
+
+
+def test_a_run_that_does_not_stop_in_time_is_said_to_go_on(tmp_path):
+    run = run_in(tmp_path / "run", lock=lock_of(os.getpid()))
+    with pytest.raises(TrainingError, match=r"still ran after 0\.5 seconds"):
+        stop_run(run, seconds=0.5, note=lambda text: None)
+    assert (tmp_path / "run" / "stop").exists()
+
+
+def test_a_log_that_is_not_there_names_those_that_are(tmp_path):
+    run = run_in(tmp_path / "run", result={"status": "succeeded"})
+    (tmp_path / "run" / "logs" / "worker-0.log").write_text("hello\n")
+    printed: list[str] = []
+    print_log(run, 0, is_followed=True, write=printed.append)
+    assert printed == ["hello\n"]
+    with pytest.raises(SpecError, match=r"worker-1.log: does not exist. There are worker-0.log"):
+        print_log(run, 1, is_followed=False, write=printed.append)
+
+
+def job(status: str, code: int | None = None, message: str | None = None) -> JobDetails:
+    details = {"status": status, "driver_exit_code": code, "message": message}
+    return JobDetails(type="SUBMISSION", entrypoint="tadrib", submission_id="run-1", **details)
+
+
+@pytest.mark.parametrize(
+    ("details", "state", "expected"),
+    [
+        (job("RUNNING"), "running", "running"),
+        (job("RUNNING"), "missing", "waiting"),
+        (job("RUNNING"), "stopped", "waiting"),  # the result of an earlier start
+        (job("SUCCEEDED", 0), "succeeded", "succeeded"),
+        (job("SUCCEEDED", 0), "missing", "failed"),
+        (job("SUCCEEDED", 0), "running", "failed"),
+        (job("STOPPED"), "running", "stopped"),
+        (job("STOPPED"), "died", "stopped"),
+        (job("STOPPED"), "succeeded", "succeeded"),
+        (job("FAILED", 130), "stopped", "stopped"),
+        (job("FAILED", 1), "failed", "failed"),
+        (job("FAILED", 2), "succeeded", "failed"),  # another spec of this name had finished before
+        (job("FAILED", -9), "running", "failed"),
+    ],
+)
+def test_neither_job_nor_result_alone_decides(details, state, expected):
+    assert together(details, RunStatus(state, "/runs/run")).state == expected
+
+
+def test_why_a_job_failed_is_said_by_its_exit_code_or_by_ray():
+    assert "tadrib is not found" in reason(job("FAILED", 127))
+    assert "killed (exit code -9)" in reason(job("FAILED", -9))
+    assert reason(job("FAILED", None, "Failed to set up the environment\nmore")) == (
+        "Failed to set up the environment"
+    )
+
+
+def test_relative_paths_of_a_spec_are_told_from_names_on_a_hub(tmp_path, monkeypatch):
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    local = spec_of(model_name="models/tiny", dataset_path="./rows.jsonl")
+    assert relative_keys(local) == ["model_name", "dataset_path", "storage_path"]
+    hub = spec_of(model_name="Qwen/Qwen2.5-7B", dataset_path="org/rows", storage_path="s3://bucket/runs")
+    assert relative_keys(hub) == []
+
+
+def test_paths_that_the_cluster_does_not_have_are_refused_all_at_once(tmp_path):
+    spec = spec_of(model_name="models/tiny", dataset_path="rows.jsonl")
+    keys = ["model_name", "dataset_path", "storage_path"]
+    with pytest.raises(SpecError, match=r"3 problems.*\n.*the cluster has no such folder"):
+        require_directory(Path("/nowhere"), spec, keys)
+    with pytest.raises(SpecError, match=rf"2 problems.*\n.*models/tiny is {tmp_path}/models/tiny"):
+        require_directory(tmp_path, spec, keys)
+
+
+def test_a_run_is_not_kept_in_the_folder_that_ray_removes_with_the_job(tmp_path, monkeypatch):
+    folder = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(SpecError, match="Ray removes from the node after the job"):
+        require_lasting_storage(spec_of())
+    require_lasting_storage(spec_of(storage_path="s3://bucket/runs"))
+
+
+def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]  # where no process of another Ray can be seen
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("no right to hide the other processes of this machine")
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "response": "b"}\n')
+    (tmp_path / "spec.yaml").write_text(
+        "method: sft\nname: run\nmodel_name: none/such\ndataset_path: rows.jsonl\n"
+    )
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "ray_jobs.launch", "spec.yaml"],
+        cwd=tmp_path,
+        env={**environment, "RAY_TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no Ray runs on this machine" in done.stderr
+    assert "`tadrib train`" in done.stderr
