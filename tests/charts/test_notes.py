@@ -82,6 +82,13 @@ def test_the_check_passes_where_spec_and_storage_are_good(tmp_path):
     assert list((tmp_path / "runs").iterdir()) == [], "it leaves nothing behind"
 
 
+def test_the_check_writes_to_an_object_store_as_the_run_does(tmp_path):
+    text = f"method: dpo\nname: run\ndataset_path: x\nstorage_path: file://{tmp_path}/store\n"
+    done = run_check(tmp_path, text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 def test_the_check_fails_for_a_bad_spec(tmp_path):
     done = run_check(tmp_path, "method: dpo\nname: run\nbetta: 0.2\ndataset_path: x\n")
     assert done.returncode == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import yaml
 
 from charts import make_schema
 from charts.chart_values import TrainingJobValues
-from tests.charts.helm import CHARTS, EXAMPLES, JOB_VALUES, PRESETS, a_job, of_kind, one, render
-from training.config import load_spec, parse_spec
+from tests.charts.helm import CHARTS, EXAMPLES, JOB_VALUES, PRESETS, a_job, helm, of_kind, one, render
+from training.config import METHODS, load_spec, parse_spec
 from training.config.yaml_file import parse_yaml
+from training.data.report import check_data
 
 IDS = [path.stem for path in EXAMPLES]
 ELASTIC = "resources: {num_workers: {min: 2, max: 5}, gpus_per_worker: 1, cpus_per_worker: 2.5}\n"
@@ -116,6 +118,21 @@ def test_there_is_a_preset_for_each_method_and_one_for_all():
         assert len({spec["dataset_path"] for spec in specs}) == 1
 
 
+def test_one_row_can_serve_all_six_methods_as_the_preset_says(tmp_path):
+    path, rows = tmp_path / "all.jsonl", []
+    for number in range(20):
+        prompt, chosen, rejected = f"سؤال {number}", f"جواب صحيح {number}", f"جواب خاطئ {number}"
+        label = number % 2 == 0
+        row = {"instruction": prompt, "response": chosen, "prompt": prompt, "chosen": chosen}
+        row |= {"rejected": rejected, "completion": chosen if label else rejected, "label": label}
+        rows.append(json.dumps(row, ensure_ascii=False))
+    path.write_text("\n".join(rows), encoding="utf-8")
+    for method, config in METHODS.items():
+        report = check_data(str(path), method, config(), None)
+        assert report.ok, method
+        assert report.to_dict()["usable_rows"] == 20
+
+
 def test_generated_values_and_schemas_are_current(capsys):
     assert make_schema.main(["--check"]) == 0, capsys.readouterr().err
 
@@ -166,6 +183,17 @@ def test_both_charts_hold_the_library_itself_and_not_a_copy():
         assert link.is_symlink()
         assert link.resolve() == (CHARTS / "tadrib-library").resolve()
         assert Path(link.readlink()) == Path("../../tadrib-library")
+
+
+@pytest.mark.parametrize("chart", ["training-job", "ray-cluster"])
+def test_a_packaged_chart_is_whole(chart, tmp_path):
+    assert helm("package", str(CHARTS / chart), "--destination", str(tmp_path)).returncode == 0
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        names = archive.getnames()
+    assert f"{chart}/charts/tadrib-library/templates/_pod.tpl" in names
+    assert not any("/ci/" in name for name in names)
+    assert helm("template", "r", str(package)).returncode == 0
 
 
 def test_a_small_job_of_the_test_helpers_is_valid(tmp_path):

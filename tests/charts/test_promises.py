@@ -195,6 +195,7 @@ def test_the_entrypoint_is_one_command_without_a_shells_characters(jobs):
         assert job["spec"]["entrypoint"] == f"tadrib launch /etc/tadrib/{run}.yaml"
         assert shell_words(job["spec"]["entrypoint"]) == ""
         assert "runtimeEnvYAML" not in job["spec"], "nothing is installed at start"
+        assert job["spec"]["metadata"] == {"tadrib.run": run}
 
 
 def test_a_submitter_pod_exists_only_where_it_is_asked_for():

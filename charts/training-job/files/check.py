@@ -8,27 +8,30 @@ import sys
 import uuid
 from pathlib import Path
 
-from pyarrow import fs
-
 from training.config import load_spec
-from training.errors import SpecError
+from training.errors import TadribError
+from training.storage import Store, is_url
+
+PATIENCE = 20.0  # seconds for which an object store may fail to answer
+CONTENT = b"written by helm test"
 
 
 def try_storage(place: str) -> None:
-    """Write, read and remove a file at a directory or URL. Raises OSError."""
-    if "://" in place:
-        store, path = fs.FileSystem.from_uri(place)
+    """Write, read and remove a file at a directory or URL. Raises OSError or ResourceError."""
+    name = f".tadrib-test-{uuid.uuid4().hex}"
+    if is_url(place):
+        store = Store(place, patience=PATIENCE)
+        store.write(name, CONTENT)
+        found = store.read(name)
+        store.remove(name)
     else:
-        store, path = fs.LocalFileSystem(), str(Path(place).absolute())
-    probe, content = f"{path.rstrip('/')}/.tadrib-test-{uuid.uuid4().hex}", b"written by helm test"
-    store.create_dir(path, recursive=True)
-    with store.open_output_stream(probe) as stream:
-        stream.write(content)
-    with store.open_input_stream(probe) as stream:
-        found = stream.read()
-    store.delete_file(probe)
-    if found != content:
-        raise OSError(f"{probe} was read back as {found!r}")
+        probe = Path(place) / name
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(CONTENT)
+        found = probe.read_bytes()
+        probe.unlink()
+    if found != CONTENT:
+        raise OSError(f"{name} in {place} was read back as {found!r}")
 
 
 def main(folder: str) -> int:
@@ -38,7 +41,7 @@ def main(folder: str) -> int:
         try:
             spec = load_spec(path)
             try_storage(spec.storage_path)
-        except (SpecError, OSError) as error:
+        except (TadribError, OSError) as error:
             failed = True
             print(f"{path.stem}: {error}")
         else:
