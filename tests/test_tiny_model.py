@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from training import tiny_model as module
+from training import tiny_tokenizer
 from training.errors import DataError, ResourceError
 from training.tiny_model import build_tiny_model
 
@@ -137,6 +137,6 @@ def test_texts_that_cannot_be_read_are_all_named(tmp_path):
 
 
 def test_without_the_bundled_data_the_caller_is_asked_for_texts(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BUNDLED_DATA", tmp_path / "none")
+    monkeypatch.setattr(tiny_tokenizer, "BUNDLED_DATA", tmp_path / "none")
     with pytest.raises(DataError, match=r"the bundled data sets are not there.*texts=\[\.\.\.\]"):
         build_tiny_model(tmp_path / "tiny")

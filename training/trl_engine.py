@@ -10,17 +10,11 @@ because TRL computes it as often.
 
 from __future__ import annotations
 
-import time
-import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import set_seed
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
-from trl.import_utils import TRLExperimentalWarning
 
 from training import dpo_trainer, preference_trainer, sft_trainer
 from training.adapters import ADAPTER_FILE, load_lora
@@ -31,16 +25,12 @@ from training.config.methods import ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.group_trainer import perplexity
-from training.engine.meter import Meter
-from training.engine.saving import SavesWhole
 from training.errors import SpecError
 from training.models import load_model, load_tokenizer
 from training.preference_watch import PreferenceWatch
+from training.trl_rows import refused_rows
+from training.trl_trainers import STOCK
 from training.trl_translation import TRANSLATIONS
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested
-    from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 
 def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
@@ -85,7 +75,7 @@ class _OnTrl(BaseTrainer):
 
     def _rows(self, groups: GroupDataset) -> Dataset:
         translation = TRANSLATIONS[self.method]
-        if problems := translation.refused_rows(groups, self.config.dataset_path):
+        if problems := refused_rows(groups, self.config.dataset_path, masks=translation.masks):
             raise SpecError("TRL has no equal", problems)
         return Dataset.from_list([translation.row(group) for group in groups])
 
@@ -132,85 +122,3 @@ _ON_TRL: dict[str, type[BaseTrainer]] = {
         preference_trainer.SimPOTrainer,
     )
 }
-
-
-# --- the trainers inside
-
-
-class _Housekept(SavesWhole):
-    """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._meter = Meter()
-        self._logged_at = time.perf_counter()
-
-    def compute_loss(self, model, inputs, *args, **kwargs):
-        if model.training:
-            self._meter.update(_token_counts(inputs))
-        return super().compute_loss(model, inputs, *args, **kwargs)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        for own in getattr(self, "_metrics", {}).values():
-            own.pop("num_tokens", None)  # counts no baselines and starts again at 0 in a resumed run
-        if "loss" in logs:
-            now = time.perf_counter()
-            totals = self._meter.drain(totals=("tokens", "computed_tokens"))
-            self.state.num_input_tokens_seen += int(totals["tokens"])
-            logs["num_tokens"] = self.state.num_input_tokens_seen
-            logs["tokens_per_second"] = totals["tokens"] / (now - self._logged_at)
-            logs["padding"] = 1 - totals["tokens"] / totals["computed_tokens"]
-            self._logged_at = now
-        super().log(logs, start_time)
-
-    def evaluation_loop(self, *args, **kwargs):
-        output = super().evaluation_loop(*args, **kwargs)
-        self._logged_at = time.perf_counter()
-        return output
-
-    def create_model_card(self, *args, **kwargs) -> None:
-        """Nothing: TRL's card would lie beside the checkpoints."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing: a run tells nobody about itself."""
-
-
-def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    masks = [inputs[name] for name in inputs if name.endswith("attention_mask")]
-    if not masks:  # packed without padding
-        masks = [torch.ones_like(inputs["input_ids"])]
-    computed = sum(mask.numel() for mask in masks)
-    if "chosen_attention_mask" in inputs:  # padded apart, computed as one batch
-        computed = sum(len(mask) for mask in masks) * max(mask.shape[1] for mask in masks)
-    real = torch.stack([mask.sum() for mask in masks])
-    return {"tokens": real, "computed_tokens": real.new_tensor([computed])}
-
-
-class _SFT(_Housekept, SFTTrainer):
-    """Takes ``input_ids`` and ``labels`` as they are."""
-
-
-class _DPO(_Housekept, DPOTrainer):
-    def _prepare_dataset(self, dataset, *_):
-        return dataset
-
-
-class _KTO(_Housekept, KTOTrainer):
-    def _prepare_dataset(self, dataset, *_):
-        return dataset
-
-
-class _CPO(_Housekept, CPOTrainer):
-    def tokenize_row(self, feature, model=None):
-        return feature
-
-
-STOCK: dict[str, tuple[type, type]] = {
-    "sft": (_SFT, SFTConfig),
-    "dpo": (_DPO, DPOConfig),
-    "ipo": (_DPO, DPOConfig),
-    "kto": (_KTO, KTOConfig),
-    "cpo": (_CPO, CPOConfig),
-    "simpo": (_CPO, CPOConfig),
-}
-"""The trainer inside and its config class, by method."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from training.data.group import NEGATIVES, Completion, Group, GroupDataset
+from training.data.group import Group
 from training.errors import Problem
+from training.trl_rows import cpo_row, kto_row, no_equal, pair_row, sft_row
 
 Settings = dict[str, Any]
 
@@ -26,80 +27,6 @@ class Translation:
     row: Callable[[Group], dict[str, Any]]
     lacking: Callable[[Any], Iterator[Problem]] = lambda config: iter(())
     masks: bool = False
-
-    def refused_rows(self, groups: GroupDataset, source: str) -> list[Problem]:
-        """One problem for each kind of row that TRL has no equal for, at the place ``source``."""
-        found: dict[str, list[int]] = {}
-        for group in groups:
-            for kind in self._refusals(group):
-                found.setdefault(kind, []).append(group.row)
-        return [
-            _problem(
-                source, f"{len(rows):,} of {len(groups):,} rows (first: row {rows[0] + 1}) {kind}", way_out
-            )
-            for kind, way_out in _ROW_REFUSALS.items()
-            if (rows := found.get(kind))
-        ]
-
-    def _refusals(self, group: Group) -> Iterator[str]:
-        roles = [completion.role for completion in group.completions]
-        several, hard, partly = _ROW_REFUSALS
-        if "hard_negative" in roles:
-            yield hard
-        elif sum(role in NEGATIVES for role in roles) > 1:
-            yield several
-        if not self.masks and any(completion.trained is not None for completion in group.completions):
-            yield partly
-
-
-_ROW_REFUSALS = {
-    "have several rejected answers, but TRL compares pairs.": "Write one row for each rejected answer",
-    "have hard_negatives, which TRL does not know.": "Write them as rejected, one row each",
-    "have an answer of which only some tokens are trained, but TRL trains all.": "Leave them out",
-}
-
-
-def _problem(where: str, found: str, way_out: str) -> Problem:
-    return Problem(where, found, f"{way_out}, or use engine: tadrib.", "trl_has_an_equal")
-
-
-# --- rows
-
-
-def _labels(group: Group, completion: Completion) -> list[int]:
-    kept = completion.trained or [True] * len(completion.tokens)
-    answer = [token if keep else -100 for token, keep in zip(completion.tokens, kept, strict=True)]
-    return [-100] * len(group.prompt) + answer
-
-
-def _sft_row(group: Group) -> dict[str, Any]:
-    (response,) = group.completions
-    return {"input_ids": group.prompt + response.tokens, "labels": _labels(group, response)}
-
-
-def _pair_row(group: Group) -> dict[str, Any]:
-    answers = {f"{completion.role}_ids": completion.tokens for completion in group.completions}
-    return {"prompt_ids": group.prompt, **answers}
-
-
-def _kto_row(group: Group) -> dict[str, Any]:
-    answer, baseline = group.completions
-    return {
-        "prompt_ids": group.prompt,
-        "completion_ids": answer.tokens,
-        "KL_completion_ids": baseline.tokens,
-        "label": group.label,
-    }
-
-
-def _cpo_row(group: Group) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for completion in group.completions:
-        tokens = group.prompt + completion.tokens
-        row[f"{completion.role}_input_ids"] = tokens
-        row[f"{completion.role}_attention_mask"] = [1] * len(tokens)
-        row[f"{completion.role}_labels"] = _labels(group, completion)
-    return row
 
 
 # --- settings: rows are cut already, and lora_dropout holds as the spec says
@@ -165,35 +92,35 @@ def _simpo_settings(config) -> Settings:
 def _dpo_lacking(config) -> Iterator[Problem]:
     if config.label_smoothing and config.loss_type == "sigmoid":
         found = f"{config.label_smoothing}, which TRL's DPO ignores with loss_type: sigmoid."
-        yield _problem("label_smoothing", found, "Set loss_type: robust")
+        yield no_equal("label_smoothing", found, "Set loss_type: robust")
 
 
 def _ipo_lacking(config) -> Iterator[Problem]:
     if config.label_smoothing:
         found = f"{config.label_smoothing}, but TRL's IPO has no label smoothing."
-        yield _problem("label_smoothing", found, "Set label_smoothing: 0")
+        yield no_equal("label_smoothing", found, "Set label_smoothing: 0")
     if config.length_normalization != "tokens":
         found = f"{config.length_normalization}, but TRL's IPO averages over tokens."
-        yield _problem("length_normalization", found, "Set length_normalization: tokens")
+        yield no_equal("length_normalization", found, "Set length_normalization: tokens")
 
 
 def _kto_lacking(config) -> Iterator[Problem]:
     if config.per_device_train_batch_size == 1:
         found = "1, but TRL's KTO takes its baseline from several rows."
-        yield _problem("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
+        yield no_equal("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
 
 
 def _cpo_lacking(config) -> Iterator[Problem]:
     if config.multi_negative == "softmax":
         found = "softmax over all candidates, but TRL compares pairs."
-        yield _problem("multi_negative", found, "Set multi_negative: pairwise")
+        yield no_equal("multi_negative", found, "Set multi_negative: pairwise")
 
 
 TRANSLATIONS: dict[str, Translation] = {
-    "sft": Translation(_sft_settings, _sft_row, masks=True),
-    "dpo": Translation(_dpo_settings, _pair_row, _dpo_lacking),
-    "ipo": Translation(_ipo_settings, _pair_row, _ipo_lacking),
-    "kto": Translation(_kto_settings, _kto_row, _kto_lacking),
-    "cpo": Translation(_cpo_settings, _cpo_row, _cpo_lacking, masks=True),
-    "simpo": Translation(_simpo_settings, _cpo_row, masks=True),
+    "sft": Translation(_sft_settings, sft_row, masks=True),
+    "dpo": Translation(_dpo_settings, pair_row, _dpo_lacking),
+    "ipo": Translation(_ipo_settings, pair_row, _ipo_lacking),
+    "kto": Translation(_kto_settings, kto_row, _kto_lacking),
+    "cpo": Translation(_cpo_settings, cpo_row, _cpo_lacking, masks=True),
+    "simpo": Translation(_simpo_settings, cpo_row, masks=True),
 }
