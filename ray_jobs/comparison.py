@@ -36,7 +36,8 @@ def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict
     from training.trainers import create_trainer
 
     spec = load_spec(directory.spec_file)
-    trainer = create_trainer(spec.method, spec.config)
+    config = spec.config.replace(strategy="ddp", deepspeed=None)  # this one process shares with nobody
+    trainer = create_trainer(spec.method, config)
     trainer.load_model(directory.final)
     return trainer.compare(prompts, max_length=max_length)
 

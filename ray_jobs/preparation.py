@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -11,25 +12,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
-from training.config import JobSpec
+from training.config import CommonConfig, JobSpec
+from training.config.strategy import read_settings
 from training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from training.data.report import DataReport
 
-_PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path", "deepspeed")
+_PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path")
 
 
 def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
-    """The spec for workers, whose working directory may be another: checkpoints go into the run directory,
-    and paths that exist here are absolute."""
+    """The spec for workers, whose working directory may be another: paths that exist here are absolute.
+
+    Raises SpecError or ResourceError when the strategy's DeepSpeed cannot be used.
+    """
     config = spec.config.model_copy()
-    config.output_dir = str(run.checkpoints)
+    _settle_strategy(config)
     for key in _PATHS:
         value = getattr(config, key, None)
         if value is not None and Path(value).exists():
             setattr(config, key, os.path.abspath(value))
-    return spec.with_config(config)
+    settled = spec.with_config(config)
+    if run.store is None:
+        settled.storage_path = str(run.path.parent)
+    return settled
+
+
+def _settle_strategy(config: CommonConfig) -> None:
+    """Put the text of a DeepSpeed file in place of its path, which other machines may not have."""
+    settings = read_settings(config.strategy, config.deepspeed)
+    if settings is None:
+        return
+    from training.strategies import check_tools
+
+    check_tools(settings)
+    if config.deepspeed is not None:
+        config.deepspeed = json.dumps(settings)
 
 
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
@@ -37,7 +56,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
 
     Raises SpecError when the tokenizer cannot be loaded, DataError with every problem of the rows.
     """
-    if run.latest_checkpoint() is not None and run.data.is_dir():
+    if run.latest_checkpoint() is not None and run.has_data():
         display.enter_phase("starting Ray")
         return
     display.enter_phase("preparing the data")
@@ -46,6 +65,10 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
 
     data = prepare_data(spec.config, spec.method, load_tokenizer(spec.config), rejected_dir=run.path)
     data.save(run.data)
+    if run.store is not None:
+        from training.folders import share
+
+        share(run.store, run.data, "data")
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"{len(data.train):,} rows to train on{held_out}")
     for line in [*_left_out(data.report), *data.report.warnings]:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import yaml
 
+from training.checkpoints import ROOT
 from training.config import JobSpec
+from training.config.strategy import read_settings, zero_stage
 from training.errors import Problem, SpecError
+from training.manifest import MANIFEST, Manifest
 from training.run_directory import Result, RunDirectory
 
 # what a run may change between starts without becoming another run
@@ -17,6 +21,8 @@ _FREE_KEYS = {
     "storage_path",
     "output_dir",
     "max_failures",
+    "hang_factor",
+    "hang_seconds",
     "logging_steps",
     "report_to",
     "evaluation_strategy",
@@ -41,19 +47,57 @@ def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
     done = result is not None and result.status == "succeeded"
     if (done or run.latest_checkpoint()) and (problems := _changes(spec, run)):
         raise SpecError(f"{run} holds a run of a different spec", problems)
+    if not done and (problem := _shards_that_do_not_fit(spec, run)):
+        raise SpecError(f"{run} cannot be continued with other workers", [problem])
     return result if done else None
 
 
 def begin(spec: JobSpec, run: RunDirectory) -> None:
     """Make the directory ready for this start; what an earlier one left without a checkpoint is removed."""
-    run.create()
+    run.remove_note(run.result_file)
+    run.remove_note(run.stop_file)
     run.result_file.unlink(missing_ok=True)
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
     if run.latest_checkpoint() is None:
         run.rewind_metrics(-1)
         for folder in (run.data, run.final):
-            shutil.rmtree(folder, ignore_errors=True)
+            run.discard(folder)
     run.write_spec(spec.to_yaml())
+    run.push(run.spec_file)
+
+
+def set_aside(run: RunDirectory) -> str:
+    """Move what the directory holds beside it, for a start from nothing; returns where to."""
+    base, mark, query = run.location.partition("?")
+    number = 1
+    while (aside := RunDirectory(f"{base}.before-{number}{mark}{query}")).has_anything():
+        number += 1
+    run.move_to(aside)
+    return str(aside)
+
+
+def _shards_that_do_not_fit(spec: JobSpec, run: RunDirectory) -> Problem | None:
+    """ZeRO cuts the optimizer's states into one shard per worker; another number of workers cannot read them."""
+    settings = read_settings(spec.config.strategy, spec.config.deepspeed)
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None or settings is None or zero_stage(settings) == 0:
+        return None
+    manifest = _manifest(run, checkpoint)
+    if manifest is None or manifest.num_workers == spec.world_size:
+        return None
+    return Problem(
+        "resources.num_workers",
+        f"{spec.world_size}, but {checkpoint.name} holds the optimizer in {manifest.num_workers} shards, one for each"
+        " worker that saved it, and DeepSpeed cannot cut them anew.",
+        f"Set resources.num_workers: {manifest.num_workers} to continue, or start over with --fresh.",
+    )
+
+
+def _manifest(run: RunDirectory, checkpoint: Path) -> Manifest | None:
+    if run.store is None:
+        return Manifest.read(checkpoint)
+    text = run.store.read(f"{ROOT}/{checkpoint.name}/{MANIFEST}")
+    return None if text is None else Manifest.parse(text)
 
 
 def _changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:

@@ -20,6 +20,7 @@ def training_arguments(config: CommonConfig, planned_workers: int | None = None)
     """
     on_cpu = local_device().type == "cpu"
     settings = deepspeed_settings(config)
+    autocast: str | None
     if settings is None:
         leave_deepspeed()
         autocast = None if config.use_lora else config.torch_dtype

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from training.adapters import ADAPTER_FILE, add_lora, load_lora
@@ -18,12 +18,16 @@ from training.arguments import rows_per_step, training_arguments
 from training.config import CommonConfig
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
+from training.engine.gathering import whole_state
 from training.engine.group_trainer import GroupTrainer, Objective
+from training.engine.keeper import is_rank_zero
+from training.engine.nonfinite import NonfiniteGuard
 from training.engine.policy import install_scoring
 from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.models import load_model, load_tokenizer
 from training.reference_model import load_reference_model
+from training.strategies import leave_deepspeed
 
 
 class BaseTrainer(ABC):
@@ -43,16 +47,18 @@ class BaseTrainer(ABC):
         self.model: PreTrainedModel | None = None
         self.trainer: GroupTrainer | None = None
         self.planned_workers: int | None = (
-            None  # what the global batch is made for; None: the workers there are
+            None  # the workers that the global batch is made for; None: those here
         )
-        self.reference_cache = Path(self.config.output_dir) / "reference-cache"
+        self.reference_cache = f"{self.config.output_dir}/reference-cache"  # a path or a URL
         self._callbacks: list[TrainerCallback] = list(config.callbacks)
+        self._arguments: TrainingArguments | None = None
 
     # --- set-up
 
     def setup_model_and_tokenizer(self) -> None:
         """Load tokenizer and base model, quantized if asked for, and make the model score packed groups."""
         self.ready_tokenizer()
+        self.ready_strategy()
         set_seed(self.config.seed)  # fresh adapters are drawn before the Trainer sets the seed
         self.model = load_model(self.config)
         install_scoring(self.model)
@@ -87,6 +93,11 @@ class BaseTrainer(ABC):
             model=self.ready_model(),
             args=training_arguments(self.config, self.planned_workers),
             rows_per_step=rows_per_step(self.config, self.planned_workers),
+            guard=NonfiniteGuard(
+                self.config.on_nonfinite,
+                self.config.max_skipped_steps,
+                own_gradients=not self.config.uses_deepspeed and not self.config.fp16,
+            ),
             processing_class=self.ready_tokenizer(),
             callbacks=self._callbacks,
             **options,
@@ -115,16 +126,19 @@ class BaseTrainer(ABC):
         """Write adapters or full weights with the tokenizer, as peft and transformers read them; ``output_dir/final``
         by default. All workers call it, one writes."""
         target = Path(path) if path is not None else Path(self.config.output_dir) / "final"
-        if self.trainer is not None:
+        if self.trainer is not None and (self.trainer.deepspeed or not self.config.uses_deepspeed):
             self.trainer.save_model(str(target))
-        else:
-            self.ready_model().save_pretrained(target)
+            return target
+        state = whole_state(self.ready_model()) if self.config.uses_deepspeed else None
+        if state is None or is_rank_zero():
+            self.ready_model().save_pretrained(target, state_dict=state)
             self.ready_tokenizer().save_pretrained(target)
         return target
 
     def load_model(self, path: str | Path) -> None:
         """Replace the model by the one saved at ``path``: adapters on the config's base model, or full weights."""
         self.ready_tokenizer()
+        self.ready_strategy()
         if (Path(path) / ADAPTER_FILE).is_file():
             base = load_model(self.config)
             install_scoring(base)
@@ -187,6 +201,13 @@ class BaseTrainer(ABC):
         return self.data is not None and "tokenizer" in self.data.report.templates
 
     # --- lazily
+
+    def ready_strategy(self) -> None:
+        """Before a model is loaded under DeepSpeed: ZeRO-3 reads it in shards while its settings are in place."""
+        if not self.config.uses_deepspeed:
+            leave_deepspeed()
+        elif self._arguments is None:
+            self._arguments = training_arguments(self.config, self.planned_workers)
 
     def ready_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:

@@ -38,6 +38,7 @@ def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Ref
     choice = choose_reference(trainer.config)
     if choice is None:
         return None, data
+    trainer.ready_strategy()
     logger.info("reference: %s", choice)
     if choice == "adapter_off":
         trainer.ready_model()
@@ -94,20 +95,22 @@ def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, b
     places = list(missing.items())
     path = choose_path(model, [groups[i] for _, (groups, i) in places[:2]]).path
     mine = places[rank::workers]
+    share = -(-len(places) // workers)
     keys: list[bytes] = []
     scores: list[list[float]] = []
     tokens = 0
-    for start in range(0, len(mine), batch_groups):
+    for start in range(0, share, batch_groups):
         part = mine[start : start + batch_groups]
-        members = [groups[i] for _, (groups, i) in part]
+        # a worker with nothing left still has to take part where the weights are in shards
+        members = [groups[i] for _, (groups, i) in part or places[:1]]
         batch = collate(members, path=path).to(model.device)
         with torch.no_grad():
             sums = frozen(model)(model, batch).tolist()
         keys += [key for key, _ in part]
-        for group in members:
+        for group in members[: len(part)]:
             scores.append([sums.pop(0) for _ in group.completions])
         tokens += batch.num_tokens
-        if tokens >= SHARD_TOKENS or start + batch_groups >= len(mine):
+        if keys and (tokens >= SHARD_TOKENS or start + batch_groups >= share):
             cache.write(keys, scores)
             keys, scores, tokens = [], [], 0
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import warnings
+from typing import Literal
 
 import torch.distributed as dist
 
@@ -18,7 +19,12 @@ from training.config.strategy_rules import computes_in
 from training.errors import Problem, ResourceError
 from training.hardware import local_device
 
-_FROM_CONFIG = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+_DERIVED = (
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+)
 
 
 def deepspeed_settings(config: CommonConfig) -> Settings | None:
@@ -26,23 +32,25 @@ def deepspeed_settings(config: CommonConfig) -> Settings | None:
 
     Raises SpecError for a file that is missing or no JSON.
     """
-    settings = read_settings(config.strategy, config.deepspeed)
-    if settings is None:
+    written = read_settings(config.strategy, config.deepspeed)
+    if written is None:
         return None
-    settings = dict.fromkeys((*_FROM_CONFIG, "gradient_clipping"), "auto") | settings
+    derived: Settings = dict.fromkeys(_DERIVED, "auto")
     for section in ("fp16", "bf16"):
-        settings[section] = {"enabled": "auto"} | settings.get(section, {})
-    if zero_stage(settings) == 3:
+        derived[section] = {**written.get(section, {}), "enabled": "auto"}
+    if zero_stage(written) == 3:
         # final/ is a plain model directory, so the whole weights are gathered whatever the file says
-        gather = {"stage3_gather_16bit_weights_on_model_save": True}
-        settings["zero_optimization"] = settings["zero_optimization"] | gather
-    return settings
+        gathering = {"stage3_gather_16bit_weights_on_model_save": True}
+        derived["zero_optimization"] = {**written["zero_optimization"], **gathering}
+    return written | derived
 
 
-def precision(config: CommonConfig) -> str | None:
+def precision(config: CommonConfig) -> Literal["bfloat16", "float16"] | None:
     """The 16-bit dtype DeepSpeed computes in, its optimizer holding the weights in float32; None for float32."""
     view = config.view()
-    return next((dtype for dtype in ("bfloat16", "float16") if computes_in(view, dtype)), None)
+    if computes_in(view, "bfloat16"):
+        return "bfloat16"
+    return "float16" if computes_in(view, "float16") else None
 
 
 def check_tools(settings: Settings) -> None:
@@ -97,11 +105,16 @@ def is_loaded_in_shards() -> bool:
 
 
 def leave_deepspeed() -> None:
-    """Undo what an earlier DeepSpeed run of this process left behind, and keep accelerate from importing DeepSpeed only
-    to see that a model is not wrapped in it."""
-    from accelerate.utils import other
+    """Undo what an earlier DeepSpeed run left in this process, and leave DeepSpeed unloaded in any other."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+    import_on_demand()
     unset_hf_deepspeed_config()
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+
+
+def import_on_demand() -> None:
+    """Keep accelerate from importing DeepSpeed only to see, when it saves a model, that none is wrapped in it."""
+    from accelerate.utils import other
+
     other.is_deepspeed_available = lambda: "deepspeed" in sys.modules

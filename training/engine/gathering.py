@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -53,7 +54,10 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
 def _own_weights(module: nn.Module, model: nn.Module) -> list[nn.Parameter]:
     """The module's direct weights; to the whole model belongs the head's, which scoring reads without calling it."""
     own = list(module.parameters(recurse=False))
-    return own if module is not model else [*own, *model.get_output_embeddings().parameters()]
+    if module is not model:
+        return own
+    head: nn.Module = cast(Any, model).get_output_embeddings()
+    return [*own, *head.parameters()]
 
 
 def _whole(weights: list) -> contextlib.AbstractContextManager:
