@@ -239,7 +239,7 @@ def test_only_a_run_with_a_range_of_workers_gets_an_autoscaler():
 def test_rdma_devices_networks_and_nccl_reach_workers_alone():
     job = case("rdma")
     assert limits_of(workers_of(job))["rdma/ib"] == "1"
-    assert workers_of(job)["metadata"]["annotations"] == {"k8s.v1.cni.cncf.io/networks": "default/ib0"}
+    assert workers_of(job)["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/ib0"
     assert environment(workers_of(job))["NCCL_IB_GID_INDEX"]["value"] == "3"
     assert "NCCL_IB_HCA" not in environment(head_of(job))
     assert "rdma/ib" not in limits_of(head_of(job))
@@ -313,11 +313,19 @@ def test_what_differs_for_a_job_differs_for_it_alone(tmp_path):
     }
 
 
+def test_autoscalers_of_nodes_leave_the_pods_of_a_run_where_they_are(jobs):
+    for job in jobs:
+        for pod in (head_of(job), workers_of(job)):
+            annotations = pod["metadata"]["annotations"]
+            assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+            assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
 def test_ray_knows_the_platforms_environment_and_labels():
     pod = head_of(case("per-job"))
     assert environment(pod)["HF_HUB_OFFLINE"]["value"] == "1"
     assert pod["metadata"]["labels"]["team"] == "arabic"
-    assert pod["metadata"]["annotations"] == {"example.com/cost-center": "7"}
+    assert pod["metadata"]["annotations"]["example.com/cost-center"] == "7"
 
 
 def test_every_rendered_object_is_plain_json(jobs):

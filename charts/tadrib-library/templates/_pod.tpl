@@ -14,7 +14,10 @@ metadata:
     {{- range $key, $value := .platform.podLabels }}
     {{ $key }}: {{ $value | quote }}
     {{- end }}
-  {{- with mergeOverwrite (dict) .platform.podAnnotations (.podAnnotations | default dict) }}
+  {{- /* autoscalers of nodes take pods of a controller they do not know for ones that they may move */}}
+  {{- $still := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" }}
+  {{- $own := ternary $still (dict) (has .role (list "head" "worker")) }}
+  {{- with mergeOverwrite $own .platform.podAnnotations (.podAnnotations | default dict) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
