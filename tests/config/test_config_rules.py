@@ -11,6 +11,7 @@ from training.config.rules import RULES
 from training.errors import SpecError
 
 GPU = {"resources": {"gpus_per_worker": 1}}
+ZERO3 = '{"zero_optimization": {"stage": 3}}'
 # sentence: (rule, keys that break it, changes that mend it)
 CASES = {
     "4-bit and 8-bit together": (
@@ -137,6 +138,66 @@ CASES = {
     ),
     "fp16 without a GPU": ("fp16_has_a_gpu", {"fp16": True}, GPU),
     "NCCL without a GPU": ("nccl_has_a_gpu", {"ddp_backend": "nccl"}, GPU),
+    "a preset beside a DeepSpeed file": (
+        "one_strategy",
+        {"strategy": "zero2", "deepspeed": ZERO3},
+        {"strategy": "ddp"},
+    ),
+    "a DeepSpeed configuration that is no JSON": (
+        "deepspeed_file_is_json",
+        {"deepspeed": "{stage: 3}"},
+        {"deepspeed": ZERO3},
+    ),
+    "quantized weights in shards": (
+        "quantized_weights_stay_whole",
+        {"load_in_4bit": True, "strategy": "zero3"},
+        {"strategy": "zero2"},
+    ),
+    "quantized weights in shards by a file": (
+        "quantized_weights_stay_whole",
+        {"load_in_8bit": True, "deepspeed": ZERO3},
+        {"load_in_8bit": False},
+    ),
+    "a setting of DDP without DDP": (
+        "unused_parameters_are_ddps",
+        {"ddp_find_unused_parameters": False, "strategy": "zero2"},
+        {"strategy": "ddp"},
+    ),
+    "gloo for the shards of GPUs": (
+        "gpus_shard_over_nccl",
+        {**GPU, "ddp_backend": "gloo", "strategy": "zero3"},
+        {"strategy": "ddp"},
+    ),
+    "an optimizer of whole weights on flattened ones": (
+        "sharded_optimizer_is_elementwise",
+        {"optim": "adafactor", "strategy": "zero2"},
+        {"optim": "adamw_torch"},
+    ),
+    "an optimizer of GPUs in main memory": (
+        "offloaded_optimizer_runs_on_cpu",
+        {"optim": "paged_adamw_8bit", "strategy": "zero3-offload"},
+        {"optim": "adamw_torch_fused"},
+    ),
+    "shards for a number of workers that changes": (
+        "sharded_runs_have_fixed_workers",
+        {"strategy": "zero2", "resources": {"num_workers": {"min": 2, "max": 4}}},
+        {"resources": {"num_workers": 4}},
+    ),
+    "TRL's trainer in shards": (
+        "trl_trains_with_ddp",
+        {"engine": "trl", "strategy": "zero2"},
+        {"strategy": "ddp"},
+    ),
+    "a batch size written twice, differently": (
+        "deepspeed_file_repeats_nothing",
+        {"deepspeed": '{"train_micro_batch_size_per_gpu": 8, "train_batch_size": 8}'},
+        {"per_device_train_batch_size": 8},
+    ),
+    "a second optimizer": (
+        "deepspeed_file_repeats_nothing",
+        {"deepspeed": '{"optimizer": {"type": "AdamW"}}'},
+        {"deepspeed": ZERO3},
+    ),
     "a second place for checkpoints": (
         "checkpoints_stay_in_run_directory",
         {"output_dir": "./elsewhere"},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from ray_jobs.starts import begin, finished
+from ray_jobs.starts import begin, finished, set_aside
 from training.config import JobSpec
 from training.errors import SpecError
 from training.run_directory import Result, RunDirectory
@@ -16,6 +16,7 @@ def run_with_a_checkpoint(folder, spec: JobSpec) -> RunDirectory:
     run = RunDirectory(spec.run_dir)
     begin(spec, run)
     (run.checkpoints / "checkpoint-10").mkdir()
+    (run.checkpoints / "checkpoint-10" / "manifest.json").write_text("{}")
     run.append_metrics({"step": 10, "loss": 1.0})
     run.data.mkdir()
     return run
@@ -61,3 +62,30 @@ def test_what_does_not_change_the_training_may_change_between_starts(tmp_path):
     run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
     changed = spec_in(tmp_path, resources={"num_workers": 4}, logging_steps=1, save_steps=5, max_failures=2)
     assert finished(changed, run) is None
+
+
+def test_a_fresh_start_keeps_the_old_run_beside_it(tmp_path):
+    run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
+    run.lock_file.write_text("{}")
+
+    aside = set_aside(run)
+
+    assert aside == str(tmp_path / "run.before-1")
+    assert RunDirectory(aside).latest_checkpoint().name == "checkpoint-10"
+    assert run.latest_checkpoint() is None
+    assert run.lock_file.exists()
+    assert set_aside(run) == str(tmp_path / "run.before-2")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"strategy": "zero2"}, {"deepspeed": '{"zero_optimization": {"stage": 1}}'}]
+)
+def test_optimizer_shards_are_not_dealt_to_another_number_of_workers(tmp_path, changes):
+    spec = spec_in(tmp_path, resources={"num_workers": 2}, **changes)
+    run = run_with_a_checkpoint(tmp_path, spec)
+    (run.checkpoints / "checkpoint-10" / "manifest.json").write_text('{"num_workers": 2, "files": {}}')
+
+    assert finished(spec, run) is None
+    with pytest.raises(SpecError, match=r"Set resources\.num_workers: 2 to continue"):
+        finished(spec_in(tmp_path, resources={"num_workers": 3}, **changes), run)
+    assert finished(spec_in(tmp_path, resources={"num_workers": 2}, **changes), run) is None
