@@ -26,6 +26,7 @@ def notes(values, tmp_path):
 def test_notes_name_the_run_its_workers_and_its_rayjob(tmp_path):
     text = notes(a_job(resources={"num_workers": 4, "gpus_per_worker": 1}), tmp_path)
     match = re.search(r"run: dpo with 4 workers, 1 nvidia.com/gpu each, as RayJob (run-[0-9a-f]{6})", text)
+    assert match
     assert f"kubectl get rayjob {match[1]} --namespace team-a" in text
     assert f"kubectl get pods --namespace team-a --selector tadrib/object={match[1]}" in text
     assert "/mnt/tadrib/runs/run/result.json" in text

@@ -123,7 +123,12 @@ def test_one_row_can_serve_all_six_methods_as_the_preset_says(tmp_path):
     for number in range(20):
         prompt, chosen, rejected = f"سؤال {number}", f"جواب صحيح {number}", f"جواب خاطئ {number}"
         label = number % 2 == 0
-        row = {"instruction": prompt, "response": chosen, "prompt": prompt, "chosen": chosen}
+        row: dict[str, object] = {
+            "instruction": prompt,
+            "response": chosen,
+            "prompt": prompt,
+            "chosen": chosen,
+        }
         row |= {"rejected": rejected, "completion": chosen if label else rejected, "label": label}
         rows.append(json.dumps(row, ensure_ascii=False))
     path.write_text("\n".join(rows), encoding="utf-8")
