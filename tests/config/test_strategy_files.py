@@ -88,3 +88,11 @@ def test_a_compiler_that_is_needed_and_missing_is_said_before_anything_starts(mo
         check_tools(own)
     check_tools(own | {"zero_force_ds_cpu_optimizer": False})
     check_tools(read_settings("zero3-offload", None))
+
+
+def test_an_offloaded_optimizer_is_the_fused_one_unless_another_was_set():
+    offloaded = SPEC | {"strategy": "zero3-offload"}
+
+    assert parse_spec(offloaded).to_mapping()["optim"] == "adamw_torch_fused"
+    assert parse_spec(offloaded | {"optim": "sgd"}).to_mapping()["optim"] == "sgd"
+    assert parse_spec(SPEC | {"strategy": "zero3"}).to_mapping()["optim"] == "adamw_torch"
