@@ -7,6 +7,7 @@ import time
 
 import torch
 import torch.distributed as dist
+from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback
 
 from ray_jobs.events import Metrics, Step
@@ -41,27 +42,45 @@ class Reporter(TrainerCallback):
 
 
 class StopTogether(TrainerCallback):
-    """Saves a checkpoint and ends training after the step in which the user asked for it.
+    """Saves a checkpoint after the step in which something asked for it, and ends training if that was the user.
 
-    Only rank 0 hears of the request (``link``; None elsewhere), so after each step the ranks agree on it in
-    an all-reduce of one number. It runs over gloo also on GPUs, whose queues it then leaves alone.
+    Rank 0 alone hears of the user's request (``link``; None elsewhere), and any rank of the loss of its node that Ray
+    has announced. So after each step the ranks agree in an all-reduce of two numbers. It runs over gloo also on GPUs,
+    whose queues it then leaves alone. After an announced loss training goes on, as Ray asks: it restarts the run when
+    the node is gone, and returning would end it.
     """
 
     def __init__(self, link: Link | None) -> None:
         self.stopped = False
         self._link = link
+        self._announced: object = None
         self._group = None
         if dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        if self._agree() and state.global_step < state.max_steps:
+        stop, leaving = self._agree()
+        if leaving:
+            control.should_save = True
+        if stop and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = True
             control.should_training_stop = True
 
-    def _agree(self) -> bool:
-        asked = torch.tensor([self._link is not None and self._link.stop_requested], dtype=torch.int32)
+    def _agree(self) -> tuple[bool, bool]:
+        announced = announced_loss()
+        news = announced is not None and announced != self._announced
+        self._announced = announced
+        stop = self._link is not None and self._link.stop_requested
+        asked = torch.tensor([stop, news], dtype=torch.int32)
         if self._group is not None:
             dist.all_reduce(asked, op=dist.ReduceOp.MAX, group=self._group)
-        return bool(asked.item())
+        return bool(asked[0]), bool(asked[1])
+
+
+def announced_loss() -> object:
+    """What Ray has told this worker of nodes it is about to lose; None while there is nothing.
+
+    `ray.train.get_preemption_info` says the same, but waits for all workers through an actor, at every step.
+    """
+    return get_internal_train_context().preemption_context.preemption_info

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ray_jobs.events import Event, Metrics, Phase, Started, Step
+from ray_jobs.events import Event, Metrics, Note, Phase, Started, Step
 
 _SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
 
@@ -58,6 +58,8 @@ class Display:
         """Take in an event and bring the screen up to date."""
         if isinstance(event, Phase):
             self.enter_phase(event.text)
+        elif isinstance(event, Note):
+            self.note(f"! {event.text}", style="yellow")
         elif isinstance(event, Started):
             self.step, self._line_tenths = None, 0
             if event.step:

@@ -34,23 +34,36 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The workers begin, after this step of earlier ones; 0 when there is no checkpoint."""
+    """``workers`` of them begin, after this step of earlier ones; 0 when there is no checkpoint."""
 
     step: int
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception: as the user reads it (``error``), and its parts for ``result.json``."""
+    """An exception: as the user reads it (``error``), and its parts for ``result.json``.
+
+    ``fatal`` says that starting the workers again cannot help; ``rank`` is the worker's, None for the driver.
+    """
 
     error: TadribError
     kind: str
     message: str
     place: str
     log: str
+    fatal: bool = False
+    rank: int | None = None
 
 
-Event = Phase | Step | Metrics | Started | Failure
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the user that stays on the screen, such as a checkpoint that was passed over."""
+
+    text: str
+
+
+Event = Phase | Step | Metrics | Started | Failure | Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,43 +6,54 @@ from __future__ import annotations
 import sys
 import sysconfig
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from ray_jobs import disk
 from ray_jobs.events import Failure, WorkersFailed
-from training.errors import TadribError, TrainingError
+from training.errors import Problem, ResourceError, TadribError, TrainingError
 from training.run_directory import ErrorReport, RunDirectory
 
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
+HUNG = "Hung"
+"""Kind of the failure that a watchdog posts."""
+_MEMORY_TEXTS = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
 
 
-def describe(error: BaseException, run: RunDirectory, *, who: str, log: Path) -> Failure:
-    """The failure of ``who`` ("worker 1", or empty for the driver); prints the traceback, to ``log``.
+def describe(error: BaseException, run: RunDirectory, *, log: Path, rank: int | None = None) -> Failure:
+    """The failure of worker ``rank``, or of the driver; prints the traceback, to ``log``.
 
-    A full disk becomes a ResourceError, TadribErrors stay what they are, and all else is a TrainingError of
-    three lines.
+    A full disk and memory that ran out become ResourceErrors, TadribErrors stay what they are, and all else is a
+    TrainingError of three lines. Only that last kind can go well another time.
     """
     traceback.print_exception(error, file=sys.stderr)
     message = str(error) if isinstance(error, TadribError) else first_line(error)
     kind, place = type(error).__name__, place_of(error)
+    who = "" if rank is None else f"worker {rank}"
     known: TadribError
+    fatal = True
     if disk.is_full(error) and not isinstance(error, TadribError):
         known = disk.full(run)
+    elif is_out_of_memory(error):
+        known = out_of_memory(message)
     elif isinstance(error, TadribError):
         known = error
     else:
         known = three_lines(f"{kind}{f' on {who}' if who else ''}: {message}", place, log)
-    return Failure(known, kind, message, place, str(log))
+        fatal = False
+    return Failure(known, kind, message, place, str(log), fatal, rank)
 
 
 def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     """Why a training ended ``at`` some step.
 
-    That is a worker whose process died, as the others then only say that they lost it; else what the first
-    worker to fail said; else Ray's own words.
+    That is what a worker said of a trouble of its own; a worker whose process died, as the others then only say that
+    they lost it; else what the first worker to fail said; else Ray's own words.
     """
     first, error = failed.first, failed.error
+    if first is not None and (first.fatal or first.kind == HUNG):
+        return first
     causes = getattr(error, "worker_failures", {})
     dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
     if dead:
@@ -59,6 +70,32 @@ def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     cause = getattr(error, "controller_failure", error)
     kind, message = type(cause).__name__, first_line(cause)
     return Failure(three_lines(f"{kind}: {message}", at, log), kind, message, at, str(log))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the machine had no memory left for a tensor; torch names neither error by a class on CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _MEMORY_TEXTS)
+
+
+def out_of_memory(message: str) -> ResourceError:
+    """The error for a batch that does not fit, with what makes it smaller, the cheapest first."""
+    action = (
+        "Lower per_device_train_batch_size (and raise gradient_accumulation_steps as much, for the same steps) or set "
+        "max_tokens_per_batch; keep gradient_checkpointing: true; lower max_length or max_seq_length; train with "
+        "use_lora: true, or load_in_4bit: true (QLoRA)."
+    )
+    return ResourceError("memory ran out", [Problem("worker", message.rstrip(".") + ".", action)])
+
+
+def of_hung(posted: list[Failure], workers: int) -> Failure:
+    """The failure of an attempt whose step hung: workers that wrote no stack are frozen, the others wait for them."""
+    silent = sorted(set(range(workers)) - {failure.rank for failure in posted})
+    first = posted[0]
+    if not silent:
+        return first
+    names = ", ".join(str(rank) for rank in silent)
+    message = f"worker{'s' if len(silent) > 1 else ''} {names} did not answer; {first.message}"
+    return replace(first, error=three_lines(f"hung: {message}", first.place, first.log), message=message)
 
 
 def three_lines(what: str, place: str, log: Path | str) -> TrainingError:

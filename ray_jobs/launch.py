@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from typing import Any, Literal
@@ -11,20 +12,24 @@ from ray_jobs import disk
 from ray_jobs.display import Display
 from ray_jobs.events import Failure, Outcome, WorkersFailed
 from ray_jobs.failures import describe, of_workers, report
+from ray_jobs.mirror import Mirror, state_files
 from ray_jobs.preparation import in_background, prepare, settled
-from ray_jobs.starts import begin, finished
+from ray_jobs.run_lock import writing_to
+from ray_jobs.starts import begin, finished, set_aside
 from ray_jobs.streams import output_sent_to
 from ray_jobs.summary import print_finished, print_summary, shown
 from training.config import JobSpec, resolve
 from training.errors import StoppedError, TrainingError
-from training.run_directory import Result, RunDirectory, versions
+from training.run_directory import Result, RunDirectory
+from training.versions import versions
 
 
-def launch(spec: JobSpec, *, command: str | None = None) -> Result:
+def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False) -> Result:
     """Train ``spec`` on Ray and return the result, which is also in the run directory.
 
     A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained
-    again. ``command`` is what the user typed, shown as the way to resume.
+    again. ``fresh`` moves what is there aside and starts over. ``command`` is what the user typed, shown as the way to
+    resume.
 
     Raises:
         SpecError, DataError, ResourceError, ClusterError: refused before any worker started, or by a worker.
@@ -32,24 +37,34 @@ def launch(spec: JobSpec, *, command: str | None = None) -> Result:
         StoppedError: the user stopped it.
     """
     run = RunDirectory(spec.run_dir)
-    result = finished(spec, run)
+    run.pull()
+    result = None if fresh else finished(spec, run)
     if result is not None:
         print_finished(result, run)
         return result
     disk.check_space(run, spec.config)
-    begin(spec, run)
-    with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
-        result = _Start(spec, run, display, command or f"tadrib train {shown(run.spec_file)}").go()
-        display.close()
-        print_summary(display.console, result, run)
+    run.create()
+    lost = threading.Event()
+    with writing_to(run, on_loss=lost.set):
+        if fresh:
+            set_aside(run)
+        begin(spec, run)
+        with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
+            start = _Start(spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}")
+            with Mirror(run, lambda: state_files(run)):
+                result = start.go()
+            display.close()
+            print_summary(display.console, result, run)
     return result
 
 
 class _Start:
     """One start of ``spec`` in ``run``; ``command`` starts it again."""
 
-    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display, command: str) -> None:
-        self._spec, self._run, self._display, self._command = spec, run, display, command
+    def __init__(
+        self, spec: JobSpec, run: RunDirectory, display: Display, lost: threading.Event, command: str
+    ) -> None:
+        self._spec, self._run, self._display, self._lost, self._command = spec, run, display, lost, command
         self._began = time.monotonic()
 
     def go(self) -> Result:
@@ -84,10 +99,13 @@ class _Start:
         with cluster() as is_own:
             check_room(spec.resources)
             if not is_own:
+                from ray_jobs.preflight import check_nodes
+
+                check_nodes(spec, self._run)
                 prepared.result()  # bad data must not make a shared cluster start workers or add nodes
             from ray_jobs.supervisor import Supervisor
 
-            return Supervisor(spec, self._run, self._display).train(prepared)
+            return Supervisor(spec, self._run, self._display, self._lost).train(prepared)
 
     def _introduce(self) -> None:
         spec = self._spec
@@ -101,13 +119,13 @@ class _Start:
     def _require_complete(self, outcome: Outcome) -> None:
         if outcome.steps_done < outcome.steps_planned:
             raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
-        if not any(self._run.final.glob("*.safetensors")):
+        if not self._run.has_final():
             raise TrainingError(f"training ended without weights in {self._run.final}")
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WorkersFailed):
             return of_workers(error, self._run, at=self._position())
-        return describe(error, self._run, who="", log=self._run.logs / "driver.log")
+        return describe(error, self._run, log=self._run.logs / "driver.log")
 
     def _position(self) -> str:
         step = self._display.step
@@ -161,3 +179,12 @@ def held_out(row: dict[str, Any]) -> dict[str, float]:
     """The metrics on held-out rows, without those of the evaluation's own speed."""
     speeds = ("_runtime", "_per_second")
     return {key: value for key, value in row.items() if key.startswith("eval_") and not key.endswith(speeds)}
+
+
+if __name__ == "__main__":
+    import sys
+
+    from ray_jobs.cli import main
+
+    sys.argv.insert(1, "launch")
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,25 +17,33 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from ray_jobs.cluster import worker_bundle
 from ray_jobs.display import Display
-from ray_jobs.events import Failure, Metrics, Outcome, Started, WorkersFailed
+from ray_jobs.events import Failure, Metrics, Outcome, Started, Step, WorkersFailed
+from ray_jobs.failures import HUNG, of_hung
+from ray_jobs.gauges import Gauges
 from ray_jobs.mailbox import Mailbox
 from ray_jobs.worker import WorkerJob, train_loop
 from training.config import JobSpec
+from training.errors import ResourceError
 from training.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_POLLS = 0.2
+_SECONDS_BETWEEN_LOOKS, _FAR_LOOKS = 1.0, 5.0  # for the stop file, on a disk and in an object store
 
 
 class Supervisor:
     """Follows one run of ``spec``; metrics go to the run directory, everything else to the display."""
 
-    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display) -> None:
-        self._spec, self._run, self._display = spec, run, display
+    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display, lost: threading.Event) -> None:
+        self._spec, self._run, self._display, self._lost = spec, run, display, lost
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         self._mailbox: Any = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
         self._pending: Any = None
         self._failure: Failure | None = None
+        self._hung: list[Failure] = []
+        self._workers = spec.world_size
         self._gone = self._started = False
+        self._looked_for_stop = time.monotonic()
+        self._gauges = Gauges(spec)
         self._interrupts = self._answered = 0
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
@@ -52,6 +61,9 @@ class Supervisor:
             while thread.is_alive():
                 self._let_go_when(prepared)
                 self._collect()
+                self._look_for_stop()
+                if self._lost.is_set():
+                    raise ResourceError(f"{self._run} was taken over by another start of this run")
                 self._answer_interrupts()
                 thread.join(_SECONDS_BETWEEN_POLLS)
             # the first answer may be to a question of before the end
@@ -107,9 +119,13 @@ class Supervisor:
         for event in events:
             if isinstance(event, Metrics):
                 self._run.append_metrics(event.row)
+                self._gauges.show(event)
+            elif isinstance(event, Step):
+                self._gauges.advance(event)
             elif isinstance(event, Failure):
-                self._failure = self._failure or event
+                self._take_failure(event)
             elif isinstance(event, Started):
+                self._workers = event.workers
                 self._note_restart()
                 self._run.rewind_metrics(event.step or -1)
             self._display.show(event)
@@ -119,7 +135,16 @@ class Supervisor:
         if self._started:
             reason = self._failure.message if self._failure else "the process of a worker died"
             self._display.note(f"workers start again: {reason}", style="yellow")
-        self._started, self._failure = True, None
+            self._gauges.restarted()
+        self._started, self._failure, self._hung = True, None, []
+
+    def _take_failure(self, failure: Failure) -> None:
+        """Keep the first failure of an attempt; of a step that hung, all workers' words together are one."""
+        if failure.kind == HUNG:
+            self._hung.append(failure)
+            self._failure = of_hung(self._hung, self._workers)
+        else:
+            self._failure = self._failure or failure
 
     def _let_go_when(self, prepared: Future[None]) -> None:
         if prepared.done() and not self._gone:
@@ -127,6 +152,19 @@ class Supervisor:
             self._gone = True
             self._display.enter_phase("starting workers")
             self._mailbox.let_go.remote()
+
+    def stop(self) -> None:
+        """As Ctrl-C; from any thread."""
+        self._interrupts += 1
+
+    def _look_for_stop(self) -> None:
+        """A file in the run directory asks to stop as Ctrl-C does, from wherever that directory can be written."""
+        now = time.monotonic()
+        if now - self._looked_for_stop < (_SECONDS_BETWEEN_LOOKS if self._run.store is None else _FAR_LOOKS):
+            return
+        self._looked_for_stop = now
+        if not self._interrupts and self._run.read_note(self._run.stop_file) is not None:
+            self.stop()
 
     def _answer_interrupts(self) -> None:
         if self._interrupts == self._answered:
@@ -147,7 +185,7 @@ class Supervisor:
             return
 
         def count(*_) -> None:
-            self._interrupts += 1
+            self.stop()
 
         before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -8,14 +8,19 @@ import resource
 import shutil
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from ray_jobs.events import Outcome, Phase, Started
+from ray_jobs.events import Note, Outcome, Phase, Started
 from ray_jobs.failures import describe
 from ray_jobs.mailbox import Link
+from ray_jobs.mirror import Mirror
 from ray_jobs.streams import send_output_to
+from training.checkpoints import ROOT, newest_whole
 from training.config import JobSpec
+from training.config.locations import inside
+from training.engine.checkpoints import step_of
+from training.errors import ResourceError
+from training.manifest import Manifest
 from training.run_directory import RunDirectory
 
 
@@ -35,72 +40,133 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     """
     job, rank = config["job"], int(os.environ["RANK"])
     run = RunDirectory(job.run_path)
+    run.create()
     log = run.logs / f"worker-{rank}.log"
     send_output_to(log)
     link = Link(job.mailbox)
-    try:
-        outcome = _train(job.spec, run, link, rank)
-    except Exception as error:
-        failure = describe(error, run, who=f"worker {rank}", log=log)
-        link.post(failure)
+    with Mirror(run, lambda: [log, run.logs / f"stacks-worker-{rank}.txt"]):
+        try:
+            outcome = _train(job.spec, run, link, rank)
+        except Exception as error:
+            failure = describe(error, run, log=log, rank=rank)
+            link.post(failure)
+            link.flush()
+            raise failure.error from error
         link.flush()
-        raise failure.error from error
-    link.flush()
     return outcome if rank == 0 else None
 
 
-def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome:
+def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome | None:
     import torch
 
     # these take seconds, in which the driver may still be preparing the data
     from ray_jobs.callbacks import Reporter, StopTogether
+    from ray_jobs.watchdog import Watchdog
     from training.data.prepare import PreparedData
     from training.trainers import create_trainer
 
-    checkpoint = _begin(run, link, rank)
+    start = _begin(run, link, rank)
+    if start is None:
+        return None
     post = link.post if rank == 0 else lambda event: None
     post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
-    data = PreparedData.load(run.data)
-    trainer = create_trainer(spec.method, spec.config, data, engine=spec.engine)
-    trainer.reference_cache = run.path.parent / "reference-cache"
+    config = spec.config.model_copy()
+    config.output_dir = str(run.checkpoints)
+    trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
+    trainer.reference_cache = inside(spec.storage_path, "reference-cache")
+    trainer.planned_workers = _planned_workers(spec, start.rows_per_step)
     stop = StopTogether(link if rank == 0 else None)
     trainer.add_callback(stop)
+    trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
     if rank == 0:
         trainer.add_callback(Reporter(link))
-    if data.eval is not None and checkpoint is None:
+    if run.store is not None:
+        from training.engine.store_keeper import StoreKeeper
+
+        trainer.ready_trainer().keeper = StoreKeeper(run.store)
+    return _run(trainer, run, start, stop, post, rank)
+
+
+def _run(trainer, run: RunDirectory, start: Start, stop, post, rank: int) -> Outcome:
+    has_held_out = trainer.data.eval is not None
+    if has_held_out and start.checkpoint is None:
         post(Phase("evaluating the untrained model"))
         trainer.evaluate()
     post(Phase("training"))
-    metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    assert trainer.trainer is not None
+    metrics = trainer.train(resume_from_checkpoint=start.checkpoint)
+    engine = trainer.ready_trainer()
+    post(Phase("committing checkpoints"))
+    engine.keeper.close()
     if stop.stopped:
-        return _outcome(trainer.trainer, metrics, None, stopped=True)
+        return _outcome(engine, metrics, None, stopped=True)
     evaluation = None
-    if data.eval is not None:
+    if has_held_out:
         post(Phase("evaluating the trained model"))
         evaluation = trainer.evaluate()
     post(Phase("saving the model"))
     _save(trainer, run, rank)
     post(Phase("finishing"))
-    return _outcome(trainer.trainer, metrics, evaluation, stopped=False)
+    return _outcome(engine, metrics, evaluation, stopped=False)
 
 
-def _begin(run: RunDirectory, link: Link, rank: int) -> Path | None:
-    """Wait for the data and agree on the checkpoint to continue from.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an attempt begins: a checkpoint folder on this machine, or None, and the global batch it was saved with."""
+
+    checkpoint: str | None
+    rows_per_step: int | None
+
+
+def _begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
+    """Wait for the data and agree on the checkpoint to continue from; None when another attempt cannot help.
 
     No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
     of the attempt before.
     """
     from ray.train.collective import broadcast_from_rank_zero
 
-    checkpoint = None
+    step: int | None = 0
     if rank == 0:
         link.wait_to_go()
-        checkpoint = run.latest_checkpoint()
-        link.post(Started(int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0))
-        link.flush()
-    return broadcast_from_rank_zero(checkpoint)
+        if link.hopeless() is not None:
+            step = None
+        else:
+            found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
+            step = (step_of(found.name) or 0) if found else 0
+            link.post(Started(step, int(os.environ["WORLD_SIZE"])))
+            link.flush()
+    step = broadcast_from_rank_zero(step)
+    if step is None:
+        return None
+    _bring_here(run, step)
+    if not step:
+        return Start(None, None)
+    checkpoint = run.checkpoints / f"checkpoint-{step}"
+    manifest = Manifest.read(checkpoint)
+    return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
+
+
+def _bring_here(run: RunDirectory, step: int) -> None:
+    """What this worker reads, from the run's store to its machine."""
+    if run.store is None:
+        return
+    from training.folders import bring
+
+    wanted = [("data", run.data)]
+    if step:
+        wanted.append((f"{ROOT}/checkpoint-{step}", run.checkpoints / f"checkpoint-{step}"))
+    for name, target in wanted:
+        damage = bring(run.store, name, target)
+        if damage is not None:
+            raise ResourceError(f"{run}/{name} did not arrive here whole: {damage}")
+
+
+def _planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:
+    """Workers that the global batch is made for: those of the first start, whatever the number now."""
+    from training.arguments import rows_per_step as rows
+
+    return rows_per_step // rows(spec.config, 1) if rows_per_step else spec.world_size
 
 
 def _save(trainer, run: RunDirectory, rank: int) -> None:
@@ -115,6 +181,10 @@ def _save(trainer, run: RunDirectory, rank: int) -> None:
             run.final.rename(before)
         aside.rename(run.final)
         shutil.rmtree(before, ignore_errors=True)
+        if run.store is not None:
+            from training.folders import share
+
+            share(run.store, run.final, "final")
 
 
 def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:

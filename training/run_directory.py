@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-import platform
-import re
 import shutil
+import tempfile
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from training.checkpoints import ROOT, stored_steps
+from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
+from training.manifest import MANIFEST
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+if TYPE_CHECKING:
+    from training.storage import Store
 
 
 class ErrorReport(BaseModel):
@@ -60,29 +63,36 @@ class Result(BaseModel):
 
 
 class RunDirectory:
-    """Paths, metrics and result of the run at ``path``; nothing is made before `create`.
+    """Paths, metrics and result of the run at ``location``, a path or an object-store URL; nothing is made before
+    `create`.
 
-    Raises ResourceError for an object-store URL.
+    With a URL, ``store`` holds the truth and ``path`` is this machine's working copy of it: `pull` brings the small
+    files here, `push` takes them there, checkpoints and data travel as whole folders.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        if "://" in str(path):
-            action = "Use a local path, or one that is mounted at the same place on every node."
-            problem = Problem(
-                "storage_path", f"{path} is an object store; runs cannot be kept there yet.", action
-            )
-            raise ResourceError("the run directory cannot be used", [problem])
-        self.path = Path(os.path.abspath(path))
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = os.fspath(location)
+        self.store: Store | None = None
+        if "://" in self.location:
+            from training.storage import Store  # pyarrow takes a second that local runs need not wait
+
+            self.store = Store(self.location)
+            self.path = working_copy(self.location)
+        else:
+            self.location = os.path.abspath(self.location)
+            self.path = Path(self.location)
         self.spec_file = self.path / "spec.yaml"
         self.metrics_file = self.path / "metrics.jsonl"
         self.result_file = self.path / "result.json"
-        self.checkpoints = self.path / "checkpoints"
+        self.lock_file = self.path / "lock.json"
+        self.stop_file = self.path / "stop"
+        self.checkpoints = self.path / ROOT
         self.final = self.path / "final"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self.location
 
     def create(self) -> None:
         """Make the folders that are missing. Raises ResourceError when that is not possible."""
@@ -98,11 +108,89 @@ class RunDirectory:
     def write_spec(self, text: str) -> None:
         write_atomically(self.spec_file, text)
 
+    # --- small files whose truth may be in the store
+
+    def read_note(self, file: Path) -> bytes | None:
+        """The content of one of the run's small files (lock, stop) as it is now; None when there is none."""
+        if self.store is not None:
+            return self.store.read(self._name(file))
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, file: Path, text: str) -> None:
+        if self.store is not None:
+            self.store.write(self._name(file), text.encode())
+        else:
+            write_atomically(file, text)
+
+    def remove_note(self, file: Path) -> None:
+        if self.store is not None:
+            self.store.remove(self._name(file))
+        else:
+            file.unlink(missing_ok=True)
+
+    def pull(self) -> None:
+        """Bring spec, metrics and result here from the store; what it does not have goes here too."""
+        if self.store is None:
+            return
+        for file in (self.spec_file, self.metrics_file, self.result_file):
+            content = self.store.read(self._name(file))
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+    def push(self, file: Path) -> None:
+        """Take one file to the store; nothing to do without one."""
+        if self.store is not None:
+            self.store.upload(file, self._name(file))
+
+    def discard(self, folder: Path) -> None:
+        """Delete a folder of the run, here and in the store."""
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.store is not None:
+            from training.folders import forget
+
+            forget(self.store, self._name(folder))
+
+    def has_anything(self) -> bool:
+        return bool(self.store.sizes()) if self.store is not None else self.path.exists()
+
+    def move_to(self, other: RunDirectory) -> None:
+        """Move everything but the lock into the empty run directory ``other`` of the same storage."""
+        if self.store is not None and other.store is not None:
+            for name in self.store.sizes():
+                if name != self.lock_file.name:
+                    self.store.move(name, other.store)
+        other.path.mkdir(parents=True, exist_ok=True)
+        for entry in self.path.iterdir():
+            if entry.name != self.lock_file.name:
+                entry.rename(other.path / entry.name)
+        self.create()
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix()
+
+    # --- checkpoints and weights
+
     def latest_checkpoint(self) -> Path | None:
-        """The checkpoint of the highest step. Checkpoints appear by rename, so one that is there is whole."""
-        found = self.checkpoints.iterdir() if self.checkpoints.is_dir() else []
-        steps = {int(match[1]): path for path in found if (match := _CHECKPOINT.fullmatch(path.name))}
-        return steps[max(steps)] if steps else None
+        """The committed checkpoint of the highest step, not verified and, from a store, perhaps not here yet."""
+        steps = committed(self.checkpoints) if self.store is None else stored_steps(self.store)
+        return self.checkpoints / f"checkpoint-{max(steps)}" if steps else None
+
+    def has_data(self) -> bool:
+        """Whether the prepared rows are where the run keeps them."""
+        return self.data.is_dir() if self.store is None else self._is_stored("data")
+
+    def has_final(self) -> bool:
+        """Whether the final weights are where the run keeps them."""
+        return any(self.final.glob("*.safetensors")) if self.store is None else self._is_stored("final")
+
+    def _is_stored(self, folder: str) -> bool:
+        return self.store is not None and self.store.read(f"{folder}/{MANIFEST}") is not None
 
     def free_bytes(self) -> int:
         """Bytes free on the file system that holds, or would hold, the directory."""
@@ -170,12 +258,9 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of what decides a run's numbers."""
-    found = {"python": platform.python_version()}
-    for package in ("tadrib", "torch", "transformers", "trl", "peft", "ray"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def working_copy(url: str) -> Path:
+    """Where this machine keeps its copy of the run at ``url``: under TADRIB_SCRATCH, or the temporary directory."""
+    base = os.environ.get("TADRIB_SCRATCH") or os.path.join(tempfile.gettempdir(), f"tadrib-{os.getuid()}")
+    address = url.partition("?")[0]
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return Path(base) / f"{address.rstrip('/').rpartition('/')[2]}-{digest}"

@@ -80,6 +80,13 @@ def test_truncate_keeps_the_end_of_a_prompt_and_the_start_of_completions(tmp_pat
     assert cut.completions[1].tokens == [*TOKENIZER("عمان")["input_ids"], TOKENIZER.eos_token_id]
 
 
+def test_answers_that_differ_only_beyond_the_limit_are_left_out_and_counted(tmp_path: Path) -> None:
+    items = [row("dpo"), row("dpo", chosen=LONG + "نعم", rejected=LONG + "لا")]
+    data = prepare(tmp_path, "dpo", items, max_length=40, max_prompt_length=16, truncation="truncate")
+    assert [group.row for group in data.train] == [0]
+    assert (data.report.cut, data.report.dropped) == (0, 1)
+
+
 def test_a_bos_token_outlives_the_cut_of_its_prompt() -> None:
     limits = Limits(total=20, total_key="max_length", prompt=4)
     assert limits.cut(group(10, 3), bos=0) == Group(

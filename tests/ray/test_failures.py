@@ -4,11 +4,12 @@ import json
 import pickle
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from ray_jobs.disk import check_space, human, is_full, least_bytes
-from ray_jobs.events import WorkersFailed
-from ray_jobs.failures import describe, of_workers, place_of
+from ray_jobs.events import Failure, WorkersFailed
+from ray_jobs.failures import HUNG, describe, of_hung, of_workers, place_of
 from training.config import SFTConfig
 from training.errors import DataError, Problem, ResourceError, TrainingError
 from training.run_directory import RunDirectory
@@ -25,7 +26,7 @@ def caught(error: Exception) -> Exception:
 def test_an_unexpected_exception_becomes_three_lines(tmp_path):
     run = RunDirectory(tmp_path)
     log = run.logs / "worker-1.log"
-    failure = describe(caught(ValueError("\nexpected 3\nmore\n")), run, who="worker 1", log=log)
+    failure = describe(caught(ValueError("\nexpected 3\nmore\n")), run, rank=1, log=log)
     assert isinstance(failure.error, TrainingError)
     first, second, third = str(failure.error).splitlines()
     assert first == "ValueError on worker 1: expected 3"
@@ -36,7 +37,7 @@ def test_an_unexpected_exception_becomes_three_lines(tmp_path):
 
 def test_an_error_for_the_user_keeps_its_kind_through_pickling(tmp_path):
     error = DataError("rows.jsonl", [Problem("rows.jsonl:3: response", "is empty.", "Fill it.")])
-    failure = describe(caught(error), RunDirectory(tmp_path), who="worker 0", log=tmp_path / "log")
+    failure = describe(caught(error), RunDirectory(tmp_path), rank=0, log=tmp_path / "log")
     copy = pickle.loads(pickle.dumps(failure))
     assert isinstance(copy.error, DataError)
     assert str(copy.error) == str(error)
@@ -55,7 +56,7 @@ def test_a_full_disk_is_recognised_wherever_it_came_from(tmp_path, error):
     outer = RuntimeError("saving failed")
     outer.__cause__ = caught(error)
     assert is_full(outer)
-    failure = describe(outer, RunDirectory(tmp_path), who="worker 0", log=tmp_path / "log")
+    failure = describe(outer, RunDirectory(tmp_path), rank=0, log=tmp_path / "log")
     assert isinstance(failure.error, ResourceError)
     assert str(tmp_path) in str(failure.error)
     assert "bytes) are free" in str(failure.error)
@@ -63,7 +64,7 @@ def test_a_full_disk_is_recognised_wherever_it_came_from(tmp_path, error):
 
 def test_a_worker_that_died_is_named_before_those_that_lost_it(tmp_path):
     run = RunDirectory(tmp_path)
-    lost = describe(caught(RuntimeError("Connection closed by peer")), run, who="worker 0", log=tmp_path)
+    lost = describe(caught(RuntimeError("Connection closed by peer")), run, rank=0, log=tmp_path)
 
     group = Exception("Ray's WorkerGroupError")
     group.worker_failures = {0: lost.error, 1: RuntimeError("actor died")}
@@ -72,6 +73,39 @@ def test_a_worker_that_died_is_named_before_those_that_lost_it(tmp_path):
     assert "the process of worker 1 died" in str(failure.error)
     assert "at step 12 of 40" in str(failure.error)
     assert str(run.logs / "worker-1.log") in str(failure.error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+        ),
+    ],
+)
+def test_memory_that_ran_out_is_told_apart_and_answered_with_advice(tmp_path, error):
+    failure = describe(caught(error), RunDirectory(tmp_path), rank=0, log=tmp_path / "log")
+
+    assert failure.fatal
+    assert "memory ran out" in str(failure.error)
+    for advice in ("per_device_train_batch_size", "max_tokens_per_batch", "gradient_checkpointing", "QLoRA"):
+        assert advice in str(failure.error)
+
+
+def hung(rank: int) -> Failure:
+    error = TrainingError(f"worker {rank} waits")
+    return Failure(error, HUNG, "step 7 has taken 130 s", "loop.py:3 in all_reduce", "log", rank=rank)
+
+
+def test_a_frozen_worker_is_named_by_its_silence():
+    failure = of_hung([hung(0), hung(2)], workers=4)
+    assert failure.message == "workers 1, 3 did not answer; step 7 has taken 130 s"
+    assert "at loop.py:3 in all_reduce" in str(failure.error)
+
+
+def test_when_every_worker_answers_the_first_one_tells_where_it_waits():
+    assert of_hung([hung(1), hung(0)], workers=2).rank == 1
 
 
 def test_the_place_is_our_innermost_line_not_the_librarys():

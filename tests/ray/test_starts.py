@@ -14,6 +14,7 @@ def spec_in(folder, **changes) -> JobSpec:
 
 def run_with_a_checkpoint(folder, spec: JobSpec) -> RunDirectory:
     run = RunDirectory(spec.run_dir)
+    run.create()
     begin(spec, run)
     (run.checkpoints / "checkpoint-10").mkdir()
     (run.checkpoints / "checkpoint-10" / "manifest.json").write_text("{}")
@@ -24,6 +25,7 @@ def run_with_a_checkpoint(folder, spec: JobSpec) -> RunDirectory:
 
 def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_spec(tmp_path):
     run = RunDirectory(tmp_path / "run")
+    run.create()
     begin(spec_in(tmp_path), run)
     run.append_metrics({"step": 1, "loss": 1.0})
     run.data.mkdir()

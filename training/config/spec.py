@@ -14,10 +14,11 @@ from training.config.common import CommonConfig
 from training.config.conflicts import conflicts
 from training.config.credentials import find_credentials
 from training.config.job_rules import NAME_LENGTH, RUN_NAME
+from training.config.locations import inside
 from training.config.methods import METHODS
 from training.config.resources import Resources
 from training.config.section import Section, read_section
-from training.config.types import Index, Location
+from training.config.types import Index, Location, Positive
 from training.config.view import View
 from training.config.violations import missing_key
 from training.errors import Problem, SpecError, nearest
@@ -47,9 +48,15 @@ class JobSpec(Section):
     """Workers that the run asks for; see the keys below."""
     storage_path: Location = "./runs"
     """Directory or object-store URL in which the run directory `{storage_path}/{name}` is made."""
-    max_failures: Index = 0
+    max_failures: Index = 3
     """Times that training is restarted from its last checkpoint after a worker failed; preemptions do not
-    count."""
+    count. A failure that no restart mends, such as a NaN loss or a full GPU, ends the run at once, and one that
+    comes back at the same step ends it the second time."""
+    hang_factor: Annotated[float, Field(ge=2)] = 20.0
+    """A step that takes this many times the median is taken for hung: every worker's stack is written to `logs/`
+    and training restarts from its last checkpoint."""
+    hang_seconds: Positive = 120.0
+    """Shortest time, in seconds, after which a step is taken for hung; the first steps get ten times as long."""
     engine: Literal["tadrib", "trl"] = "tadrib"
     """What trains: `tadrib`, or the stock trainer of TRL on the same rows, for comparison."""
 
@@ -83,7 +90,7 @@ class JobSpec(Section):
     @property
     def run_dir(self) -> str:
         """The run directory, ``{storage_path}/{name}``: a path or a URL."""
-        return f"{self.storage_path.rstrip('/')}/{self.name}"
+        return inside(self.storage_path, self.name)
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[Problem]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from training.config.locations import inside
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -53,7 +55,7 @@ class View:
         set."""
         if not self.has(("storage_path", "name")):
             return self
-        checkpoints = f"{self['storage_path'].rstrip('/')}/{self['name']}/checkpoints"
+        checkpoints = inside(self["storage_path"], self["name"], "checkpoints")
         facts = {"run.checkpoints": checkpoints}
         if self.values.get("output_dir") == "./checkpoints":  # the default, which a spec may spell out
             return View({**self.values, **facts, "output_dir": checkpoints}, self.given - {"output_dir"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from training.config import CommonConfig
 from training.config.methods import PreferenceConfig
-from training.data.group import Completion, Group
+from training.data.group import NEGATIVES, Completion, Group
 from training.errors import Problem
 
 
@@ -49,8 +49,8 @@ class Limits:
         return prompt_fits and group_fits and longest_sequence(group) <= self.total
 
     def cut(self, group: Group, bos: int | None) -> Group | None:
-        """``group`` within the limits, or None when a completion would have no token left to learn, or when
-        the whole is still too large for a batch.
+        """``group`` within the limits, or None when a completion would have no token left to learn, a rejected
+        answer would be the chosen one, or the whole is still too large for a batch.
 
         A BOS token at the start of a prompt is kept.
         """
@@ -62,6 +62,9 @@ class Limits:
         room = self.total - len(prompt)
         completions = [_shortened(completion, room) for completion in group.completions]
         if room < 1 or any(completion.num_targets == 0 for completion in completions):
+            return None
+        chosen = [each.tokens for each in completions if each.role == "chosen"]
+        if any(each.role in NEGATIVES and each.tokens in chosen for each in completions):
             return None
         cut = replace(group, prompt=prompt, completions=completions)
         return cut if self.group is None or cut.num_tokens <= self.group else None

@@ -1,24 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint folders that appear whole or not at all."""
+"""Checkpoint folders that appear whole or not at all, and are deleted only for newer ones."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
+
+from training.manifest import MANIFEST, Manifest
 
 STAGING = ".saving"
 """Folder beside the checkpoints in which one is written before it is renamed into place."""
+NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def step_of(name: str) -> int | None:
+    """The step in a checkpoint's name; None for any other name."""
+    match = NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Flush the files of ``folder`` to disk, then write its manifest."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    _flush(folder / MANIFEST)
+    _flush(folder)
 
 
 def commit(aside: Path, target: Path) -> None:
-    """Flush every file of ``aside`` to disk, then rename it to ``target``, replacing a folder of that name.
+    """Rename the sealed folder ``aside`` to ``target``, replacing a folder of that name.
 
     The folder that held it alone goes too.
     """
-    for path in aside.rglob("*"):
-        _flush(path)
-    _flush(aside)
     if target.exists():
         old = aside.with_name(f"{target.name}.old")
         target.rename(old)
@@ -28,6 +45,22 @@ def commit(aside: Path, target: Path) -> None:
         aside.rename(target)
     _flush(target.parent)
     aside.parent.rmdir()
+
+
+def surplus(steps: Collection[int], limit: int | None, best: int | None) -> list[int]:
+    """Steps whose checkpoints may go: the oldest beyond ``limit``, never the newest nor the ``best``."""
+    if limit is None or len(steps) <= limit:
+        return []
+    kept = {max(steps), best}
+    candidates = sorted(step for step in steps if step not in kept)
+    return candidates[: len(steps) - max(limit, len(kept & set(steps)))]
+
+
+def committed(folder: Path) -> dict[int, Path]:
+    """The checkpoints of ``folder`` by step: those that have a manifest."""
+    found = folder.iterdir() if folder.is_dir() else []
+    steps = {step: path for path in found if (step := step_of(path.name)) is not None}
+    return {step: path for step, path in steps.items() if (path / MANIFEST).is_file()}
 
 
 def _flush(path: Path) -> None:

@@ -17,8 +17,10 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from training.data.group import GroupDataset
 from training.engine.batch import PackedBatch
+from training.engine.gathering import gathered
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
+from training.engine.nonfinite import NonfiniteGuard
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
 from training.engine.saving import SavesWhole
@@ -39,7 +41,8 @@ class GroupTrainer(SavesWhole, Trainer):
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
     derives further evaluation metrics from the means of the others, perplexity from the loss for instance.
     ``reference`` scores batches whose reference log-probs were not computed before training. ``rows_per_step`` is the
-    global batch; by default that of the arguments.
+    global batch; by default that of the arguments. ``guard`` says what a NaN means; by
+    default that the run stops.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class GroupTrainer(SavesWhole, Trainer):
         args,
         reference: Reference | None = None,
         rows_per_step: int | None = None,
+        guard: NonfiniteGuard | None = None,
         summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
         **kwargs: Any,
     ) -> None:
@@ -60,10 +64,12 @@ class GroupTrainer(SavesWhole, Trainer):
         self.bin_tokens = bin_tokens
         self.reference = reference
         per_micro_batch = args.per_device_train_batch_size * args.world_size
-        self.rows_per_step = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
+        self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
         self.loss_is_scaled_for_ga = True
         self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
+        self._guard = guard or NonfiniteGuard("stop", 0)
+        self.add_callback(self._guard)
         self._meter = Meter()
         self._logged_at = time.perf_counter()
 
@@ -72,7 +78,7 @@ class GroupTrainer(SavesWhole, Trainer):
     def get_train_dataloader(self) -> DataLoader:
         return self._loader(
             self.train_dataset,
-            rows_per_step=self.rows_per_step,
+            rows_per_step=self.global_batch,
             micro_batches=self.args.gradient_accumulation_steps,
             shuffle=True,
         )
@@ -114,6 +120,7 @@ class GroupTrainer(SavesWhole, Trainer):
 
     def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
         loss, metrics = self._score(model, inputs)
+        self._guard.saw(loss, inputs)
         self._count(self._meter, metrics, inputs)
         # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
         return loss * inputs.weight * self.accelerator.num_processes
@@ -139,7 +146,7 @@ class GroupTrainer(SavesWhole, Trainer):
 
     @property
     def _num_weights(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -152,6 +159,10 @@ class GroupTrainer(SavesWhole, Trainer):
             logs["num_tokens"] = self.state.num_input_tokens_seen
             logs["tokens_per_second"] = tokens / (now - self._logged_at)
             logs["padding"] = 1 - tokens / computed
+            if self._guard.skipped:
+                logs["skipped_steps"] = self._guard.skipped
+            if self.checkpoint_seconds:
+                logs["checkpoint_seconds"] = round(self.checkpoint_seconds, 3)
             self._logged_at = now
         super().log(logs, start_time)
 
@@ -162,7 +173,7 @@ class GroupTrainer(SavesWhole, Trainer):
         was_training = model.training
         model.eval()
         meter = Meter()
-        with torch.no_grad():
+        with torch.no_grad(), gathered(model):
             for inputs in dataloader:
                 batch = self._prepare_inputs(inputs)
                 self._count(meter, self._score(model, batch)[1], batch)

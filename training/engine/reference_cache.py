@@ -4,7 +4,8 @@
 A score depends on the reference model and on a group's token ids, nothing else, so that is its address:
 ``FOLDER/<model fingerprint>/<shard>.parquet`` with columns ``key`` (SHA-256 of the group's tokens and masks) and
 ``scores`` (float32, one summed log-prob a completion). Tokenizer, template and row are in the token ids. Shards appear
-by rename, so a killed job leaves whole ones, and the next computes only what is missing.
+by rename, so a killed job leaves whole ones, and the next computes only what is missing. In an object store they stand
+under the same names, and each machine keeps a copy of those it has read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.config.locations import inside
 from training.data.group import Group
+from training.run_directory import working_copy
+from training.storage import Store, is_url
 
 _SCHEMA = pa.schema([("key", pa.binary(32)), ("scores", pa.list_(pa.float32()))])
 
@@ -36,13 +40,22 @@ def group_key(group: Group) -> bytes:
 
 
 class ReferenceCache:
-    """The scores of one reference model, identified by ``fingerprint``, under ``folder``."""
+    """The scores of one reference model, identified by ``fingerprint``, under ``location``, a path or a URL."""
 
-    def __init__(self, folder: str | Path, fingerprint: str) -> None:
-        self.folder = Path(folder) / fingerprint
+    def __init__(self, location: str | Path, fingerprint: str) -> None:
+        self._store: Store | None = None
+        if is_url(str(location)):
+            self._store = Store(inside(str(location), fingerprint))
+            self.folder = working_copy(str(location)) / fingerprint
+        else:
+            self.folder = Path(location) / fingerprint
 
     def read(self) -> dict[bytes, list[float]]:
         """Every score that is there, by group key."""
+        if self._store is not None:
+            for name in self._store.sizes():
+                if not (self.folder / name).exists():
+                    self._store.download(name, self.folder / name)
         found: dict[bytes, list[float]] = {}
         for shard in sorted(self.folder.glob("*.parquet")):
             table = pq.read_table(shard)
@@ -56,6 +69,8 @@ class ReferenceCache:
         aside = self.folder / f".{name}.{os.getpid()}.tmp"
         pq.write_table(pa.table({"key": list(keys), "scores": list(scores)}, schema=_SCHEMA), aside)
         aside.replace(self.folder / f"{name}.parquet")
+        if self._store is not None:
+            self._store.upload(self.folder / f"{name}.parquet", f"{name}.parquet")
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -5,36 +5,54 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.engine.checkpoints import STAGING, commit
+from training.engine.checkpoints import STAGING
+from training.engine.keeper import FolderKeeper, Keeper, Saved
+from training.versions import versions
 
 
 class SavesWhole(Trainer):
-    """Stands first among the bases of a trainer that saves so."""
+    """Stands first among the bases of a trainer that saves so.
+
+    ``keeper`` commits what was written. ``global_batch`` is the rows of a step, for the manifest; None where
+    unknown.
+    ``checkpoint_seconds`` is how long training has stood still for checkpoints.
+    """
+
+    keeper: Keeper = FolderKeeper()
+    global_batch: int | None = None
+    checkpoint_seconds: float = 0.0
 
     def _save_checkpoint(self, model, trial) -> None:
-        """Write aside, then rename, so that a checkpoint that exists is whole whenever the process dies."""
-        output = Path(self.args.output_dir)
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
+        began = time.perf_counter()
+        output, step = Path(self.args.output_dir), self.state.global_step
+        name = f"{PREFIX_CHECKPOINT_DIR}-{step}"
         with self._saving_to(output / STAGING):
             super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
-        if self.state.best_global_step == self.state.global_step:
+        if self.state.best_global_step == step:
             self.state.best_model_checkpoint = str(output / name)
         if self.args.should_save:
             self.state.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
-            commit(output / STAGING / name, output / name)
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(
-                str(output), self.args.save_total_limit, best_model_checkpoint=best, use_mtime=True
+        self.keeper.keep(
+            Saved(
+                aside=output / STAGING / name,
+                target=output / name,
+                rows_per_step=self.global_batch,
+                limit=self.args.save_total_limit,
+                best=self.state.best_global_step,
+                versions=versions(),
             )
-        self.accelerator.wait_for_everyone()
+        )
+        self.checkpoint_seconds += time.perf_counter() - began
 
     @contextlib.contextmanager
     def _saving_to(self, folder: Path) -> Iterator[None]:

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import multiprocessing as mp
+import os
+import time
+
+import pytest
+
+from ray_jobs import run_lock
+from ray_jobs.run_lock import holder, is_alive, writing_to
+from training.errors import ResourceError
+from training.run_directory import RunDirectory
+
+
+def run_in(folder) -> RunDirectory:
+    run = RunDirectory(folder)
+    run.create()
+    return run
+
+
+def nobody() -> None:
+    raise AssertionError("the lock was lost")
+
+
+def hold(folder: str, entered, leave) -> None:
+    with writing_to(RunDirectory(folder), nobody):
+        entered.set()
+        leave.wait(30)
+
+
+def try_to_hold(folder: str, start, results) -> None:
+    start.wait()
+    try:
+        with writing_to(RunDirectory(folder), nobody):
+            results.put("held")
+            time.sleep(1.0)
+    except ResourceError:
+        results.put("refused")
+
+
+def test_a_second_start_is_refused_and_told_who_holds_the_run(tmp_path):
+    run = run_in(tmp_path)
+    context = mp.get_context("spawn")
+    entered, leave = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), entered, leave))
+    process.start()
+    assert entered.wait(60)
+
+    with pytest.raises(ResourceError) as refused, writing_to(run, nobody):
+        pass
+
+    assert f"process {process.pid} on" in str(refused.value)
+    assert f"tadrib stop {tmp_path}" in str(refused.value)
+    leave.set()
+    process.join()
+    assert holder(run) is None
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
+    run = run_in(tmp_path)
+    context = mp.get_context("spawn")
+    entered, never = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), entered, never))
+    process.start()
+    assert entered.wait(60)
+    process.kill()
+    process.join()
+
+    began = time.monotonic()
+    with writing_to(run, nobody):
+        assert holder(run)["pid"] == os.getpid()
+    assert time.monotonic() - began < 5
+
+
+def test_of_many_starts_at_once_one_gets_the_run(tmp_path):
+    run_in(tmp_path)
+    context = mp.get_context("fork")
+    start, results = context.Event(), context.Queue()
+    processes = [context.Process(target=try_to_hold, args=(str(tmp_path), start, results)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    start.set()
+    found = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+
+    assert sorted(found) == ["held", *["refused"] * 7]
+
+
+def test_a_torn_lock_stops_nobody(tmp_path):
+    run = run_in(tmp_path)
+    run.lock_file.write_text('{"owner": "a')
+
+    with writing_to(run, nobody):
+        assert holder(run)["pid"] == os.getpid()
+
+
+def held_elsewhere(run: RunDirectory, beat: float) -> dict:
+    held = {"owner": "a", "host": "elsewhere", "pid": 1, "process": 1.0, "started": beat, "beat": beat}
+    run.write_note(run.lock_file, json.dumps(held))
+    return held
+
+
+def test_a_holder_on_another_machine_lives_by_its_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(run_lock, "_PATIENCE", 1.5)
+    run = run_in(tmp_path)
+
+    assert not is_alive(run, held_elsewhere(run, beat=time.time() - 3600))
+    assert not is_alive(run, held_elsewhere(run, beat=time.time()))
+    held = held_elsewhere(run, beat=time.time() - 1)
+    held_elsewhere(run, beat=time.time())
+    assert is_alive(run, held)
+
+
+def test_a_holder_that_lost_the_run_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.1)
+    run = run_in(tmp_path)
+    told = mp.get_context("spawn").Event()
+
+    with writing_to(run, told.set):
+        held_elsewhere(run, beat=time.time())
+        assert told.wait(10)
+    assert holder(run)["host"] == "elsewhere"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints in a folder: whole or not at all, verified before use, deleted only for newer ones."""
+
+import os
+
+import pytest
+
+from training.checkpoints import newest_whole
+from training.engine.checkpoints import committed, surplus
+from training.engine.keeper import FolderKeeper, Saved
+from training.manifest import Manifest
+
+
+def save(folder, step: int, limit: int | None = None, best: int | None = None) -> None:
+    aside = folder / ".saving" / f"checkpoint-{step}"
+    (aside / "global_step").mkdir(parents=True)
+    (aside / "weights.safetensors").write_bytes(os.urandom(1000))
+    (aside / "global_step" / "shard.pt").write_bytes(os.urandom(500))
+    FolderKeeper().keep(Saved(aside, folder / f"checkpoint-{step}", rows_per_step=8, limit=limit, best=best))
+
+
+def flip_a_byte(checkpoint) -> None:
+    content = bytearray((checkpoint / "weights.safetensors").read_bytes())
+    content[500] ^= 1
+    (checkpoint / "weights.safetensors").write_bytes(content)
+
+
+def truncate(checkpoint) -> None:
+    os.truncate(checkpoint / "weights.safetensors", 999)
+
+
+def remove_a_file(checkpoint) -> None:
+    (checkpoint / "global_step" / "shard.pt").unlink()
+
+
+def tear_the_manifest(checkpoint) -> None:
+    os.truncate(checkpoint / "manifest.json", 40)
+
+
+DAMAGE = {
+    flip_a_byte: "weights.safetensors has other content than was written",
+    truncate: "weights.safetensors has 999 of 1,000 bytes",
+    remove_a_file: "global_step/shard.pt is missing",
+    tear_the_manifest: "manifest.json is none",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path, damage):
+    said: list[str] = []
+    save(tmp_path, 10)
+    save(tmp_path, 20)
+    damage(tmp_path / "checkpoint-20")
+
+    found = newest_whole(tmp_path, say=said.append)
+
+    assert found == tmp_path / "checkpoint-10"
+    assert len(said) == 1
+    assert f"checkpoint-20 is damaged ({DAMAGE[damage]})" in said[0]
+    assert (tmp_path / "checkpoint-20.damaged-1").is_dir()
+
+
+def test_a_whole_checkpoint_is_used_without_a_word_and_says_what_it_was_made_with(tmp_path):
+    said: list[str] = []
+    save(tmp_path, 9)
+    save(tmp_path, 10)
+
+    assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-10"
+    assert said == []
+    manifest = Manifest.read(tmp_path / "checkpoint-10")
+    assert (manifest.step, manifest.rows_per_step, manifest.num_workers) == (10, 8, 1)
+    assert set(manifest.files) == {"weights.safetensors", "global_step/shard.pt"}
+
+
+def test_what_was_not_committed_is_no_checkpoint(tmp_path):
+    (tmp_path / "checkpoint-30").mkdir()
+    (tmp_path / ".saving" / "checkpoint-40").mkdir(parents=True)
+
+    assert newest_whole(tmp_path) is None
+    assert committed(tmp_path) == {}
+
+
+def test_a_step_saved_again_replaces_its_checkpoint(tmp_path):
+    save(tmp_path, 10)
+    before = (tmp_path / "checkpoint-10" / "weights.safetensors").read_bytes()
+    save(tmp_path, 10)
+
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint-10"
+    assert (tmp_path / "checkpoint-10" / "weights.safetensors").read_bytes() != before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "best", "gone"),
+    [
+        ([10, 20, 30], None, None, []),
+        ([10, 20, 30], 3, None, []),
+        ([10, 20, 30], 2, None, [10]),
+        ([10, 20, 30], 2, 10, [20]),
+        ([10, 20, 30], 1, 10, [20]),
+        ([10, 20, 30], 1, 30, [10, 20]),
+        ([9, 10, 100], 1, None, [9, 10]),
+        ([20, 30], 1, 10, [20]),
+    ],
+)
+def test_the_newest_and_the_best_are_never_deleted(steps, limit, best, gone):
+    assert surplus(steps, limit, best) == gone
+
+
+def test_only_as_many_as_the_limit_stay(tmp_path):
+    for step in (10, 20, 30, 40):
+        save(tmp_path, step, limit=2, best=10)
+
+    assert sorted(committed(tmp_path)) == [10, 40]

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a run: the newest whole one, wherever they are kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.engine.checkpoints import committed, step_of
+from training.manifest import MANIFEST, Manifest
+
+if TYPE_CHECKING:
+    from training.storage import Store
+
+logger = logging.getLogger("tadrib")
+
+ROOT = "checkpoints"
+"""Folder of the checkpoints in a run directory."""
+
+
+def newest_whole(
+    folder: Path, store: Store | None = None, say: Callable[[str], None] = logger.warning
+) -> Path | None:
+    """The checkpoint to continue from, on this machine's disk and verified file by file; None when there is none.
+
+    A torn or altered one is set aside and the one before it taken, which ``say`` is told.
+    """
+    if store is not None:
+        return _newest_stored(folder, store, say)
+    for _, path in sorted(committed(folder).items(), reverse=True):
+        manifest = Manifest.read(path)
+        damage = f"{MANIFEST} is none" if manifest is None else manifest.damage(path)
+        if damage is None:
+            return path
+        aside = _free_name(path)
+        say(f"{path} is damaged ({damage}); it is set aside as {aside.name} and the one before it used")
+        path.rename(aside)
+    return None
+
+
+def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Path | None:
+    from training.folders import bring
+
+    for step in reversed(stored_steps(store)):
+        name = f"{ROOT}/checkpoint-{step}"
+        damage = bring(store, name, folder / f"checkpoint-{step}")
+        if damage is None:
+            return folder / f"checkpoint-{step}"
+        say(f"{name} of {store.url} is damaged ({damage}); the one before it is used")
+        store.remove(
+            f"{name}/{MANIFEST}"
+        )  # its files stay for a look; without a manifest it is no checkpoint
+    return None
+
+
+def stored_steps(store: Store) -> list[int]:
+    """Steps of the checkpoints in the store, ascending: those that have a manifest."""
+    found = []
+    for name in store.sizes(ROOT):
+        folder, _, file = name.removeprefix(f"{ROOT}/").partition("/")
+        if file == MANIFEST and (step := step_of(folder)) is not None:
+            found.append(step)
+    return sorted(found)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manifest: the files of a folder with their sizes and hashes, by which a torn or altered one is told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MANIFEST = "manifest.json"
+
+
+class Entry(BaseModel):
+    """One file: its size in bytes and the SHA-256 of its content, in hexadecimal."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` holds; it is written last, so a folder without one is not whole.
+
+    ``files`` by their path in the folder. Of a checkpoint: ``step``, the optimizer steps done, ``num_workers``, the
+    processes that saved, ``rows_per_step``, the global batch (None where the trainer does not state it), and
+    ``versions`` of the packages.
+    """
+
+    format: int = 1
+    step: int = 0
+    num_workers: int = 1
+    rows_per_step: int | None = None
+    versions: dict[str, str] = {}
+    files: dict[str, Entry]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """The manifest of ``folder``; None when there is none or it is not one."""
+        try:
+            return cls.parse((folder / MANIFEST).read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def parse(cls, text: bytes) -> Manifest | None:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            return None
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=1) + "\n"
+
+    def damage(self, folder: Path, only: str | None = None) -> str | None:
+        """What is wrong with the first file in ``folder`` that is not as it was written, of all or of ``only`` one;
+        None when nothing is."""
+        for name, entry in self.files.items() if only is None else [(only, self.files[only])]:
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            size = path.stat().st_size
+            if size != entry.bytes:
+                return f"{name} has {size:,} of {entry.bytes:,} bytes"
+            if sha256(path) != entry.sha256:
+                return f"{name} has other content than was written"
+        return None
+
+
+def describe(folder: Path) -> dict[str, Entry]:
+    """An entry for each file under ``folder``."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        path.relative_to(folder).as_posix(): Entry(bytes=path.stat().st_size, sha256=sha256(path))
+        for path in files
+    }
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def joined(parts: Iterable[Mapping[str, Entry]]) -> dict[str, Entry]:
+    """The entries of several machines that each hold a part of one checkpoint."""
+    return {name: entry for part in parts for name, entry in part.items()}

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Store: a folder in an object store (``s3://``, ``gs://``, any fsspec URL), spoken to patiently."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import fsspec
+from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
+
+from training.errors import Problem, ResourceError
+
+logger = logging.getLogger("tadrib")
+T = TypeVar("T")
+
+_ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
+PATIENCE = 600.0
+"""Seconds for which a store that does not answer, or answers with errors, is asked again."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
+# what no repetition mends, as pyarrow's S3 and GCS clients word it
+_HOPELESS = (
+    "ACCESS_DENIED",
+    "INVALID_ACCESS_KEY",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "NO_SUCH_BUCKET",
+    "Unauthorized",
+)
+
+
+def is_url(location: str) -> bool:
+    return "://" in location
+
+
+class Store:
+    """Files under ``url``, by their name relative to it. An upload appears whole or not at all.
+
+    ``s3://bucket/runs?endpoint_override=host:port&scheme=http`` reaches any S3-compatible store: the query is that of
+    ``pyarrow.fs.S3FileSystem.from_uri``; credentials come from the environment.
+
+    Every method raises ResourceError when the store refuses, or has not answered for ``patience`` seconds.
+    """
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        self.url, self._patience = url, patience
+        try:
+            if urlsplit(url).scheme in _ARROW_SCHEMES:
+                self._files, self._root = FileSystem.from_uri(url)
+            else:
+                filesystem, self._root = fsspec.core.url_to_fs(url)
+                self._files = PyFileSystem(FSSpecHandler(filesystem))
+        except (ImportError, ValueError, OSError) as error:
+            raise self._refusal("open", error) from error
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None when there is none."""
+
+        def get() -> bytes:
+            with self._files.open_input_stream(self._path(name)) as stream:
+                return stream.read()
+
+        return self._patiently("read", name, get)
+
+    def write(self, name: str, content: bytes) -> None:
+        def put() -> None:
+            with self._writable(name) as stream:
+                stream.write(content)
+
+        self._patiently("write", name, put)
+
+    def upload(self, path: Path, name: str) -> None:
+        def put() -> None:
+            with path.open("rb") as source, self._writable(name) as stream:
+                shutil.copyfileobj(source, stream, 8 * 1024**2)
+
+        self._patiently("write", name, put)
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to ``path``, which appears whole. Raises FileNotFoundError when the store has none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.part")
+
+        def get() -> bool:
+            with self._files.open_input_stream(self._path(name)) as stream, aside.open("wb") as target:
+                shutil.copyfileobj(stream, target, 8 * 1024**2)
+            return True
+
+        if not self._patiently("read", name, get):
+            raise FileNotFoundError(f"{self.url}: {name}")
+        aside.replace(path)
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Bytes of every file under ``folder``, by name relative to the store's own url."""
+
+        def look() -> dict[str, int]:
+            selector = FileSelector(self._path(folder), recursive=True, allow_not_found=True)
+            found = self._files.get_file_info(selector)
+            return {
+                posixpath.relpath(info.path, self._root): info.size
+                for info in found
+                if info.type == FileType.File
+            }
+
+        return self._patiently("list", folder, look) or {}
+
+    def remove(self, name: str) -> None:
+        """Delete a file; none there is no error."""
+        self._patiently("delete", name, lambda: self._files.delete_file(self._path(name)))
+
+    def move(self, name: str, other: Store) -> None:
+        """Move a file to the same name under ``other``, a folder of the same store."""
+        self._patiently("move", name, lambda: self._files.move(self._path(name), other._path(name)))
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self._root, name) if name else self._root
+
+    def _writable(self, name: str):
+        path = self._path(name)
+        if self._files.type_name in ("local", "py::fsspec+file"):
+            self._files.create_dir(posixpath.dirname(path))
+        return self._files.open_output_stream(path)
+
+    def _patiently(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
+        """Do ``action`` until it works; None when there is no such file."""
+        wait, deadline, warned = _FIRST_WAIT, time.monotonic() + self._patience, False
+        while True:
+            try:
+                return action()
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if any(text in str(error) for text in _HOPELESS) or time.monotonic() + wait > deadline:
+                    raise self._refusal(f"{verb} {name}", error) from error
+                if not warned:
+                    logger.warning("%s does not let us %s %s yet: %s", self.url, verb, name, _line(error))
+                    warned = True
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _refusal(self, what: str, error: Exception) -> ResourceError:
+        action = "Check the address, the credentials in the environment and the network; the run continues from there."
+        problem = Problem(self.url, f"could not {what}: {_line(error)}.", action)
+        return ResourceError("the object store does not work", [problem])
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".")[:300] if lines else type(error).__name__
