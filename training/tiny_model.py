@@ -38,12 +38,15 @@ def build_tiny_model(
     """
     target = Path(directory)
     _refuse_other_content(target)
+    from training.strategies import import_on_demand
+
     tokenizer = build_tokenizer(None if texts is None else [Path(text) for text in texts])
     model = _model(tokenizer, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         aside.chmod(0o755)
+        import_on_demand()
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         if target.exists():
