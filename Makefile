@@ -22,6 +22,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)"; exit 2; }
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r $(LOCK)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python charts/get_helm.py || echo "without helm, the tests of charts are skipped"
 	@touch $@
 
 .PHONY: install
@@ -35,6 +36,10 @@ demo: $(INSTALLED) ## Train a tiny Arabic model on two workers, then ask it ques
 test: $(INSTALLED) ## Run every test that this machine can run
 	@OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
 
+.PHONY: test-faults
+test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back
+	@RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -s -m faults tests/faults
+
 .PHONY: lint
 lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be current
 	@$(BIN)/ruff check .
@@ -42,6 +47,7 @@ lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be 
 	@$(BIN)/mypy
 	@$(BIN)/python -m training.config.schema --check
 	@$(BIN)/python docs/make_api.py --check
+	@$(BIN)/python -m charts.make_schema --check
 	@$(BIN)/python examples/make_data.py --check
 
 .PHONY: format
@@ -53,6 +59,7 @@ format: $(INSTALLED) ## Format the code and fix what lint can fix
 generate: $(INSTALLED) ## Rewrite what is generated: the spec's schema and reference, the API pages, the bundled data
 	@$(BIN)/python -m training.config.schema
 	@$(BIN)/python docs/make_api.py
+	@$(BIN)/python -m charts.make_schema
 	@$(BIN)/python examples/make_data.py
 
 .PHONY: bench

@@ -87,6 +87,10 @@ class RayCluster:
         self._processes.remove(process)
         self._wait_for(lambda: self._alive_nodes() == before - 1)
 
+    def forget(self, process: subprocess.Popen) -> None:
+        """A node that was ended by other means."""
+        self._processes.remove(process)
+
     def stop(self) -> None:
         """End every process of the cluster; nothing of it can be asked any more."""
         for process in reversed(self._processes):

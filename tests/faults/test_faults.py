@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults done to real runs. Each run must complete, and train exactly as if nothing had happened."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.runs import SAVE_STEPS, STEPS, Training, losses, send, tokens, write_spec
+from tests.ray.clusters import RayCluster
+from tests.s3 import Way, s3_server
+from training.engine.checkpoints import committed
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Training:
+    training = Training(write_spec(tmp_path_factory.mktemp("uninterrupted"), "run"))
+    assert training.finish() == 0, training.output
+    return training
+
+
+def equals(training: Training, other: Training) -> None:
+    """The trajectory of ``other``, step by step."""
+    assert training.run.read_result().status == "succeeded"
+    found, expected = losses(training), losses(other)
+    assert found.keys() == expected.keys()
+    assert max(abs(found[step] - expected[step]) for step in expected) < 1e-6
+    assert tokens(training) == tokens(other)
+
+
+@pytest.fixture(scope="module")
+def long_uninterrupted(tmp_path_factory) -> Training:
+    spec = write_spec(tmp_path_factory.mktemp("long"), "run", max_steps=4 * STEPS)
+    training = Training(spec)
+    assert training.finish() == 0, training.output
+    return training
+
+
+def test_workers_killed_at_random_steps(tmp_path, long_uninterrupted):
+    training = Training(write_spec(tmp_path, "run", max_steps=4 * STEPS, max_failures=2 * KILLS))
+    generator, recoveries, lost = random.Random(0), [], []
+    step = 0
+    for _ in range(KILLS):
+        training.wait_for_step(step + generator.randint(SAVE_STEPS + 1, SAVE_STEPS + 8))
+        before = training.last_step()
+        moment = time.time()
+        send(generator.choice(training.workers()), signal.SIGKILL)
+        row = training.wait_for_a_row_after(moment + 0.5)
+        recoveries.append(row["time"] - moment)
+        lost.append(before + 1 - row["step"])
+        step = row["step"]
+    assert training.finish() == 0, training.output
+
+    equals(training, long_uninterrupted)
+    recoveries.sort()
+    p50, p95 = statistics.median(recoveries), recoveries[int(0.95 * (len(recoveries) - 1))]
+    print(f"\n{KILLS} kills: fault to next step p50 {p50:.1f} s, p95 {p95:.1f} s; steps lost {lost}")
+    assert max(lost) <= SAVE_STEPS + 1
+    assert p95 < 60
+
+
+def test_the_whole_machine_of_the_driver_is_lost_and_the_run_started_again(tmp_path, uninterrupted):
+    spec = write_spec(tmp_path, "run")
+    first = Training(spec)
+    first.wait_for_step(25)
+    first.kill()
+
+    second = Training(spec)
+    assert second.finish() == 0, second.output
+
+    assert "continuing after step 2" in second.output
+    equals(second, uninterrupted)
+
+
+def test_a_stopped_run_continues_with_more_workers_and_then_fewer(tmp_path, uninterrupted):
+    spec = write_spec(tmp_path, "run")
+    settings = json.loads(spec.read_text())
+    first = Training(spec)
+    first.wait_for_step(15)
+    first.run.stop_file.touch()
+    assert first.finish() == 130, first.output
+
+    for workers, command in ((1, "stop"), (3, None)):
+        spec.write_text(json.dumps(settings | {"resources": {"num_workers": workers, "cpus_per_worker": 0.5}}))
+        training = Training(spec)
+        if command:
+            training.wait_for_step(35)
+            training.process.send_signal(signal.SIGINT)
+            assert training.finish() == 130, training.output
+    assert training.finish() == 0, training.output
+
+    found, expected = losses(training), losses(uninterrupted)
+    assert max(abs(found[step] - expected[step]) for step in expected) < 1e-4  # sums in another order
+    assert tokens(training) == tokens(uninterrupted)
+
+
+def test_damaged_checkpoints_are_passed_over(tmp_path, uninterrupted):
+    spec = write_spec(tmp_path, "run", save_total_limit=None)
+    first = Training(spec)
+    first.wait_for_step(45)
+    first.kill()
+    newest, second, third, _ = sorted(committed(first.run.checkpoints).values(), reverse=True, key=_step)
+    os.truncate(newest / "model.safetensors", 1000)
+    content = bytearray((second / "optimizer.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (second / "optimizer.pt").write_bytes(content)
+    (third / "trainer_state.json").unlink()
+
+    training = Training(spec)
+    assert training.finish() == 0, training.output
+
+    assert "model.safetensors has 1,000 of" in training.output
+    assert "optimizer.pt has other content than was written" in training.output
+    assert "trainer_state.json is missing" in training.output
+    assert "continuing after step 10" in training.output
+    equals(training, uninterrupted)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+def test_a_frozen_worker_is_named_and_replaced(tmp_path, uninterrupted):
+    training = Training(write_spec(tmp_path, "run", hang_seconds=4.0))
+    training.wait_for_step(25)
+    moment = time.time()
+    send(training.workers()[1], signal.SIGSTOP)
+
+    row = training.wait_for_a_row_after(moment + 1.0)
+    print(f"\nfrozen worker: {row['time'] - moment:.1f} s from the freeze to the next step")
+    assert training.finish() == 0, training.output
+
+    assert "did not answer; step" in training.output
+    stacks = list(training.run.logs.glob("stacks-worker-*.txt"))
+    assert len(stacks) == 1
+    assert "all_reduce" in stacks[0].read_text() or "backward" in stacks[0].read_text()
+    equals(training, uninterrupted)
+
+
+def test_a_disk_that_fills_during_a_save(tmp_path, uninterrupted):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = 56  # MiB: room for the preflight, the data and one checkpoint, not for two
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here (it needs root)")
+    try:
+        spec = write_spec(tmp_path, "run", storage_path=str(disk / "runs"))
+        first = Training(spec)
+        assert first.finish() == 2, first.output
+        assert "no space left" in first.output
+        good = committed(first.run.checkpoints)
+        assert good, "the last good checkpoint must outlive the full disk"
+        subprocess.run(["mount", "-o", f"remount,size={10 * size}m", str(disk)], check=True)
+
+        second = Training(spec)
+        assert second.finish() == 0, second.output
+
+        assert f"continuing after step {max(good)}" in second.output
+        equals(second, uninterrupted)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_two_starts_at_once_have_one_writer(tmp_path, uninterrupted):
+    spec = write_spec(tmp_path, "run")
+    first = Training(spec)
+    first.wait_for_step(1)
+    second = Training(spec)
+    assert second.finish() == 2
+    assert f"process {first.process.pid} on" in second.output
+    assert first.finish() == 0, first.output
+    equals(first, uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def way():
+    with s3_server() as port:
+        made = Way(port)
+        yield made
+        made.close()
+
+
+def test_an_object_store_that_fails_stalls_and_restarts_while_workers_die(tmp_path, way, uninterrupted):
+    scratch = {"TADRIB_SCRATCH": str(tmp_path / "scratch")}
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    spec = write_spec(tmp_path, "run", storage_path=f"s3://bucket/runs?{way.query}")
+    os.environ |= keys | scratch
+    first = Training(spec)
+    first.wait_for_step(15)
+    way.failures = 6
+    send(first.workers()[0], signal.SIGKILL)
+    first.wait_for_a_row_after(time.time() + 0.5)
+    way.close()
+    threading.Timer(5.0, way.open).start()
+    first.wait_for_step(35)
+    first.kill()
+    shutil.rmtree(tmp_path / "scratch")  # the next start is on another machine
+
+    second = Training(spec)
+    assert second.finish() == 0, second.output
+
+    assert way.failed == 6
+    assert "continuing after step" in second.output
+    names = second.run.store.sizes()
+    assert {"result.json", "metrics.jsonl", "final/model.safetensors", "logs/worker-1.log"} <= names.keys()
+    equals_from_resume(second, uninterrupted)
+
+
+def equals_from_resume(training: Training, other: Training) -> None:
+    """As `equals`; rows of the last seconds before a machine was lost may not have reached the store."""
+    training.run.pull()
+    assert training.run.read_result().status == "succeeded"
+    expected = losses(other)
+    found = {row["step"]: row["loss"] for row in training.rows() if "grad_norm" in row}
+    assert max(found) == max(expected)
+    assert len(found) > 0.5 * len(expected)
+    assert max(abs(found[step] - expected[step]) for step in found) < 1e-6
+
+
+@pytest.fixture
+def nodes():
+    made = RayCluster()
+    made.start()
+    yield made
+    made.remove()
+
+
+def on(cluster: RayCluster) -> dict[str, str]:
+    return cluster.environment | {"RAY_ADDRESS": cluster.gcs_address}
+
+
+def test_a_node_is_killed_and_another_takes_its_place(tmp_path, nodes, uninterrupted):
+    doomed, _ = nodes.add_node(), nodes.add_node()
+    training = Training(write_spec(tmp_path, "run"), environment=on(nodes))
+    training.wait_for_step(25)
+    kill_node(doomed)
+    nodes.forget(doomed)
+    nodes.add_node()
+    assert training.finish() == 0, training.output
+    equals(training, uninterrupted)
+
+
+def test_a_node_that_is_drained_saves_first_and_is_no_failure(tmp_path, nodes, uninterrupted):
+    drain = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "15"}
+    doomed, _ = nodes.add_node(**drain), nodes.add_node(**drain)
+    slow = {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
+    spec = write_spec(tmp_path, "run", max_failures=0, save_steps=1000, max_steps=STEPS)
+    training = Training(spec, environment=on(nodes) | slow)
+    training.wait_for_step(10)
+    doomed.send_signal(signal.SIGTERM)
+    training.wait_until(lambda: bool(committed(training.run.checkpoints)), "checkpoint before the node goes")
+    nodes.forget(doomed)
+    doomed.wait(timeout=60)
+    nodes.add_node()
+    assert training.finish() == 0, training.output
+    equals(training, uninterrupted)
+
+
+def kill_node(process: subprocess.Popen) -> None:
+    """As the loss of its machine."""
+    import psutil
+
+    family = psutil.Process(process.pid).children(recursive=True)
+    for each in [process.pid, *(child.pid for child in family)]:
+        send(each, signal.SIGKILL)
+    process.wait()
+
+
+def test_an_elastic_run_goes_on_with_fewer_workers_when_nothing_takes_the_place(tmp_path, nodes, uninterrupted):
+    doomed, _ = nodes.add_node(), nodes.add_node()
+    spec = write_spec(tmp_path, "run", resources={"num_workers": {"min": 1, "max": 2}})
+    training = Training(spec, environment=on(nodes))
+    training.wait_for_step(25)
+    kill_node(doomed)
+    nodes.forget(doomed)
+    assert training.finish() == 0, training.output
+    found, expected = losses(training), losses(uninterrupted)
+    assert max(abs(found[step] - expected[step]) for step in expected) < 1e-4  # sums in another order
+    assert tokens(training) == tokens(uninterrupted)
