@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ray_jobs.following import follow
-from ray_jobs.jobs import Call, JobDetails, JobServer, JobStatus, directory_of, run_of
+from ray_jobs.jobs import JobDetails, JobServer, JobStatus, directory_of, run_of
 from ray_jobs.run_status import RunStatus
 from training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
 
 _SECONDS_TO_END = 60.0
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def find(server: JobServer, run: str) -> tuple[JobDetails | None, str]:
@@ -40,8 +41,7 @@ def cluster_status(server: JobServer, run: str) -> RunStatus:
     job, directory = find(server, run)
     if job is not None and job.status == JobStatus.PENDING:
         return RunStatus("waiting", directory, name=run)
-    call = server.call(["tadrib", "status", directory, "--json"])
-    status = _parsed(server, call)
+    status = _ask(server, directory)
     return status if job is None else together(job, status)
 
 
@@ -84,7 +84,7 @@ def conclude(server: JobServer, job: JobDetails) -> RunStatus:
     """
     directory = directory_of(job)
     if job.status == JobStatus.SUCCEEDED:
-        status = together(job, _parsed(server, server.call(["tadrib", "status", directory, "--json"])))
+        status = together(job, _ask(server, directory))
         if status.state == "succeeded":
             return status
         raise TrainingError(f"{job.submission_id} failed: {status.error}\n  run directory: {directory}")
@@ -98,23 +98,27 @@ def conclude(server: JobServer, job: JobDetails) -> RunStatus:
 def cluster_stop(
     server: JobServer, run: str, *, seconds: float, force: bool, note: Callable[[str], None]
 ) -> RunStatus:
-    """Ask the driver to save and end; with ``force``, have Ray end a job that did not in ``seconds``."""
+    """Ask the driver to save and end; with ``force``, have Ray end a job that did not in ``seconds``.
+
+    What the directory says counts once the job has ended: before, it may be the result of an earlier start.
+    """
     job, directory = find(server, run)
-    if job is not None and job.status == JobStatus.PENDING:
-        server.stop(str(job.submission_id))  # nothing has begun that could be saved
-        return together(_ended(server, job), RunStatus("missing", directory, name=run))
-    command = ["tadrib", "stop", directory, "--timeout", f"{seconds:g}"]
     note(f"asking {run} to save a checkpoint and end")
-    call = server.call(command)
-    if job is None:
-        return _parsed(server, server.call(["tadrib", "status", directory, "--json"]))
-    details = server.details(str(job.submission_id))
-    if not details.status.is_terminal() and call.exit_code == 1 and force:
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        server.call(["tadrib", "stop", directory, "--timeout", f"{left:.0f}"])
+        if job is None:
+            return _ask(server, directory)
+        job = server.details(str(job.submission_id))
+        if job.status.is_terminal() or time.monotonic() > deadline:
+            break
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    if force and not job.status.is_terminal():
         note(f"ending {job.submission_id} by force")
         server.stop(str(job.submission_id))
-    if not details.status.is_terminal() and (force or call.exit_code != 1):
-        details = _ended(server, job)
-    return together(details, _parsed(server, server.call(["tadrib", "status", directory, "--json"])))
+        job = _ended(server, job)
+    return together(job, _ask(server, directory))
 
 
 def cluster_logs(
@@ -147,7 +151,9 @@ def _show(server: JobServer, submission_id: str, note: Callable[[str], None]) ->
     follow(server, server.details(submission_id), print_piece, note)
 
 
-def _parsed(server: JobServer, call: Call) -> RunStatus:
+def _ask(server: JobServer, directory: str) -> RunStatus:
+    """The status of a run directory, as the cluster sees it."""
+    call = server.call(["tadrib", "status", directory, "--json"])
     for line in reversed(call.output.splitlines()):
         if line.startswith("{"):
             return RunStatus(**json.loads(line))

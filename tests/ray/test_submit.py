@@ -264,16 +264,14 @@ def test_what_ray_calls_success_needs_a_result_that_says_so(cluster, project, se
     assert "there is no result.json that says so of the run" in status.stdout
 
 
-def test_a_job_that_waits_for_room_on_the_head_is_said_to_and_can_be_taken_back(cluster, project, server):
-    metadata = {RUN: "patient", RUN_DIRECTORY: str(project / "patient"), SPEC: "{}"}
-    server._client.submit_job(
-        entrypoint="true", submission_id="patient-1", metadata=metadata, entrypoint_num_cpus=50
-    )
-    status = cluster.tadrib("status", "patient", "--address", cluster.url, cwd=project)
-    assert status.returncode == 0
-    assert "patient has been submitted and is starting" in status.stdout
-    assert cluster.tadrib("stop", "patient", "--address", cluster.url, cwd=project).returncode == 130
-    assert server.details("patient-1").status.value == "STOPPED"
+def test_a_run_that_has_hardly_begun_can_be_stopped(cluster, project):
+    spec = write_spec(project, "hasty", max_steps=5000)
+    address = ["--address", cluster.url]
+    assert cluster.tadrib("submit", spec.name, "--no-follow", *address, cwd=project).returncode == 0
+    assert cluster.tadrib("status", "hasty", *address, cwd=project).returncode == 0
+    assert cluster.tadrib("stop", "hasty", *address, cwd=project).returncode == 130
+    result = json.loads((project / "runs" / "hasty" / "result.json").read_text())
+    assert result["status"] == "stopped"
 
 
 def test_a_job_that_does_not_react_is_ended_by_force_only(cluster, project, server):
@@ -296,11 +294,11 @@ def test_a_log_goes_on_without_repetition_when_its_connection_breaks(cluster, pr
     lines, notes = [], []
     with proxy:
         behind = JobServer(f"http://127.0.0.1:{proxy.port}")
-        job = a_job(behind, "counts", "for i in $(seq 1 40); do echo line $i; sleep 0.1; done", project)
+        job = a_job(behind, "counts", "for i in $(seq 1 40); do echo line $i; sleep 0.2; done", project)
 
         def write(text: str) -> None:
             lines.extend(text.splitlines())
-            if len(lines) in range(5, 25):
+            if proxy.cuts < 4:
                 proxy.cut()
 
         ended = follow(behind, behind.details(job), write, notes.append)
