@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from training.errors import ClusterError, Problem, ResourceError
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
 _SECONDS_TO_ANSWER = 5.0
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -136,25 +138,38 @@ def holds_a_worker(node: dict[str, Any], resources: Resources) -> bool:
     return node["Alive"] and _times(worker_bundle(resources), node["Resources"]) > 0
 
 
-def check_room(resources: Resources) -> None:
+def check_room(resources: Resources, patience: float = 0.0) -> None:
     """Refuse a run that would wait for ever. Raises ResourceError with what was asked for, what Ray has, and
-    what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have.
+    what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have, and for
+    ``patience`` seconds nodes may still join.
     """
     import ray
     from ray._private.state import state as cluster_state  # the limits of an autoscaler have no public reader
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if cluster_state.get_max_resources_from_cluster_config():
+        return
+    deadline = time.monotonic() + patience
+    while True:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        problem = _lack_of_room(resources, nodes)
+        if problem is None:
+            return
+        if time.monotonic() >= deadline:
+            raise ResourceError("Ray has no room for this run", [problem])
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem | None:
     bundle = worker_bundle(resources)
     room = sum(_times(bundle, node) for node in nodes)
-    if room >= resources.min_workers or cluster_state.get_max_resources_from_cluster_config():
-        return
+    if room >= resources.min_workers:
+        return None
     total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
     message = (
         f"{resources.min_workers} workers of {_text(bundle)} each were asked for; Ray has {_text(total)} on "
         f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
     )
-    problem = Problem("resources.num_workers", message, _way_out(room, bundle, nodes))
-    raise ResourceError("Ray has no room for this run", [problem])
+    return Problem("resources.num_workers", message, _way_out(room, bundle, nodes))
 
 
 def _times(bundle: dict[str, float], node: dict[str, float]) -> int:

@@ -45,6 +45,12 @@ class Gauges:
             "When the last step was seen, in seconds since the epoch.",
             tag_keys=_LABELS,
         )
+        self._nonfinite = Counter(
+            "tadrib_nonfinite_steps_total",
+            "Steps left out because a loss or gradient was not finite.",
+            tag_keys=_LABELS,
+        )
+        self._skipped = 0
         self._restarts = Counter(
             "tadrib_restarts_total", "Times the workers were started again.", tag_keys=_LABELS
         )
@@ -60,6 +66,10 @@ class Gauges:
             value = metrics.row.get(key)
             if value is not None and math.isfinite(value):
                 gauge.set(value, self._labels)
+        skipped = int(metrics.row.get("skipped_steps", 0))
+        if skipped > self._skipped:
+            self._nonfinite.inc(skipped - self._skipped, self._labels)
+            self._skipped = skipped
 
     def restarted(self) -> None:
         self._restarts.inc(1, self._labels)

@@ -12,6 +12,9 @@ from ray_jobs.paths import require_directory, require_lasting_storage
 from training.config import load_spec
 from training.run_directory import Result
 
+_PATIENCE = 120.0
+"""Seconds: the nodes of a cluster that was just made join one by one, and the job before may still be saving."""
+
 
 def launch_here(
     path: Path,
@@ -38,7 +41,7 @@ def launch_here(
         os.environ.setdefault("TADRIB_SUBMISSION_ID", submission_id)
     from ray_jobs.launch import launch
 
-    return launch(spec, command=command, fresh=fresh)
+    return launch(spec, command=command, fresh=fresh, patience=_PATIENCE)
 
 
 def _submission_id() -> str | None:

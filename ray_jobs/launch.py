@@ -24,12 +24,14 @@ from training.run_directory import Result, RunDirectory
 from training.versions import versions
 
 
-def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False) -> Result:
+def launch(
+    spec: JobSpec, *, command: str | None = None, fresh: bool = False, patience: float = 0.0
+) -> Result:
     """Train ``spec`` on Ray and return the result, which is also in the run directory.
 
     A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained
     again. ``fresh`` moves what is there aside and starts over. ``command`` is what the user typed, shown as the way to
-    resume.
+    resume. For ``patience`` seconds it waits for a start before it that is still saving, and for nodes to join.
 
     Raises:
         SpecError, DataError, ResourceError, ClusterError: refused before any worker started, or by a worker.
@@ -45,12 +47,14 @@ def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False) ->
     disk.check_space(run, spec.config)
     run.create()
     lost = threading.Event()
-    with writing_to(run, on_loss=lost.set):
+    with writing_to(run, on_loss=lost.set, patience=patience):
         if fresh:
             set_aside(run)
         begin(spec, run)
         with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
-            start = _Start(spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}")
+            start = _Start(
+                spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}", patience
+            )
             with Mirror(run, lambda: state_files(run)):
                 result = start.go()
             display.close()
@@ -62,9 +66,16 @@ class _Start:
     """One start of ``spec`` in ``run``; ``command`` starts it again."""
 
     def __init__(
-        self, spec: JobSpec, run: RunDirectory, display: Display, lost: threading.Event, command: str
+        self,
+        spec: JobSpec,
+        run: RunDirectory,
+        display: Display,
+        lost: threading.Event,
+        command: str,
+        patience: float,
     ) -> None:
         self._spec, self._run, self._display, self._lost, self._command = spec, run, display, lost, command
+        self._patience = patience
         self._began = time.monotonic()
 
     def go(self) -> Result:
@@ -97,7 +108,7 @@ class _Start:
         from ray_jobs.cluster import check_room, cluster
 
         with cluster() as is_own:
-            check_room(spec.resources)
+            check_room(spec.resources, patience=self._patience)
             if not is_own:
                 from ray_jobs.preflight import check_nodes
 

@@ -24,19 +24,21 @@ BEAT_SECONDS = 5.0
 _PATIENCE = 2.6 * BEAT_SECONDS
 """For a sign of life from another machine, whose clock may differ from ours."""
 _CERTAINLY_DEAD = 24 * BEAT_SECONDS
+_SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_A_RIVAL = 1.0
 """Object stores cannot create exclusively: after this, whoever stands in the lock has it."""
 
 
 @contextmanager
-def writing_to(run: RunDirectory, on_loss: Callable[[], None]) -> Iterator[None]:
+def writing_to(run: RunDirectory, on_loss: Callable[[], None], patience: float = 0.0) -> Iterator[None]:
     """Hold the run's lock. ``on_loss`` is called, from a thread, if another start takes it over.
 
     A lock whose holder is dead is taken over: at once when it was a process of this machine, after some seconds
-    without a sign of life otherwise. Raises ResourceError, naming the holder, when it is alive.
+    without a sign of life otherwise. Raises ResourceError, naming the holder, when it is alive after ``patience``
+    seconds: a start that follows upon another may find that one still saving.
     """
     lock = _Lock(run)
-    lock.acquire()
+    lock.acquire(patience)
     done = threading.Event()
     beating = threading.Thread(target=lock.keep_beating, args=(done, on_loss), name="lock", daemon=True)
     beating.start()
@@ -87,10 +89,12 @@ class _Lock:
             "beat": time.time(),
         }
 
-    def acquire(self) -> None:
-        held = holder(self._run)
-        if held is not None and is_alive(self._run, held):
-            raise self._refusal(held)
+    def acquire(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while (held := holder(self._run)) is not None and is_alive(self._run, held):
+            if time.monotonic() >= deadline:
+                raise self._refusal(held)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         if self._run.store is None:
             self._create(held)
         else:

@@ -53,7 +53,9 @@ def write_spec(folder: Path, name: str, **changes) -> Path:
 class Training:
     """`tadrib train` (or another command) on ``spec``; ``run`` is its directory."""
 
-    def __init__(self, spec: Path, *, environment: dict[str, str] | None = None, command: str = "train") -> None:
+    def __init__(
+        self, spec: Path, *, environment: dict[str, str] | None = None, command: str = "train"
+    ) -> None:
         settings = json.loads(spec.read_text())
         self.spec, self.name = spec, settings["name"]
         self.run = RunDirectory(f"{settings['storage_path']}/{self.name}")
@@ -115,7 +117,9 @@ class Training:
 
     def workers(self, parent: int | None = None) -> list[int]:
         """Process ids of the training workers under ``parent``, the driver by default, oldest first."""
-        found = [each for each in _descendants(parent or self.process.pid) if _title(each).startswith(_WORKER)]
+        found = [
+            each for each in _descendants(parent or self.process.pid) if _title(each).startswith(_WORKER)
+        ]
         return [each.pid for each in sorted(found, key=lambda each: each.create_time())]
 
 

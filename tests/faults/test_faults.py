@@ -92,7 +92,9 @@ def test_a_stopped_run_continues_with_more_workers_and_then_fewer(tmp_path, unin
     assert first.finish() == 130, first.output
 
     for workers, command in ((1, "stop"), (3, None)):
-        spec.write_text(json.dumps(settings | {"resources": {"num_workers": workers, "cpus_per_worker": 0.5}}))
+        spec.write_text(
+            json.dumps(settings | {"resources": {"num_workers": workers, "cpus_per_worker": 0.5}})
+        )
         training = Training(spec)
         if command:
             training.wait_for_step(35)
@@ -152,7 +154,9 @@ def test_a_disk_that_fills_during_a_save(tmp_path, uninterrupted):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = 56  # MiB: room for the preflight, the data and one checkpoint, not for two
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}m", "tmpfs", str(disk)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("a small file system cannot be mounted here (it needs root)")
     try:
@@ -278,7 +282,9 @@ def kill_node(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def test_an_elastic_run_goes_on_with_fewer_workers_when_nothing_takes_the_place(tmp_path, nodes, uninterrupted):
+def test_an_elastic_run_goes_on_with_fewer_workers_when_nothing_takes_the_place(
+    tmp_path, nodes, uninterrupted
+):
     doomed, _ = nodes.add_node(), nodes.add_node()
     spec = write_spec(tmp_path, "run", resources={"num_workers": {"min": 1, "max": 2}})
     training = Training(spec, environment=on(nodes))

@@ -25,6 +25,7 @@ from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
 from training.engine.saving import SavesWhole
 from training.engine.self_check import choose_path
+from training.engine.utilization import operations_per_token, utilization
 
 Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
 """Token log-probs [T] and their batch to (loss, metrics). The loss is this micro-batch's share of the optimizer step's
@@ -70,6 +71,7 @@ class GroupTrainer(SavesWhole, Trainer):
         self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
         self._guard = guard or NonfiniteGuard("stop", 0)
         self.add_callback(self._guard)
+        self._operations = operations_per_token(model)
         self._meter = Meter()
         self._logged_at = time.perf_counter()
 
@@ -141,12 +143,8 @@ class GroupTrainer(SavesWhole, Trainer):
         meter.update({**metrics, **counts}, batch.weight)
 
     def floating_point_ops(self, inputs: PackedBatch) -> float:
-        """2 forward and 4 backward operations per weight and token; attention's own are left out."""
-        return 6.0 * inputs.num_tokens * self._num_weights
-
-    @property
-    def _num_weights(self) -> int:
-        return sum(getattr(p, "ds_numel", p.numel()) for p in self.model.parameters())
+        """Of a micro-batch, as `operations_per_token` counts them."""
+        return inputs.num_tokens * self._operations
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -158,6 +156,9 @@ class GroupTrainer(SavesWhole, Trainer):
             logs |= means
             logs["num_tokens"] = self.state.num_input_tokens_seen
             logs["tokens_per_second"] = tokens / (now - self._logged_at)
+            used = utilization(logs["tokens_per_second"], self._operations, self.args.world_size)
+            if used is not None:
+                logs["mfu"] = used
             logs["padding"] = 1 - tokens / computed
             if self._guard.skipped:
                 logs["skipped_steps"] = self._guard.skipped
