@@ -18,6 +18,7 @@ from ray_jobs.run_lock import writing_to
 from ray_jobs.starts import begin, finished, set_aside
 from ray_jobs.streams import output_sent_to
 from ray_jobs.summary import print_finished, print_summary, shown
+from ray_jobs.trackers import require_trackers
 from training.config import JobSpec, resolve
 from training.errors import StoppedError, TrainingError
 from training.run_directory import Result, RunDirectory
@@ -44,6 +45,7 @@ def launch(
     if result is not None:
         print_finished(result, run)
         return result
+    require_trackers(spec.config)
     disk.check_space(run, spec.config)
     run.create()
     lost = threading.Event()

@@ -8,6 +8,7 @@ import resource
 import shutil
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ray_jobs.events import Note, Outcome, Phase, Started
@@ -15,6 +16,7 @@ from ray_jobs.failures import describe
 from ray_jobs.mailbox import Link
 from ray_jobs.mirror import Mirror
 from ray_jobs.streams import send_output_to
+from ray_jobs.trackers import TENSORBOARD, point_trackers_at
 from training.checkpoints import ROOT, newest_whole
 from training.config import JobSpec
 from training.config.locations import inside
@@ -44,7 +46,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     log = run.logs / f"worker-{rank}.log"
     send_output_to(log)
     link = Link(job.mailbox)
-    with Mirror(run, lambda: [log, run.logs / f"stacks-worker-{rank}.txt"]):
+    point_trackers_at(run, job.spec.name)
+    with Mirror(run, lambda: _files_of(run, rank)):
         try:
             outcome = _train(job.spec, run, link, rank)
         except Exception as error:
@@ -54,6 +57,12 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
             raise failure.error from error
         link.flush()
     return outcome if rank == 0 else None
+
+
+def _files_of(run: RunDirectory, rank: int) -> list[Path]:
+    """What worker ``rank`` writes besides checkpoints and weights."""
+    own = [run.logs / f"worker-{rank}.log", run.logs / f"stacks-worker-{rank}.txt"]
+    return own if rank else [*own, *(run.path / TENSORBOARD).rglob("events.*")]
 
 
 def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome | None:
