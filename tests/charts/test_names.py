@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.charts.helm import CHARTS, a_job, helm, of_kind, one, render, render_file
-from tests.charts.kuberay_rules import problems
+from ray_jobs.kube.rules import problems
 
 
 def name_of(objects):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.charts.helm import CHARTS, of_kind, render_file
 from tests.charts.jobs import TRAINING_FILES, head_of, limits_of, workers_of
-from tests.charts.kuberay_rules import shell_words
+from ray_jobs.kube.rules import shell_words
 from tests.charts.pods import containers, environment, templates
 
 

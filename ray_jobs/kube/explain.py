@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explanation: recorded objects of a run, turned into how it is doing. Nothing is asked of a cluster here.
+
+Source of states and reasons: kuberay v1.7.0, ray-operator/apis/ray/v1/rayjob_types.go and
+controllers/ray/rayjob_controller.go.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ray_jobs.kube.endings import complete, failed
+from ray_jobs.kube.objects import RunObjects, run_of
+from ray_jobs.kube.pods import Trouble, is_head, is_leaving, is_ready, is_worker, trouble_of, worst
+from ray_jobs.kube.queues import is_queued, queue_of, waiting
+from ray_jobs.kube.status import KubeStatus
+from ray_jobs.kube.units import since
+from ray_jobs.run_status import RunStatus
+from ray_jobs.status_text import sentence as sentence_of_run
+
+Object = dict[str, Any]
+
+
+def explain(found: RunObjects, now: datetime, progress: RunStatus | None = None) -> KubeStatus:
+    """How the run is doing. ``progress`` is what its directory says, where that could be asked."""
+    job, name = found.job, run_of(found.job)
+    status = job.get("status") or {}
+    state = status.get("jobDeploymentStatus") or ""
+    if job["metadata"].get("deletionTimestamp") and state not in ("Complete", "Failed"):
+        told = KubeStatus("stopped", name, f"{name} is being stopped: its RayJob is being deleted", _RESUME)
+    elif state == "ValidationFailed":
+        told = _invalid(name, status)
+    elif state == "Complete":
+        told = complete(found, progress)
+    elif state == "Failed":
+        told = failed(found, progress)
+    elif state == "Retrying":
+        told = _retrying(found, name)
+    elif state == "Running":
+        told = _running(found, now, progress)
+    else:
+        told = _before_running(found, state, now)
+    facts = (*told.facts, *_facts(found, now))
+    return KubeStatus(told.state, name, told.sentence, told.action, facts, told.driver_exit_code, progress)
+
+
+_RESUME = "Submit it again to continue from its last checkpoint."
+
+
+def _invalid(name: str, status: Object) -> KubeStatus:
+    text = f"{name} is refused by KubeRay, which will not look at it again: {_line(status.get('message'))}"
+    return KubeStatus("failed", name, text, "Correct spec or values, and submit it again.")
+
+
+def _retrying(found: RunObjects, name: str) -> KubeStatus:
+    """KubeRay keeps reason and message of the failed start until its cluster is gone."""
+    status = found.job.get("status") or {}
+    why = failed(found, None).sentence.partition(": ")[2] or status.get("reason", "")
+    text = f"{name} is being started again from its last checkpoint, as {_start(found)} failed: {why}"
+    return KubeStatus("pending", name, text)
+
+
+def _start(found: RunObjects) -> str:
+    count = (found.job.get("status") or {}).get("failed") or 1
+    return f"start {count} of {1 + (found.job['spec'].get('backoffLimit') or 0)}"
+
+
+# --- before the job runs
+
+
+def _before_running(found: RunObjects, state: str, now: datetime) -> KubeStatus:
+    job, name = found.job, run_of(found.job)
+    if (job["spec"].get("managedBy") or "ray.io/kuberay-operator") != "ray.io/kuberay-operator":
+        return KubeStatus("pending", name, f"{name} is run on another cluster, by {job['spec']['managedBy']}")
+    if is_queued(job) and (job["spec"].get("suspend") or state in ("Suspended", "Suspending")):
+        return _queued(found, now)
+    if state in ("Suspended", "Suspending") or job["spec"].get("suspend"):
+        how = "is being suspended" if state == "Suspending" else "was suspended by hand (spec.suspend)"
+        return KubeStatus("stopped", name, f"{name} {how}, and holds no pods", _RESUME)
+    if state == "Waiting":
+        text = f"{name} waits for somebody to submit a job to its cluster (InteractiveMode)"
+        return KubeStatus("pending", name, text)
+    if state == "Initializing":
+        return _initializing(found, now)
+    if state:
+        return KubeStatus("pending", name, f"{name} is in a state that this version does not know: {state}")
+    return _untouched(found, now)
+
+
+def _queued(found: RunObjects, now: datetime) -> KubeStatus:
+    name = run_of(found.job)
+    if "workloads" in found.unread:
+        text = (
+            f"{name} waits in queue {queue_of(found.job)}, and you may not read Kueue's workloads to see why"
+        )
+        return KubeStatus("queued", name, text)
+    wait = waiting(found.job, found.workload)
+    if wait is None:
+        return KubeStatus("queued", name, f"{name} has been admitted by Kueue, and is about to start")
+    if wait.is_over:
+        return KubeStatus("stopped", name, f"{name} was stopped: {wait.text}", wait.action)
+    age = since(wait.since, now)
+    return KubeStatus(
+        "queued", name, f"{name} has been queued{f' for {age}' if age else ''}: {wait.text}", wait.action
+    )
+
+
+def _untouched(found: RunObjects, now: datetime) -> KubeStatus:
+    """No status: the operator has not seen the RayJob, or resets it after a retry."""
+    name, made = run_of(found.job), found.job["metadata"].get("creationTimestamp")
+    if (found.job.get("status") or {}).get("failed"):
+        return KubeStatus("pending", name, f"{name} is being started again, as {_start(found)} failed")
+    age = since(made, now)
+    if age.endswith(" s") or not age:
+        return KubeStatus("pending", name, f"{name} has been submitted and is starting")
+    text = f"{name} has been pending for {age}: no KubeRay operator has taken it up"
+    return KubeStatus(
+        "pending", name, text, "Check with `tadrib doctor` that it runs and watches this namespace."
+    )
+
+
+def _initializing(found: RunObjects, now: datetime) -> KubeStatus:
+    name = run_of(found.job)
+    trouble = _uncreated(found) or worst(found.pods, found.events)
+    began = (found.job.get("status") or {}).get("startTime")
+    if trouble is None:
+        age = since(began, now)
+        for_how_long = f" for {age}" if age else ""
+        if not found.pods and "pods" in found.unread:
+            return KubeStatus(
+                "pending", name, f"{name} has been starting{for_how_long}, and you may not read its pods"
+            )
+        what = "its pods are being made" if not found.pods else "all pods run, and Ray is being waited for"
+        return KubeStatus("pending", name, f"{name} has been starting{for_how_long}: {what}")
+    age = since(trouble.since or began, now)
+    return KubeStatus(
+        "pending",
+        name,
+        f"{name} has been pending{f' for {age}' if age else ''}: {trouble.text}",
+        trouble.action,
+    )
+
+
+def _uncreated(found: RunObjects) -> Trouble | None:
+    """Why the cluster or its pods cannot even be made: refused by quota, Pod Security or a webhook."""
+    conditions = ((found.cluster or {}).get("status") or {}).get("conditions") or []
+    said = [
+        each.get("message", "")
+        for each in conditions
+        if each["type"] == "ReplicaFailure" and each["status"] == "True"
+    ]
+    reasons = (
+        "FailedToCreateHeadPod",
+        "FailedToCreateWorkerPod",
+        "FailedToCreateRayCluster",
+        "FailedToCreateRayJobSubmitter",
+    )
+    is_lacking = found.cluster is None or not found.pods or any(said)
+    if is_lacking:
+        said += [event.get("message", "") for event in found.events if event.get("reason") in reasons]
+    if not said:
+        return None
+    text = _line(said[0])
+    if "exceeded quota" in text:
+        return Trouble(
+            0,
+            f"the namespace's ResourceQuota does not allow its pods: {text}",
+            "Ask for less, or for more quota.",
+        )
+    if "PodSecurity" in text:
+        return Trouble(0, f"the namespace's Pod Security standard refuses its pods: {text}")
+    return Trouble(0, f"its pods cannot be made: {text}")
+
+
+# --- while it runs
+
+
+def _running(found: RunObjects, now: datetime, progress: RunStatus | None) -> KubeStatus:
+    status = found.job.get("status") or {}
+    job_status, name = status.get("jobStatus") or "", run_of(found.job)
+    if job_status == "SUCCEEDED":
+        return complete(found, progress)
+    if job_status == "STOPPED":
+        return complete(found, progress)
+    if job_status == "FAILED":
+        return failed(found, progress)
+    if lost := _lost_sight(found, now):
+        return lost
+    if job_status == "RUNNING":
+        return KubeStatus("running", name, _how_it_runs(found, now, progress), *_shortage(found))
+    if submitter := _broken_submitter(found):
+        return KubeStatus(
+            "pending", name, f"{name} has its cluster, but its job cannot be submitted: {submitter}"
+        )
+    age = since(status.get("startTime"), now)
+    text = f"{name} has been starting for {age}: its cluster is up and its job is being submitted"
+    return KubeStatus("pending", name, text if age else f"{name} is starting: its job is being submitted")
+
+
+def _how_it_runs(found: RunObjects, now: datetime, progress: RunStatus | None) -> str:
+    name, status = run_of(found.job), found.job.get("status") or {}
+    text = f"{name} is running"
+    if progress is not None and progress.state == "running":
+        text = sentence_of_run(progress)
+    elif age := since((status.get("rayJobInfo") or {}).get("startTime") or status.get("startTime"), now):
+        text = f"{name} has been running for {age}"
+    return text
+
+
+def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What is wrong although the job runs: workers that are missing, a submitter that died."""
+    facts = []
+    if broken := _broken_submitter(found):
+        facts.append(("warning", f"{broken}; KubeRay may call the run failed while it goes on"))
+    stuck = [pod for pod in found.pods if is_worker(pod) and not is_ready(pod) and not is_leaving(pod)]
+    if trouble := worst(stuck, found.events):
+        action = trouble.action
+        facts.append(
+            (
+                "warning",
+                f"{len(stuck)} of its workers {'is' if len(stuck) == 1 else 'are'} missing: {trouble.text}",
+            )
+        )
+        return action, tuple(facts)
+    return "", tuple(facts)
+
+
+def _lost_sight(found: RunObjects, now: datetime) -> KubeStatus | None:
+    """The head is gone, or the operator cannot reach it: KubeRay goes on saying Running, at times for ever."""
+    status, name = found.job.get("status") or {}, run_of(found.job)
+    heads = [pod for pod in found.pods if is_head(pod)]
+    dead = next(
+        (trouble for pod in heads if (trouble := trouble_of(pod, found.events)) and trouble.is_fatal), None
+    )
+    action = (
+        "KubeRay ends it after 300 s without an answer, and starts it again where platform.retries allows it."
+    )
+    if dead:
+        return KubeStatus("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
+    failing = since(status.get("jobStatusCheckFailureStartTime"), now)
+    if failing:
+        text = f"{name} may be running, but the KubeRay operator has not reached its head for {failing}"
+        why = "Check platform.networkPolicy.operatorNamespace, and that the head has memory to answer."
+        return KubeStatus("running", name, text, why)
+    if status.get("jobStatus") and not heads and found.pods and "pods" not in found.unread:
+        return KubeStatus(
+            "pending", name, f"{name} has lost its head, and its pod has not been made again", action
+        )
+    if status.get("jobStatus") and not found.pods and not found.unread:
+        return KubeStatus(
+            "pending", name, f"{name} has lost its pods, though its RayJob says Running", action
+        )
+    return None
+
+
+def _broken_submitter(found: RunObjects) -> str:
+    conditions = ((found.submitter or {}).get("status") or {}).get("conditions") or []
+    for each in conditions:
+        if each["type"] in ("Failed", "FailureTarget") and each["status"] == "True":
+            return f"its submitter pod died ({each.get('reason')}: {_line(each.get('message'))})"
+    submitters = [pod for pod in found.pods if not is_head(pod) and not is_worker(pod)]
+    trouble = worst(submitters, found.events)
+    return f"its submitter does not run: {trouble.text}" if trouble and not found.unread else ""
+
+
+# --- facts below the sentence
+
+
+def _facts(found: RunObjects, now: datetime) -> tuple[tuple[str, str], ...]:
+    job, status = found.job, found.job.get("status") or {}
+    facts = [
+        ("rayjob", f"{job['metadata']['name']} ({status.get('jobDeploymentStatus') or 'New'}{_ray(status)})")
+    ]
+    workers = [pod for pod in found.pods if is_worker(pod) and not is_leaving(pod)]
+    wanted = sum(
+        group.get("replicas") or 0
+        for group in (job["spec"].get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
+    )
+    if found.pods:
+        facts.append(("workers", f"{sum(map(is_ready, workers))} of {max(wanted, len(workers))} ready"))
+    if found.unread:
+        facts.append(("not allowed to read", ", ".join(found.unread)))
+    return tuple(facts)
+
+
+def _ray(status: Object) -> str:
+    return f", job {status['jobStatus']}" if status.get("jobStatus") else ""
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "no reason was given").split()).rstrip(".")[:400]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helm: the program, the chart that one run is installed with, and what Helm has against it, in words."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from training.errors import ClusterError, Problem, ResourceError, SpecError, TadribError
+
+_CHECKOUT = Path(__file__).parents[2] / "charts"
+_CHART = "training-job"
+_UNREACHABLE = (
+    "cluster unreachable",
+    "connection refused",
+    "no such host",
+    "i/o timeout",
+    "unauthorized",
+    "must be logged in",
+    "tls: failed",
+)
+
+
+def helm(*arguments: str) -> str:
+    """What Helm prints. Raises ResourceError without Helm, SpecError for what the chart refuses, else ClusterError."""
+    done = subprocess.run([find_helm(), *arguments], capture_output=True, text=True)
+    if done.returncode == 0:
+        return done.stdout
+    raise _refusal("\n".join(line for line in done.stderr.splitlines() if "found symbolic link" not in line))
+
+
+def find_helm() -> str:
+    """$HELM, then the program beside this Python, then that on PATH."""
+    beside = Path(sys.executable).parent / "helm"
+    found = os.environ.get("HELM") or (str(beside) if beside.exists() else shutil.which("helm"))
+    if found and shutil.which(found):
+        return found
+    where = f"{found} is not a program." if found else "is neither beside this Python nor on PATH."
+    action = "Install Helm 4 (https://helm.sh/docs/intro/install) or, in a checkout, run `python charts/get_helm.py`."
+    raise ResourceError("there is no Helm", [Problem("helm", where, action)])
+
+
+def find_chart() -> str:
+    """The chart of a run: below $TADRIB_CHARTS (a folder or oci:// URL), or in the checkout of this package.
+
+    Charts are files of the cluster's side and no part of the wheel or the image.
+    """
+    given = os.environ.get("TADRIB_CHARTS")
+    if given and given.startswith("oci://"):
+        return f"{given.rstrip('/')}/{_CHART}"
+    chart = Path(given or _CHECKOUT) / _CHART
+    if not (chart / "Chart.yaml").is_file():
+        action = "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to the oci:// URL that they were pushed to."
+        raise ResourceError("there is no chart", [Problem(str(chart), "holds no chart.", action)])
+    return str(chart)
+
+
+def _refusal(text: str) -> TadribError:
+    """Helm's words as an error: a chart's own sentence, keys that its schema refuses, or what the cluster said."""
+    text = text.partition("\n\nUse --debug")[0]
+    if own := re.search(r"execution error at \([^)]*\): (.*)", text, re.DOTALL):
+        return SpecError("the chart refuses this run", [Problem("", own[1].strip())])
+    if "meet the specifications of the schema" in text:
+        faults = re.findall(r"^- at '(/?[^']*)': (.*)$", text, re.MULTILINE)
+        problems = [
+            Problem(where.strip("/").replace("/", ".") or "values", f"{said}.") for where, said in faults
+        ]
+        return SpecError("the chart refuses these values", problems or [Problem("", text.strip())])
+    said = " ".join(text.split()).removeprefix("Error: ")
+    if "secrets is forbidden" in said:
+        action = (
+            "Set HELM_DRIVER=configmap, for this command and for every other one of Helm's on the release."
+        )
+        return ClusterError(
+            "Helm may not keep its release in a Secret", [Problem("helm", f"{said}.", action)]
+        )
+    if any(word in said.lower() for word in _UNREACHABLE):
+        action = "Check that `kubectl version` reaches the cluster."
+        return ClusterError("the Kubernetes cluster cannot be reached", [Problem("helm", f"{said}.", action)])
+    return ClusterError("Helm failed", [Problem("helm", f"{said}.", "Check with `tadrib doctor`.")])

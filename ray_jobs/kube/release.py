@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Release: one run as Helm installs it, named like the run, with the spec verbatim and the values of a platform."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ray_jobs.kube.helm import find_chart, helm
+from ray_jobs.kube.rules import problems
+from training.config import JobSpec, load_spec
+from training.config.loading import apply_overrides
+from training.config.yaml_file import read_yaml
+from training.errors import Problem, SpecError
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A checked spec, its text as the pod reads it, and values files for the chart, later ones first in rank."""
+
+    spec: JobSpec
+    text: str
+    namespace: str
+    context: str | None
+    values: tuple[Path, ...]
+    own_values: Object
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def render(self) -> str:
+        """What Helm would apply, after KubeRay's own rules had their say. Raises SpecError."""
+        with self._arguments() as arguments:
+            text = helm("template", *arguments, "--api-versions", "ray.io/v1")
+        refused = [
+            Problem(f"{each['kind']} {each['metadata']['name']}", f"{said}.")
+            for each in objects_of(text)
+            for said in problems(each)
+        ]
+        if refused:
+            raise SpecError("KubeRay would refuse this run, and leave it at ValidationFailed", refused)
+        return text
+
+    def apply(self) -> None:
+        """Install the run, or upgrade it, which makes a new RayJob that resumes it."""
+        self.render()
+        context = ["--kube-context", self.context] if self.context else []
+        with self._arguments() as arguments:
+            helm("upgrade", "--install", *arguments, *context)
+
+    @contextmanager
+    def _arguments(self) -> Iterator[list[str]]:
+        with tempfile.TemporaryDirectory() as folder:
+            own = Path(folder) / "run.yaml"
+            own.write_text(yaml.safe_dump(self.own_values, allow_unicode=True), encoding="utf-8")
+            files = [part for path in (*self.values, own) for part in ("--values", str(path))]
+            yield [self.name, find_chart(), "--namespace", self.namespace, *files]
+
+
+def read_release(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    namespace: str,
+    context: str | None = None,
+    values: Sequence[Path] = (),
+    queue: str | None = None,
+) -> Release:
+    """Check the spec, and the values files as far as they concern it. Raises SpecError.
+
+    The file's bytes are kept; with ``overrides`` its keys are written anew. ``queue`` names the queue, of Kueue where
+    the values say no other kind.
+    """
+    spec = load_spec(path, overrides)
+    text = _text(path, overrides)
+    own: Object = {"jobs": {spec.name: {"specFile": text}}}
+    kinds = [_queue_kind(_read_values(file, spec.name)) for file in values]
+    if queue is not None:
+        kind = next((kind for kind in reversed(kinds) if kind not in (None, "none")), "kueue")
+        own["platform"] = {"queue": {"kind": kind, "name": queue}}
+    return Release(spec, text, namespace, context, tuple(values), own)
+
+
+def objects_of(text: str) -> list[Object]:
+    """The objects in rendered YAML, without those of `helm test`."""
+    found = [each for each in yaml.safe_load_all(text) if each]
+    return [each for each in found if "helm.sh/hook" not in (each["metadata"].get("annotations") or {})]
+
+
+def _text(path: Path, overrides: Sequence[str]) -> str:
+    if not overrides:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    mapping, _ = read_yaml(path)
+    apply_overrides(mapping, overrides)
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
+
+
+def _read_values(path: Path, run: str) -> Object:
+    """Values of the platform, in a file for the chart. Other runs in it would be installed too, so they are refused."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SpecError(str(path), [Problem("", f"cannot be read: {error.strerror}.")]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(
+            str(path), [Problem("", f"not valid YAML: {' '.join(str(error).split())}.")]
+        ) from None
+    if not isinstance(value, dict):
+        raise SpecError(str(path), [Problem("", "must be a mapping with the key platform.")])
+    others = sorted(
+        name for name, job in (value.get("jobs") or {}).items() if name != run or "spec" in (job or {})
+    )
+    if others:
+        action = "Keep `platform` alone in it, or install the file with `helm install`."
+        message = f"holds {', '.join(others)}, and one run is submitted at a time, from its own file."
+        raise SpecError(str(path), [Problem("jobs", message, action)])
+    return value
+
+
+def _queue_kind(values: Object) -> str | None:
+    queue = (values.get("platform") or {}).get("queue") or {}
+    return queue.get("kind") if isinstance(queue, dict) else None
