@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -88,6 +89,8 @@ class Supervisor:
         count: Any = resources.max_workers
         if resources.elastic:
             count = (resources.min_workers, resources.max_workers)
+            # after a loss Ray asks for all workers first, and settles for those there are when this time is over
+            os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
         # mypy sees the signatures of Ray Train's first version
         trainer: Any = TorchTrainer
         run_config: Any = RunConfig

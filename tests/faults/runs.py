@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.tiny import tiny_model, write_rows
+from training.config.locations import inside
 from training.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ class Training:
     ) -> None:
         settings = json.loads(spec.read_text())
         self.spec, self.name = spec, settings["name"]
-        self.run = RunDirectory(f"{settings['storage_path']}/{self.name}")
+        self.run = RunDirectory(inside(settings["storage_path"], self.name))
         self.output_file = spec.with_suffix(f".{time.monotonic_ns()}.out")
         own = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         with self.output_file.open("w") as output:
