@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resolve requirements.in into requirements.lock for Python 3.11 and 3.12 on every platform.
+"""Resolve requirements.in for Python 3.11 and 3.12 on every platform: into requirements.lock, and, without its
+section of development, into runtime.lock, which the image installs. What is in both has the same version in both.
 
 torch's own CUDA packages stay out: each torch build pins exactly the ones it needs, and a CPU build needs none.
 """
@@ -37,20 +38,22 @@ BROUGHT_BY_TORCH = [
 ]
 
 
+DEVELOPMENT = "# development\n"  # where that section of requirements.in starts
+OPTIONS = ["--quiet", "--universal", "--python-version", "3.11", "--no-annotate", "--no-header"]
+
+
 def main() -> None:
+    everything = (FOLDER / "requirements.in").read_text()
+    resolve(everything, FOLDER / "requirements.lock")
+    runtime, _, _ = everything.partition(DEVELOPMENT)
+    resolve(runtime, FOLDER / "runtime.lock", "--constraint", str(FOLDER / "requirements.lock"))
+
+
+def resolve(requirements: str, target: Path, *options: str) -> None:
+    """Write the pins of ``requirements`` to ``target``; pins that are there already stay where they can."""
     left_out = [word for name in BROUGHT_BY_TORCH for word in ("--no-emit-package", name)]
-    target = FOLDER / "requirements.lock"
-    options = [
-        "--quiet",
-        "--universal",
-        "--python-version",
-        "3.11",
-        "--no-annotate",
-        "--no-header",
-        *left_out,
-    ]
-    files = ["--output-file", str(target), str(FOLDER / "requirements.in")]
-    subprocess.run([sys.executable, "-m", "uv", "pip", "compile", *options, *files], check=True)
+    command = ["uv", "pip", "compile", *OPTIONS, *left_out, *options, "--output-file", str(target), "-"]
+    subprocess.run([sys.executable, "-m", *command], input=requirements, text=True, check=True)
     pins = target.read_text()
     target.write_text("# Written by `make lock` from requirements.in; do not edit.\n" + pins)
 
