@@ -76,8 +76,8 @@ def validate(
     print_spec(spec, resolve(load_spec(spec, overrides or [])), show=show)
 
 
-for _command in COMMANDS:
-    app.command()(_command)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
 
 
 @data_app.command()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for runs on a cluster: launch, submit, status, logs, stop. Each imports what it needs."""
+"""Commands for runs on a cluster: launch, submit, status, logs, stop, list. Each imports what it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ray_jobs import cli_kubernetes
 from ray_jobs.cli_arguments import Fresh, Overrides, Spec
+from ray_jobs.cli_kubernetes import Context, Kubernetes, Namespace, Queue, Values, place
 
 if TYPE_CHECKING:
     from ray_jobs.jobs import JobServer
@@ -59,8 +61,25 @@ def submit(
     address: Address = None,
     fresh: Fresh = False,
     follow: Annotated[bool, typer.Option(help="Show the run's output and end as it ends.")] = True,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
+    values: Values = None,
+    queue: Queue = None,
 ) -> None:
-    """Run a spec on a Ray cluster. A spec that runs there already is followed and not started again."""
+    """Run a spec on a Ray cluster, or on Kubernetes. One that runs there already is followed, and not started again.
+
+    On Kubernetes it is a Helm release named like the run; the same command again continues a run that ended.
+    """
+    if there := place(kubernetes, namespace, context, address):
+        if fresh:
+            raise typer.BadParameter(
+                "--fresh needs the run directory, which is on the cluster; give a new name=…."
+            )
+        cli_kubernetes.submit_there(there, spec, overrides or [], values or [], queue, follow)
+        return
+    if values or queue:
+        raise typer.BadParameter("--values and --queue are for --kubernetes.")
     from ray_jobs.submitting import submit_and_follow
 
     where = _required(address or os.environ.get(_API))
@@ -74,8 +93,16 @@ def status(
     run: Annotated[str | None, typer.Argument(help="Run directory, URL or name; none lists all.")] = None,
     address: Address = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
 ) -> None:
     """Say how a run is doing. Exits with 0 when it runs or succeeded, 1 failed, 130 stopped, 2 no such run."""
+    if there := place(kubernetes, namespace, context, address):
+        if run is None:
+            cli_kubernetes.list_there(there, as_json)
+            return
+        cli_kubernetes.status_there(there, run, as_json)
     from ray_jobs.run_status import read_status
     from ray_jobs.status_text import print_jobs, print_status, sentence
 
@@ -111,10 +138,16 @@ def logs(
     address: Address = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends.")] = False,
     worker: Annotated[int | None, typer.Option(help="Rank of a worker; without it, the driver.")] = None,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
 ) -> None:
     """Show the log of a run's driver or of one of its workers."""
     from ray_jobs.messages import print_note
 
+    if there := place(kubernetes, namespace, context, address):
+        cli_kubernetes.logs_there(there, run, worker, follow)
+        return
     if where := _where(run, address):
         from ray_jobs.cluster_runs import cluster_logs
 
@@ -132,13 +165,18 @@ def stop(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the run to save and end.")] = 300,
     force: Annotated[
         bool,
-        typer.Option("--force", help="With --address: have Ray kill the job if it has not ended by then."),
+        typer.Option("--force", help="On a cluster: have the job killed if it has not ended by then."),
     ] = False,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
 ) -> None:
     """Have a run save a checkpoint and end; the command that started it continues it later.
 
     Exits as the run ended: 130 stopped, 0 when it had succeeded, 1 when it failed or goes on.
     """
+    if there := place(kubernetes, namespace, context, address):
+        cli_kubernetes.stop_there(there, run, timeout, force)
     from ray_jobs.messages import print_note
     from ray_jobs.status_text import print_status
 
@@ -181,4 +219,23 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-COMMANDS = (launch, submit, status, logs, stop)
+def list_runs(
+    address: Address = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """List runs: those under ./runs, of a Ray cluster, or of a namespace on Kubernetes."""
+    status(None, address, as_json, kubernetes, namespace, context)
+
+
+COMMANDS = {
+    "launch": launch,
+    "submit": submit,
+    "status": status,
+    "logs": logs,
+    "stop": stop,
+    "list": list_runs,
+    **{command.__name__: command for command in cli_kubernetes.COMMANDS},
+}

@@ -23,7 +23,7 @@ def print_status(status: RunStatus) -> None:
     console = Console(highlight=False)
     mark, style = _MARKS.get(status.state, ("■" if status.state == "stopped" else "…", "bold yellow"))
     console.print(Text.assemble((f"{mark} ", style), (sentence(status), "bold")), soft_wrap=True)
-    rows = list(_facts(status))
+    rows = list(facts(status))
     width = max((len(label) for label, _ in rows), default=0)
     for label, value in rows:
         console.print(Text.assemble((f"  {label:<{width}}  ", "dim"), value), soft_wrap=True)
@@ -65,7 +65,7 @@ def sentence(status: RunStatus) -> str:
             return f"there is no run in {status.run_directory}"
 
 
-def _facts(status: RunStatus) -> Iterator[tuple[str, str]]:
+def facts(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.state == "missing":
         return
     if status.loss is not None:

@@ -130,7 +130,7 @@ class KubernetesApi:
         return Output(_exit_code(json.loads(verdict)), stdout, stderr.decode("utf-8", errors="replace"))
 
     def _broken_exec(self, error: Exception, pod: str) -> ClusterError:
-        said = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
+        said = " ".join(str(getattr(error, "reason", None) or error).partition(" -+-+- ")[0].split())[:300]
         problem = Problem(f"pod {pod}", f"no command can be run inside of it: {said}.")
         kinds = {
             " 401 ": Forbidden,

@@ -55,15 +55,18 @@ def _invalid(name: str, status: Object) -> KubeStatus:
 
 def _retrying(found: RunObjects, name: str) -> KubeStatus:
     """KubeRay keeps reason and message of the failed start until its cluster is gone."""
-    status = found.job.get("status") or {}
-    why = failed(found, None).sentence.partition(": ")[2] or status.get("reason", "")
+    ended = failed(found, None)
+    why = ended.sentence.partition(": ")[2] or "its driver was stopped"
     text = f"{name} is being started again from its last checkpoint, as {_start(found)} failed: {why}"
     return KubeStatus("pending", name, text)
 
 
 def _start(found: RunObjects) -> str:
-    count = (found.job.get("status") or {}).get("failed") or 1
-    return f"start {count} of {1 + (found.job['spec'].get('backoffLimit') or 0)}"
+    """The start that failed; KubeRay counts it when it retries."""
+    status = found.job.get("status") or {}
+    count = status.get("failed") or 0
+    is_counted = status.get("jobDeploymentStatus") != "Running"
+    return f"start {count + (not is_counted)} of {1 + (found.job['spec'].get('backoffLimit') or 0)}"
 
 
 # --- before the job runs
@@ -179,12 +182,11 @@ def _uncreated(found: RunObjects) -> Trouble | None:
 def _running(found: RunObjects, now: datetime, progress: RunStatus | None) -> KubeStatus:
     status = found.job.get("status") or {}
     job_status, name = status.get("jobStatus") or "", run_of(found.job)
-    if job_status == "SUCCEEDED":
+    if job_status in ("SUCCEEDED", "STOPPED"):
         return complete(found, progress)
-    if job_status == "STOPPED":
-        return complete(found, progress)
-    if job_status == "FAILED":
-        return failed(found, progress)
+    if job_status == "FAILED":  # KubeRay has not drawn the consequence yet
+        is_last = (status.get("failed") or 0) >= (found.job["spec"].get("backoffLimit") or 0)
+        return failed(found, progress) if is_last else _retrying(found, name)
     if lost := _lost_sight(found, now):
         return lost
     if job_status == "RUNNING":

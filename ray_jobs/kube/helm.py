@@ -54,7 +54,9 @@ def find_chart() -> str:
         return f"{given.rstrip('/')}/{_CHART}"
     chart = Path(given or _CHECKOUT) / _CHART
     if not (chart / "Chart.yaml").is_file():
-        action = "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to the oci:// URL that they were pushed to."
+        action = (
+            "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to an oci:// URL that holds them."
+        )
         raise ResourceError("there is no chart", [Problem(str(chart), "holds no chart.", action)])
     return str(chart)
 

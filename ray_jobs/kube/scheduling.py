@@ -102,7 +102,9 @@ def _words(reason: str, requests: Object) -> str:
     count, said = match.groups()
     is_one = count == "1"
     if said.startswith("Insufficient "):
-        return f"{count} {'lacks' if is_one else 'lack'} {amount(said.removeprefix('Insufficient '), requests)}"
+        return (
+            f"{count} {'lacks' if is_one else 'lack'} {amount(said.removeprefix('Insufficient '), requests)}"
+        )
     for pattern, text in _WORDS:
         if found := re.fullmatch(pattern, said):
             verbs = {

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Head: the pod that the driver runs in, asked by commands inside of its container, which sees the run directory."""
+
+from __future__ import annotations
+
+import json
+
+from ray_jobs.kube.api import KubernetesApi, NotFound, Output
+from ray_jobs.kube.objects import RunObjects, read_spec, run_directory
+from ray_jobs.kube.pods import is_head, is_leaving
+from ray_jobs.run_status import RunStatus
+from training.errors import ClusterError, Problem
+
+_CONTAINER = "ray-head"
+
+
+class Head:
+    """The head of a run. Raises NotFound where no container of it runs."""
+
+    def __init__(self, api: KubernetesApi, found: RunObjects) -> None:
+        running = [pod for pod in found.pods if is_head(pod) and not is_leaving(pod) and _runs(pod)]
+        if not running:
+            problem = Problem(found.job["metadata"]["name"], "has no running head.")
+            raise NotFound("the head cannot be asked", [problem])
+        self._api = api
+        self._found = found
+        self._pod = running[0]["metadata"]["name"]
+
+    @property
+    def directory(self) -> str:
+        """The run directory, as commands in here are to be given it."""
+        _, spec = read_spec(self._api, self._found.job)
+        return run_directory(self._found.job, spec)
+
+    def run(self, *command: str) -> Output:
+        return self._api.run(self._pod, _CONTAINER, command)
+
+    def status(self) -> RunStatus:
+        """What the run directory says."""
+        output = self.run("tadrib", "status", self.directory, "--json")
+        for line in reversed(output.stdout.decode("utf-8", errors="replace").splitlines()):
+            if line.startswith("{"):
+                return RunStatus(**json.loads(line))
+        message = (
+            f"its tadrib gave no status, and exit code {output.exit_code}: {output.stderr.strip()[-300:]}"
+        )
+        raise ClusterError("the head was not understood", [Problem(self._pod, message)])
+
+    def driver_log(self, start: int) -> bytes:
+        """What the driver has printed, from byte ``start`` on."""
+        job_id = (self._found.job.get("status") or {}).get("jobId", "*")
+        file = f"/tmp/ray/session_latest/logs/job-driver-{job_id}.log"
+        output = self.run("tail", "-c", f"+{start + 1}", file)
+        if output.exit_code:
+            problem = Problem(file, f"cannot be read: {output.stderr.strip()}.")
+            raise NotFound("the driver has no log yet", [problem])
+        return output.stdout
+
+
+def ask(api: KubernetesApi, found: RunObjects) -> RunStatus | None:
+    """What the run directory says, where a head runs and may be asked; None elsewhere."""
+    if not (found.job.get("status") or {}).get("jobStatus"):
+        return None
+    try:
+        return Head(api, found).status()
+    except ClusterError:
+        return None
+
+
+def _runs(pod: dict) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return any(each["name"] == _CONTAINER and "running" in (each.get("state") or {}) for each in statuses)
