@@ -128,7 +128,7 @@ class Supervisor:
             elif isinstance(event, Failure):
                 self._take_failure(event)
             elif isinstance(event, Started):
-                self._workers = event.workers
+                self._count_workers(event.workers)
                 self._note_restart()
                 self._run.rewind_metrics(event.step or -1)
             self._display.show(event)
@@ -140,6 +140,14 @@ class Supervisor:
             self._display.note(f"workers start again: {reason}", style="yellow")
             self._gauges.restarted()
         self._started, self._failure, self._hung = True, None, []
+
+    def _count_workers(self, workers: int) -> None:
+        self._workers = workers
+        if workers != self._spec.world_size:
+            self._display.note(
+                f"{workers} of {self._spec.world_size} workers are there; a step keeps its rows",
+                style="yellow",
+            )
 
     def _take_failure(self, failure: Failure) -> None:
         """Keep the first failure of an attempt; of a step that hung, all workers' words together are one."""

@@ -265,7 +265,6 @@ def test_a_node_that_is_drained_saves_first_and_is_no_failure(tmp_path, nodes, l
     doomed.send_signal(signal.SIGTERM)
     training.wait_until(lambda: bool(committed(training.run.checkpoints)), "checkpoint before the node goes")
     nodes.forget(doomed)
-    doomed.wait(timeout=60)
     nodes.add_node()
     assert training.finish() == 0, training.output
     assert "continuing after step" in training.output

@@ -88,8 +88,10 @@ class RayCluster:
         self._wait_for(lambda: self._alive_nodes() == before - 1)
 
     def forget(self, process: subprocess.Popen) -> None:
-        """A node that was ended by other means."""
+        """Wait until a node that was ended by other means is gone, and the cluster knows it."""
+        process.wait(timeout=_SECONDS_TO_START)
         self._processes.remove(process)
+        self._wait_for(lambda: self._alive_nodes() == len(self._processes))
 
     def stop(self) -> None:
         """End every process of the cluster; nothing of it can be asked any more."""

@@ -83,10 +83,12 @@ def test_a_command_line_mistake_exits_2_without_a_traceback(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_train_refuses_an_object_store_before_anything_starts(tmp_path):
-    done = tadrib("train", spec_file(tmp_path), "storage_path=s3://bucket/runs", cwd=tmp_path)
+def test_train_refuses_an_object_store_that_does_not_answer_before_anything_starts(tmp_path):
+    url = "s3://bucket/runs?endpoint_override=127.0.0.1:9&scheme=http&allow_bucket_creation=x"
+    done = tadrib("train", spec_file(tmp_path), f"storage_path={url}", cwd=tmp_path)
     assert done.returncode == 2
-    assert "s3://bucket/runs/demo is an object store" in done.stderr
+    assert "s3://bucket/runs/demo?endpoint_override=127.0.0.1:9" in done.stderr
+    assert "could not open" in done.stderr
 
 
 def test_a_cluster_that_does_not_answer_is_reported_in_seconds_with_exit_code_3(tmp_path):

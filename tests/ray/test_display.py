@@ -27,8 +27,8 @@ def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the
 def test_a_run_that_continues_says_after_which_step():
     screen = io.StringIO()
     with Display(screen) as display:
-        display.show(Started(0))
-        display.show(Started(30))
+        display.show(Started(0, 2))
+        display.show(Started(30, 2))
     assert screen.getvalue() == "continuing after step 30\n"
 
 
