@@ -40,6 +40,14 @@ test: $(INSTALLED) ## Run every test that this machine can run
 test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back
 	@RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -s -m faults tests/faults
 
+.PHONY: image
+image: ## Build the container image with Docker; DEVICE=cpu for one without CUDA (docs/image.md)
+	@trainer_image/build.sh
+
+.PHONY: test-image
+test-image: $(INSTALLED) image ## Run the image as its pods run it: no root, read-only, no network; stop it and go on
+	@$(BIN)/python -m pytest -s -m docker tests/image
+
 .PHONY: lint
 lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be current
 	@$(BIN)/ruff check .
