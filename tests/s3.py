@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -37,12 +38,12 @@ def s3_server() -> Iterator[int]:
         pytest.skip("uv, which installs the S3 server, is missing")
     port = free_port()
     command = [uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", SERVER, "moto_server"]
-    process = subprocess.Popen(
-        [*command, "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    log = tempfile.TemporaryFile()  # a pipe that nobody reads would stop the server once it is full
+    process = subprocess.Popen([*command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
         if not _answers(port, process):
-            pytest.skip(f"the S3 server did not start: {(process.stderr.read() or b'').decode()[-300:]}")
+            log.seek(0)
+            pytest.skip(f"the S3 server did not start: {log.read().decode()[-300:]}")
         connection = http.client.HTTPConnection("127.0.0.1", port)
         connection.request("PUT", "/bucket")
         assert connection.getresponse().status == 200
@@ -50,6 +51,7 @@ def s3_server() -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+        log.close()
 
 
 def _answers(port: int, process: subprocess.Popen) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.checkpoints import ROOT, stored_steps
 from training.engine.checkpoints import committed
@@ -229,10 +229,12 @@ class RunDirectory:
         write_atomically(self.result_file, result.model_dump_json(indent=2, exclude_none=True) + "\n")
 
     def read_result(self) -> Result | None:
-        """The outcome of the last start; None while the first one runs, or after a crash of all of it."""
-        return (
-            Result.model_validate_json(self.result_file.read_bytes()) if self.result_file.exists() else None
-        )
+        """The outcome of the last start; None while the first one runs, after a crash of all of it, or when the file
+        is damaged: then the run is not known to have ended."""
+        try:
+            return Result.model_validate_json(self.result_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -30,6 +30,14 @@ def test_a_run_that_has_not_ended_has_no_result(tmp_path):
     assert RunDirectory(tmp_path / "run").read_result() is None
 
 
+def test_a_damaged_result_is_no_result(tmp_path):
+    run = run_in(tmp_path)
+    run.write_result(Result(status="succeeded", name="a", method="sft"))
+    os.truncate(run.result_file, 30)
+
+    assert run.read_result() is None
+
+
 def test_infinite_and_undefined_metrics_survive_as_valid_json(tmp_path):
     run = run_in(tmp_path)
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,8 +15,9 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.engine.checkpoints import STAGING
+from training.engine.checkpoints import STAGING, committed
 from training.engine.keeper import FolderKeeper, Keeper, Saved
+from training.manifest import Manifest
 from training.versions import versions
 
 
@@ -34,6 +37,8 @@ class SavesWhole(Trainer):
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
         began = time.perf_counter()
         output, step = Path(self.args.output_dir), self.state.global_step
+        if self.args.should_save:
+            self._require_room(output)
         name = f"{PREFIX_CHECKPOINT_DIR}-{step}"
         with self._saving_to(output / STAGING):
             super()._save_checkpoint(model, trial)
@@ -53,6 +58,19 @@ class SavesWhole(Trainer):
             )
         )
         self.checkpoint_seconds += time.perf_counter() - began
+
+    def _require_room(self, output: Path) -> None:
+        """Raises OSError (ENOSPC) when a checkpoint like the last one does not fit: writing into a full disk may end
+        the process with SIGBUS, which says nothing to anybody."""
+        steps = committed(output)
+        manifest = Manifest.read(steps[max(steps)]) if steps else None
+        needed = sum(entry.bytes for entry in manifest.files.values()) if manifest else self._trained_bytes()
+        if shutil.disk_usage(output).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
+
+    def _trained_bytes(self) -> int:
+        """What the trained weights take in a checkpoint: themselves, and two moments in float32."""
+        return sum(p.numel() * (p.element_size() + 8) for p in self.model.parameters() if p.requires_grad)
 
     @contextlib.contextmanager
     def _saving_to(self, folder: Path) -> Iterator[None]:
