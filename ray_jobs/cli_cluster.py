@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -230,7 +231,7 @@ def list_runs(
     status(None, address, as_json, kubernetes, namespace, context)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "launch": launch,
     "submit": submit,
     "status": status,

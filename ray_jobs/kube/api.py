@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from typing import Any
 from training.errors import ClusterError, Problem, ResourceError
 
 Object = dict[str, Any]
+
+logging.getLogger("urllib3.connectionpool").setLevel(
+    logging.ERROR
+)  # it tells of every try, and we of the last
 
 _SECONDS_TO_ANSWER = 30
 _OBJECTS_A_PAGE = 500
@@ -193,15 +198,17 @@ class KubernetesApi:
 
 def _configuration(context: str | None) -> tuple[Any, str]:
     """How to reach the cluster, and the namespace to use there."""
+    import yaml
     from kubernetes import client, config
 
     configuration = client.Configuration()
     try:
-        config.load_kube_config(context=context, client_configuration=configuration)
-        contexts, current = config.list_kube_config_contexts()
+        file = os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
+        config.load_kube_config(file, context, client_configuration=configuration)
+        contexts, current = config.list_kube_config_contexts(file)
         chosen = next((each for each in contexts if each["name"] == context), current)
         return configuration, chosen["context"].get("namespace") or "default"
-    except (config.ConfigException, OSError) as error:
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
         if context is None and not os.environ.get("KUBECONFIG"):
             try:
                 config.load_incluster_config(client_configuration=configuration)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound, Refused
@@ -70,10 +71,8 @@ def stop_run(
 
 
 def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> KubeStatus:
-    try:
+    with suppress(NotFound):
         api.delete(rayjobs_path(api.namespace, name))
-    except NotFound:
-        pass
     return _deleted(api, name, run, deadline, pause)
 
 

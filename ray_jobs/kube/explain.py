@@ -12,12 +12,12 @@ from typing import Any
 
 from ray_jobs.kube.endings import complete, failed
 from ray_jobs.kube.objects import RunObjects, run_of
-from ray_jobs.kube.pods import Trouble, is_head, is_leaving, is_ready, is_worker, trouble_of, worst
+from ray_jobs.kube.pods import Trouble, is_leaving, is_ready, is_worker, worst
 from ray_jobs.kube.queues import is_queued, queue_of, waiting
+from ray_jobs.kube.running import failed_start, line, retrying, running
 from ray_jobs.kube.status import KubeStatus
 from ray_jobs.kube.units import since
 from ray_jobs.run_status import RunStatus
-from ray_jobs.status_text import sentence as sentence_of_run
 
 Object = dict[str, Any]
 
@@ -36,9 +36,9 @@ def explain(found: RunObjects, now: datetime, progress: RunStatus | None = None)
     elif state == "Failed":
         told = failed(found, progress)
     elif state == "Retrying":
-        told = _retrying(found, name)
+        told = retrying(found, name)
     elif state == "Running":
-        told = _running(found, now, progress)
+        told = running(found, now, progress)
     else:
         told = _before_running(found, state, now)
     facts = (*told.facts, *_facts(found, now))
@@ -49,24 +49,8 @@ _RESUME = "Submit it again to continue from its last checkpoint."
 
 
 def _invalid(name: str, status: Object) -> KubeStatus:
-    text = f"{name} is refused by KubeRay, which will not look at it again: {_line(status.get('message'))}"
+    text = f"{name} is refused by KubeRay, which will not look at it again: {line(status.get('message'))}"
     return KubeStatus("failed", name, text, "Correct spec or values, and submit it again.")
-
-
-def _retrying(found: RunObjects, name: str) -> KubeStatus:
-    """KubeRay keeps reason and message of the failed start until its cluster is gone."""
-    ended = failed(found, None)
-    why = ended.sentence.partition(": ")[2] or "its driver was stopped"
-    text = f"{name} is being started again from its last checkpoint, as {_start(found)} failed: {why}"
-    return KubeStatus("pending", name, text)
-
-
-def _start(found: RunObjects) -> str:
-    """The start that failed; KubeRay counts it when it retries."""
-    status = found.job.get("status") or {}
-    count = status.get("failed") or 0
-    is_counted = status.get("jobDeploymentStatus") != "Running"
-    return f"start {count + (not is_counted)} of {1 + (found.job['spec'].get('backoffLimit') or 0)}"
 
 
 # --- before the job runs
@@ -113,7 +97,7 @@ def _untouched(found: RunObjects, now: datetime) -> KubeStatus:
     """No status: the operator has not seen the RayJob, or resets it after a retry."""
     name, made = run_of(found.job), found.job["metadata"].get("creationTimestamp")
     if (found.job.get("status") or {}).get("failed"):
-        return KubeStatus("pending", name, f"{name} is being started again, as {_start(found)} failed")
+        return KubeStatus("pending", name, f"{name} is being started again, as {failed_start(found)} failed")
     age = since(made, now)
     if age.endswith(" s") or not age:
         return KubeStatus("pending", name, f"{name} has been submitted and is starting")
@@ -164,7 +148,7 @@ def _uncreated(found: RunObjects) -> Trouble | None:
         said += [event.get("message", "") for event in found.events if event.get("reason") in reasons]
     if not said:
         return None
-    text = _line(said[0])
+    text = line(said[0])
     if "exceeded quota" in text:
         return Trouble(
             0,
@@ -174,96 +158,6 @@ def _uncreated(found: RunObjects) -> Trouble | None:
     if "PodSecurity" in text:
         return Trouble(0, f"the namespace's Pod Security standard refuses its pods: {text}")
     return Trouble(0, f"its pods cannot be made: {text}")
-
-
-# --- while it runs
-
-
-def _running(found: RunObjects, now: datetime, progress: RunStatus | None) -> KubeStatus:
-    status = found.job.get("status") or {}
-    job_status, name = status.get("jobStatus") or "", run_of(found.job)
-    if job_status in ("SUCCEEDED", "STOPPED"):
-        return complete(found, progress)
-    if job_status == "FAILED":  # KubeRay has not drawn the consequence yet
-        is_last = (status.get("failed") or 0) >= (found.job["spec"].get("backoffLimit") or 0)
-        return failed(found, progress) if is_last else _retrying(found, name)
-    if lost := _lost_sight(found, now):
-        return lost
-    if job_status == "RUNNING":
-        return KubeStatus("running", name, _how_it_runs(found, now, progress), *_shortage(found))
-    if submitter := _broken_submitter(found):
-        return KubeStatus(
-            "pending", name, f"{name} has its cluster, but its job cannot be submitted: {submitter}"
-        )
-    age = since(status.get("startTime"), now)
-    text = f"{name} has been starting for {age}: its cluster is up and its job is being submitted"
-    return KubeStatus("pending", name, text if age else f"{name} is starting: its job is being submitted")
-
-
-def _how_it_runs(found: RunObjects, now: datetime, progress: RunStatus | None) -> str:
-    name, status = run_of(found.job), found.job.get("status") or {}
-    text = f"{name} is running"
-    if progress is not None and progress.state == "running":
-        text = sentence_of_run(progress)
-    elif age := since((status.get("rayJobInfo") or {}).get("startTime") or status.get("startTime"), now):
-        text = f"{name} has been running for {age}"
-    return text
-
-
-def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What is wrong although the job runs: workers that are missing, a submitter that died."""
-    facts = []
-    if broken := _broken_submitter(found):
-        facts.append(("warning", f"{broken}; KubeRay may call the run failed while it goes on"))
-    stuck = [pod for pod in found.pods if is_worker(pod) and not is_ready(pod) and not is_leaving(pod)]
-    if trouble := worst(stuck, found.events):
-        action = trouble.action
-        facts.append(
-            (
-                "warning",
-                f"{len(stuck)} of its workers {'is' if len(stuck) == 1 else 'are'} missing: {trouble.text}",
-            )
-        )
-        return action, tuple(facts)
-    return "", tuple(facts)
-
-
-def _lost_sight(found: RunObjects, now: datetime) -> KubeStatus | None:
-    """The head is gone, or the operator cannot reach it: KubeRay goes on saying Running, at times for ever."""
-    status, name = found.job.get("status") or {}, run_of(found.job)
-    heads = [pod for pod in found.pods if is_head(pod)]
-    dead = next(
-        (trouble for pod in heads if (trouble := trouble_of(pod, found.events)) and trouble.is_fatal), None
-    )
-    action = (
-        "KubeRay ends it after 300 s without an answer, and starts it again where platform.retries allows it."
-    )
-    if dead:
-        return KubeStatus("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
-    failing = since(status.get("jobStatusCheckFailureStartTime"), now)
-    if failing:
-        text = f"{name} may be running, but the KubeRay operator has not reached its head for {failing}"
-        why = "Check platform.networkPolicy.operatorNamespace, and that the head has memory to answer."
-        return KubeStatus("running", name, text, why)
-    if status.get("jobStatus") and not heads and found.pods and "pods" not in found.unread:
-        return KubeStatus(
-            "pending", name, f"{name} has lost its head, and its pod has not been made again", action
-        )
-    if status.get("jobStatus") and not found.pods and not found.unread:
-        return KubeStatus(
-            "pending", name, f"{name} has lost its pods, though its RayJob says Running", action
-        )
-    return None
-
-
-def _broken_submitter(found: RunObjects) -> str:
-    conditions = ((found.submitter or {}).get("status") or {}).get("conditions") or []
-    for each in conditions:
-        if each["type"] in ("Failed", "FailureTarget") and each["status"] == "True":
-            return f"its submitter pod died ({each.get('reason')}: {_line(each.get('message'))})"
-    submitters = [pod for pod in found.pods if not is_head(pod) and not is_worker(pod)]
-    trouble = worst(submitters, found.events)
-    return f"its submitter does not run: {trouble.text}" if trouble and not found.unread else ""
 
 
 # --- facts below the sentence
@@ -288,7 +182,3 @@ def _facts(found: RunObjects, now: datetime) -> tuple[tuple[str, str], ...]:
 
 def _ray(status: Object) -> str:
     return f", job {status['jobStatus']}" if status.get("jobStatus") else ""
-
-
-def _line(text: str | None) -> str:
-    return " ".join((text or "no reason was given").split()).rstrip(".")[:400]

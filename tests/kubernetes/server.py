@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._fail(401, "Unauthorized")
             for prefix, status in self.api.refusals.items():
                 if url.path.startswith(prefix):
-                    return self._fail(status, f"{url.path} is refused by the test with {status}")
+                    return self._fail(status, _refusal(status, url.path))
             if "exec" in url.path.split("/")[-1:]:
                 return self._exec(url.path.split("/")[-2], query["command"])
             return self._answer(url.path, query, body)
@@ -227,12 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _exec(self, pod: str, command: list[str]) -> None:
         """RFC 6455, and Kubernetes' channels: 1 standard output, 2 standard error, 3 how it ended."""
-        if not any(
-            _is_in(at, path) and at.endswith(f"/{pod}")
-            for at in self.api.objects
-            for path in [at.rsplit("/", 1)[0]]
-        ):
-            return self._fail(404, f'pods "{pod}" not found')
+        if not any(at.endswith(f"/pods/{pod}") for at in self.api.objects):
+            self._fail(404, f'pods "{pod}" not found')
+            return
         key = (self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
@@ -261,6 +258,14 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.wfile.write(bytes([0x80 | opcode]) + size + data)
         self.wfile.flush()
+
+
+def _refusal(status: int, path: str) -> str:
+    if status != 403:
+        return f"the test answers {status}"
+    known = {plural for kinds in KINDS.values() for plural, _, _ in kinds}
+    kind = next((part for part in reversed(path.split("/")) if part in known), path)
+    return f'{kind} is forbidden: User "me" cannot do this to resource "{kind}" in the namespace "team-a"'
 
 
 def _parsed(body: bytes) -> Object:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trouble: what is wrong with a pod, and how a person calls the pod."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+Object = dict[str, Any]
+
+FATAL, BLOCKED, UNPLACED, STARTS = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with one pod or several: ``rank`` orders causes before their consequences."""
+
+    rank: int
+    text: str
+    action: str = ""
+    since: str | None = None
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether a container ended, or its pod was taken away."""
+        return self.rank == FATAL
+
+
+def is_head(pod: Object) -> bool:
+    return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "head"
+
+
+def is_worker(pod: Object) -> bool:
+    return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "worker"
+
+
+def who(pod: Object) -> str:
+    """How a person calls the pod."""
+    if is_head(pod):
+        return "the head"
+    return f"worker {pod['metadata']['name']}" if is_worker(pod) else f"pod {pod['metadata']['name']}"
+
+
+def clean(message: str) -> str:
+    """One line, without the addresses that change with each event."""
+    return re.sub(r"\s+", " ", message).strip().rstrip(".")[:300]

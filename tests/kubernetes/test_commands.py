@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""status, list, logs and stop on Kubernetes, against a real HTTP server and by the real client."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from ray_jobs.kube.api import KubernetesApi
+from tests.kubernetes.recorded import (
+    CLUSTER,
+    HOUR,
+    NAME,
+    all_ready,
+    condition,
+    configmap,
+    event,
+    pod,
+    rayjob,
+    ready,
+    unplaced,
+    waits,
+    workload,
+)
+
+JOBS = "/apis/ray.io/v1/namespaces/team-a/rayjobs"
+RUNNING = {"jobStatus": "RUNNING", "jobId": "arabic-dpo-9x", "rayJobInfo": {"startTime": HOUR}}
+LOG = "some of Ray's\nRunning entrypoint for job arabic-dpo-9x: tadrib launch /etc/tadrib/arabic-dpo.yaml\n"
+PROGRESS = {
+    "state": "running",
+    "run_directory": "/mnt/tadrib/runs/arabic-dpo",
+    "name": "arabic-dpo",
+    "steps_done": 40,
+    "steps_planned": 100,
+    "loss": 0.512,
+    "checkpoint": "checkpoint-30",
+    "seconds_left": 750.0,
+}
+
+
+class Head:
+    """What commands inside of the head's container give back."""
+
+    def __init__(self, cluster):
+        self.commands = []
+        self.progress = PROGRESS
+        self.log = (LOG + "[0:01] training  step 1/100  قطار\n").encode()
+        cluster.command = self
+
+    def __call__(self, pod, command):
+        assert pod == f"{CLUSTER}-head-0"
+        self.commands.append(command)
+        if command[:2] == ["tadrib", "status"]:
+            return 0, f"some warning\n{json.dumps(self.progress)}\n".encode(), ""
+        if command[0] == "tail":
+            return 0, self.log[int(command[2]) - 1 :], ""
+        if command[:2] == ["tadrib", "logs"]:
+            return (0, b"loss nan\n", "") if command[-1] == "1" else (2, b"", "no such log: 1 problem")
+        return 1, b"", "goes on"
+
+
+@pytest.fixture
+def running(cluster):
+    cluster.add(rayjob("Running", **RUNNING), *all_ready(), configmap())
+    return Head(cluster)
+
+
+# --- status
+
+
+def test_a_running_run_says_how_far_it_is(running, tadrib):
+    done = tadrib("status", "arabic-dpo", "-k")
+    assert done.code == 0
+    assert done.out.splitlines()[0] == "… arabic-dpo is running: step 40 of 100, about 12:30 left"
+    assert "workers          4 of 4 ready" in done.out
+    assert "last checkpoint  checkpoint-30" in done.out
+    assert running.commands == [["tadrib", "status", "runs/arabic-dpo", "--json"]]
+
+
+def test_a_namespace_alone_is_enough_and_the_rayjobs_name_is_too(running, tadrib):
+    assert tadrib("status", "arabic-dpo", "--namespace", "team-a").code == 0
+    assert tadrib("status", NAME, "-n", "team-a").code == 0
+
+
+def test_a_context_brings_its_namespace(running, cluster, tadrib):
+    done = tadrib("status", "arabic-dpo", "--context", "other")
+    assert done.code == 2
+    assert "namespace team-b: has no run arabic-dpo" in done.err
+
+
+def test_status_is_json_where_it_is_asked_for(running, tadrib):
+    told = json.loads(tadrib("status", "arabic-dpo", "-k", "--json").out)
+    assert (told["state"], told["exit_code"], told["workers"]) == ("running", 0, "4 of 4 ready")
+    assert told["progress"]["steps_done"] == 40
+
+
+@pytest.mark.parametrize(
+    ("things", "code", "said"),
+    [
+        ([rayjob("Complete", jobStatus="SUCCEEDED")], 0, "✓ arabic-dpo succeeded"),
+        ([rayjob("Complete", jobStatus="STOPPED")], 130, "■ arabic-dpo was stopped"),
+        ([rayjob("ValidationFailed", message="bad")], 1, "✗ arabic-dpo is refused by KubeRay"),
+        (
+            [
+                rayjob("Initializing", made="2020-01-01T00:00:00Z"),
+                ready("head"),
+                unplaced("0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+            ],
+            0,
+            "0/3 nodes have 8 free nvidia.com/gpu",
+        ),
+        (
+            [
+                rayjob("Initializing"),
+                waits("ContainerCreating", role="head"),
+                event(f"{CLUSTER}-head-0", "FailedMount", "MountVolume.SetUp failed"),
+            ],
+            0,
+            "a volume of the head cannot be mounted: MountVolume.SetUp failed",
+        ),
+        (
+            [
+                rayjob("Suspended", queue="gpu", spec={"suspend": True}),
+                workload(condition("QuotaReserved", "False", "WaitingForQuota", "8 more needed")),
+            ],
+            0,
+            "it waits for quota (queue gpu): 8 more needed",
+        ),
+        (
+            [rayjob("Running", spec={"submissionMode": "K8sJobMode"}, **RUNNING), *all_ready()],
+            0,
+            "arabic-dpo has been running for",
+        ),
+    ],
+)
+def test_every_end_has_its_exit_code(things, code, said, cluster, tadrib):
+    cluster.add(*things)
+    done = tadrib("status", "arabic-dpo", "-k")
+    assert said in done.out
+    assert done.code == code
+
+
+def test_the_newest_rayjob_of_a_run_counts(cluster, tadrib):
+    old = rayjob("Complete", jobStatus="STOPPED", made="2026-11-24T09:00:00Z")
+    old["metadata"]["name"] = "arabic-dpo-older"
+    cluster.add(old, rayjob("Complete", jobStatus="SUCCEEDED"))
+    assert tadrib("status", "arabic-dpo", "-k").code == 0
+
+
+def test_an_unknown_run_is_told_from_those_there_are(running, tadrib):
+    done = tadrib("status", "arabic-dpo2", "-k")
+    assert done.code == 2
+    assert "has no run arabic-dpo2. There are arabic-dpo." in done.err
+
+
+def test_what_may_not_be_read_is_left_out_and_said(running, cluster, tadrib):
+    cluster.refusals["/api/v1/namespaces/team-a/pods"] = 403
+    done = tadrib("status", "arabic-dpo", "-k")
+    assert done.code == 0
+    assert "arabic-dpo has been running for" in done.out
+    assert "not allowed to read  pods" in done.out
+
+
+# --- what goes wrong on the way
+
+
+def test_an_unreachable_cluster_is_3(cluster, tadrib, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        cluster.address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    cluster.kubeconfig(tmp_path / "kubeconfig")
+    done = tadrib("status", "arabic-dpo", "-k")
+    assert done.code == 3
+    assert "the Kubernetes cluster cannot be reached" in done.err
+    assert "kubectl version" in done.err
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "wants a login"), (403, "tadrib-viewer"), (500, "refused a request"), (503, "overloaded")],
+)
+def test_a_cluster_that_refuses_is_3(status, said, cluster, tadrib):
+    cluster.refusals["/apis/ray.io"] = status
+    done = tadrib("list", "-k")
+    assert done.code == 3
+    assert said in done.err
+
+
+def test_a_cluster_without_kuberay_says_so(cluster, tadrib):
+    cluster.groups.discard("/apis/ray.io/v1")
+    done = tadrib("status", "arabic-dpo", "-k")
+    assert done.code == 3
+    assert "the CRDs of KubeRay are missing" in done.err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "a: [1"])
+def test_a_kubeconfig_that_is_none_is_3(text, cluster, tadrib, tmp_path):
+    (tmp_path / "kubeconfig").write_text(text)
+    done = tadrib("list", "-k")
+    assert done.code == 3
+    assert "no Kubernetes cluster is configured" in done.err
+
+
+def test_a_context_that_does_not_exist_is_3(cluster, tadrib):
+    done = tadrib("list", "--context", "nope")
+    assert done.code == 3
+    assert "nope" in done.err
+
+
+def test_two_places_at_once_are_refused(cluster, tadrib):
+    done = tadrib("status", "x", "-k", "--address", "http://head:8265")
+    assert done.code == 2
+    assert "give one of them" in done.err
+
+
+# --- list
+
+
+def test_list_has_one_sentence_a_run(running, cluster, tadrib):
+    other = rayjob("Suspended", queue="gpu", spec={"suspend": True})
+    other["metadata"] |= {
+        "name": "sft-77aa01",
+        "uid": "uid-2",
+        "labels": {"tadrib/run": "sft", "kueue.x-k8s.io/queue-name": "gpu"},
+    }
+    held = workload(condition("QuotaReserved", "False", "WaitingForQuota"))
+    held["metadata"]["ownerReferences"][0]["uid"] = "uid-2"
+    cluster.add(other, held)
+    done = tadrib("list", "-k")
+    assert done.code == 0
+    assert [line.split()[1] for line in done.out.splitlines()] == ["arabic-dpo", "sft"]
+    assert "waits for quota" in done.out
+    assert running.commands == [], "a list asks no heads"
+    assert [each["name"] for each in json.loads(tadrib("list", "-k", "--json").out)] == ["arabic-dpo", "sft"]
+
+
+def test_an_empty_namespace_says_so(cluster, tadrib):
+    assert tadrib("list", "-k").out == "there are no runs in namespace team-a\n"
+
+
+def test_lists_are_read_page_by_page(cluster):
+    for number in range(7):
+        thing = ready("worker", number)
+        cluster.add(thing)
+    api = KubernetesApi()
+    found = api.list("/api/v1/namespaces/team-a/pods", labelSelector=f"ray.io/cluster={CLUSTER}")
+    assert len(found) == 7
+    assert api.get("/api/v1/namespaces/team-a/pods", limit=3)["metadata"] == {"continue": "3"}
+
+
+# --- logs
+
+
+def test_logs_are_the_drivers_without_rays_heading(running, tadrib):
+    done = tadrib("logs", "arabic-dpo", "-k")
+    assert (done.code, done.out) == (0, "[0:01] training  step 1/100  قطار\n")
+    assert running.commands == [
+        ["tail", "-c", "+1", "/tmp/ray/session_latest/logs/job-driver-arabic-dpo-9x.log"]
+    ]
+
+
+def test_logs_of_a_worker_are_asked_of_the_run_directory(running, tadrib):
+    assert tadrib("logs", "arabic-dpo", "-k", "--worker", "1").out == "loss nan\n"
+    done = tadrib("logs", "arabic-dpo", "-k", "--worker", "9")
+    assert (done.code, "no such log" in done.err) == (2, True)
+
+
+def test_logs_come_from_the_submitters_pod_where_commands_may_not_be_run(cluster, tadrib):
+    job = rayjob("Running", spec={"submissionMode": "K8sJobMode"}, **RUNNING)
+    submitter = pod("submitter", phase="Running")
+    cluster.add(job, *all_ready(), submitter)
+    cluster.refusals[f"/api/v1/namespaces/team-a/pods/{CLUSTER}-head-0"] = 403
+    cluster.logs[submitter["metadata"]["name"]] = b"from the submitter\n"
+    assert tadrib("logs", "arabic-dpo", "-k").out == "from the submitter\n"
+
+
+def test_logs_of_a_run_whose_pods_are_gone_are_what_ray_kept(cluster, tadrib):
+    message = (
+        "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n"
+    )
+    message += "the end\n"
+    cluster.add(rayjob("Failed", jobStatus="FAILED", reason="AppFailed", message=message))
+    assert tadrib("logs", "arabic-dpo", "-k").out == "the end\n"
+    cluster.add(rayjob("Complete", jobStatus="SUCCEEDED"))
+    done = tadrib("logs", "arabic-dpo", "-k")
+    assert done.code == 2
+    assert "Logs are kept in the run directory" in done.err
+
+
+# --- stop
+
+
+def end(cluster, **status):
+    """Have the RayJob end after the driver was asked to stop."""
+
+    def happen(method, path):
+        if path == JOBS and any("exec" in asked for _, asked in cluster.requests):
+            cluster.objects[f"{JOBS}/{NAME}"]["status"] |= status
+
+    cluster.on_request = happen
+
+
+def test_stop_asks_the_driver_and_keeps_kuberay_from_starting_it_again(running, cluster, tadrib):
+    message = (
+        "Job entrypoint command failed with exit code 130, last available logs (truncated to 20,000 chars):\n"
+    )
+    end(cluster, jobStatus="FAILED", jobDeploymentStatus="Failed", reason="AppFailed", message=message)
+    running.progress = {**PROGRESS, "state": "stopped", "steps_done": 41}
+    done = tadrib("stop", "arabic-dpo", "-k")
+    assert done.code == 130
+    assert done.out.startswith("■ arabic-dpo was stopped: step 41 of 100")
+    assert "asking arabic-dpo to save a checkpoint and end" in done.err
+    assert ["tadrib", "stop", "runs/arabic-dpo", "--timeout", "2"] in running.commands
+    assert cluster.objects[f"{JOBS}/{NAME}"]["spec"]["backoffLimit"] == 0
+    patched = cluster.requests.index(("PATCH", f"{JOBS}/{NAME}"))
+    asked = [i for i, (_, path) in enumerate(cluster.requests) if path.endswith("/exec")]
+    assert patched < asked[0]
+
+
+def test_stop_leaves_a_run_that_has_ended_alone(cluster, tadrib):
+    cluster.add(rayjob("Complete", jobStatus="SUCCEEDED"))
+    assert tadrib("stop", "arabic-dpo", "-k").code == 0
+    assert {method for method, _ in cluster.requests} == {"GET"}
+
+
+def test_stop_deletes_a_run_that_waits(cluster, tadrib):
+    cluster.add(rayjob("Suspended", queue="gpu", spec={"suspend": True}), workload())
+    done = tadrib("stop", "arabic-dpo", "-k")
+    assert done.code == 130
+    assert "its RayJob arabic-dpo-1a2b3c is gone" in done.out
+    assert f"{JOBS}/{NAME}" not in cluster.objects
+    assert tadrib("status", "arabic-dpo", "-k").code == 2
+
+
+def test_stop_deletes_a_run_whose_driver_may_not_be_asked_and_waits_for_its_pods(running, cluster, tadrib):
+    cluster.refusals[f"/api/v1/namespaces/team-a/pods/{CLUSTER}-head-0"] = 403
+    done = tadrib("stop", "arabic-dpo", "-k", "--timeout", "1")
+    assert done.code == 1
+    assert "its pods are still there" in done.err
+    assert f"{JOBS}/{NAME}" not in cluster.objects
+
+
+def test_a_run_that_does_not_stop_goes_on_unless_it_is_forced(running, cluster, tadrib):
+    done = tadrib("stop", "arabic-dpo", "-k", "--timeout", "0.1")
+    assert done.code == 1
+    assert "still ran after 0.1 seconds" in done.err
+    assert f"{JOBS}/{NAME}" in cluster.objects
+
+    def pods_go(method, path):
+        if method == "DELETE":
+            for each in [at for at in cluster.objects if "/pods/" in at]:
+                del cluster.objects[each]
+
+    cluster.on_request = pods_go
+    done = tadrib("stop", "arabic-dpo", "-k", "--timeout", "0.1", "--force")
+    assert done.code == 130
+    assert f"{JOBS}/{NAME}" not in cluster.objects
