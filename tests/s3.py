@@ -38,20 +38,20 @@ def s3_server() -> Iterator[int]:
         pytest.skip("uv, which installs the S3 server, is missing")
     port = free_port()
     command = [uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", SERVER, "moto_server"]
-    log = tempfile.TemporaryFile()  # a pipe that nobody reads would stop the server once it is full
-    process = subprocess.Popen([*command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-    try:
-        if not _answers(port, process):
-            log.seek(0)
-            pytest.skip(f"the S3 server did not start: {log.read().decode()[-300:]}")
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        connection.request("PUT", "/bucket")
-        assert connection.getresponse().status == 200
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        log.close()
+    # a pipe that nobody reads would stop the server once it is full
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([*command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        try:
+            if not _answers(port, process):
+                log.seek(0)
+                pytest.skip(f"the S3 server did not start: {log.read().decode()[-300:]}")
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("PUT", "/bucket")
+            assert connection.getresponse().status == 200
+            yield port
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _answers(port: int, process: subprocess.Popen) -> bool:

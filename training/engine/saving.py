@@ -62,6 +62,7 @@ class SavesWhole(Trainer):
     def _require_room(self, output: Path) -> None:
         """Raises OSError (ENOSPC) when a checkpoint like the last one does not fit: writing into a full disk may end
         the process with SIGBUS, which says nothing to anybody."""
+        output.mkdir(parents=True, exist_ok=True)
         steps = committed(output)
         manifest = Manifest.read(steps[max(steps)]) if steps else None
         needed = sum(entry.bytes for entry in manifest.files.values()) if manifest else self._trained_bytes()
@@ -70,7 +71,8 @@ class SavesWhole(Trainer):
 
     def _trained_bytes(self) -> int:
         """What the trained weights take in a checkpoint: themselves, and two moments in float32."""
-        return sum(p.numel() * (p.element_size() + 8) for p in self.model.parameters() if p.requires_grad)
+        trained = (p for p in self.model.parameters() if p.requires_grad)
+        return sum(getattr(p, "ds_numel", p.numel()) * (p.element_size() + 8) for p in trained)
 
     @contextlib.contextmanager
     def _saving_to(self, folder: Path) -> Iterator[None]:
