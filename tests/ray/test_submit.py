@@ -181,11 +181,12 @@ def test_ray_job_submit_runs_tadrib_launch_and_tells_refused_from_failed(cluster
 
 
 def test_a_spec_refused_on_the_cluster_exits_2_and_an_unreachable_cluster_3(cluster, project):
-    spec = write_spec(project, "too-large", resources={"num_workers": 2, "cpus_per_worker": 2})
+    (project / "bad.jsonl").write_text('{"instruction": "a", "response": ""}\n')
+    spec = write_spec(project, "bad-rows", dataset_path="bad.jsonl")
     refused = cluster.tadrib("submit", spec.name, "--address", cluster.url, cwd=project)
     assert refused.returncode == 2
-    assert "2 workers of 2 CPUs each were asked for" in refused.stdout
-    assert "too-large-1 failed: it was refused before training" in refused.stderr
+    assert "bad.jsonl:1: response" in refused.stdout
+    assert "bad-rows-1 failed: it was refused before training" in refused.stderr
     away = cluster.tadrib("submit", spec.name, "--address", "http://127.0.0.1:1", cwd=project)
     assert away.returncode == 3
     assert "http://127.0.0.1:1: nothing answers there." in away.stderr
