@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ray_jobs.display import duration
+from training.config.locations import inside
 from training.run_directory import Result, RunDirectory
 
 HELD_OUT = {
@@ -51,8 +52,8 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     if "tokens_per_second" in result.metrics:
         rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
     rows.append(("time", duration(result.wall_seconds)))
-    rows.append(("model", shown(run.final)))
-    rows.append(("report", shown(run.path / "report.html")))
+    rows.append(("model", shown(inside(run.location, "final"))))
+    rows.append(("report", shown(inside(run.location, "report.html"))))
     rows.append(("run directory", shown(run)))
     return rows
 
@@ -62,6 +63,8 @@ def _number(value: float) -> str:
 
 
 def shown(path: object) -> str:
-    """A path under the current directory without it, any other as it is."""
+    """A path under the current directory without it, any other and a URL as it is."""
+    if "://" in str(path):
+        return str(path)
     relative = os.path.relpath(str(path))
     return str(path) if relative.startswith("..") else relative
