@@ -84,7 +84,9 @@ def _place(template: Object, count: int, nodes: list[Node], position: int, grows
     placed = _take(allowed, wanted, count)
     asks = ", ".join(f"{number} {resource}" for resource, number in requests_of(spec).items())
     if placed == count:
-        return ok(name, f"{len(allowed)} nodes fit, each pod with {asks}")
+        return ok(
+            name, f"there is room now, on {len(allowed)} node{'s' * (len(allowed) > 1)}, for {asks} each"
+        )
     text = (
         _shortage(spec, wanted, [(n, n.free) for n in allowed])
         if not placed

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ray_jobs.kube.api import KubernetesApi, NotFound, Unreachable
@@ -69,6 +70,10 @@ def _look(api: KubernetesApi, job: Object, log: DriverLog) -> KubeStatus:
     told = explain(found, datetime.now(UTC))
     if (now.get("status") or {}).get("jobStatus"):
         log.take(found)
+    if now["metadata"].get(
+        "deletionTimestamp"
+    ):  # its driver may still be saving, and another may take its place
+        return replace(told, state="running")
     if told.has_ended:
         return explain(found, datetime.now(UTC), ask(api, found))
     return told

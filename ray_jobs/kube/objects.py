@@ -11,6 +11,7 @@ import yaml
 from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
 from ray_jobs.kube.pods import is_ready, trouble_of
 from ray_jobs.kube.queues import is_queued
+from training.config.locations import inside
 from training.errors import Problem, SpecError
 
 Object = dict[str, Any]
@@ -133,7 +134,7 @@ def read_spec(api: KubernetesApi, job: Object) -> tuple[str, Object]:
 
 def run_directory(job: Object, spec: Object) -> str:
     """The run directory, as commands inside of the head's container are to be given it."""
-    return f"{str(spec.get('storage_path') or './runs').rstrip('/')}/{run_of(job)}"
+    return inside(str(spec.get("storage_path") or "./runs"), run_of(job))
 
 
 class _Reader:

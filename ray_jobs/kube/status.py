@@ -50,6 +50,6 @@ class KubeStatus:
             "sentence": self.sentence,
             "action": self.action,
             "exit_code": self.exit_code,
-            **{label.replace(" ", "_"): value for label, value in self.facts},
+            "facts": [list(fact) for fact in self.facts],
             "progress": progress,
         }

@@ -92,7 +92,8 @@ def test_a_context_brings_its_namespace(running, cluster, tadrib):
 
 def test_status_is_json_where_it_is_asked_for(running, tadrib):
     told = json.loads(tadrib("status", "arabic-dpo", "-k", "--json").out)
-    assert (told["state"], told["exit_code"], told["workers"]) == ("running", 0, "4 of 4 ready")
+    assert (told["state"], told["exit_code"]) == ("running", 0)
+    assert ["workers", "4 of 4 ready"] in told["facts"]
     assert told["progress"]["steps_done"] == 40
 
 

@@ -503,6 +503,24 @@ STATES = {
         rayjob("Retrying", jobStatus="FAILED", reason="AppFailed", message=FAILED_1, failed=1),
         {},
     ),
+    "failed in Ray, and to be retried": (
+        "pending",
+        "is being started again from its last checkpoint, as start 2 of 3 failed: training failed",
+        rayjob("Running", jobStatus="FAILED", message=by_exit_code(1), failed=1),
+        {},
+    ),
+    "failed in Ray for the last time": (
+        "failed",
+        "failed: training failed",
+        rayjob("Running", jobStatus="FAILED", message=by_exit_code(1), failed=2),
+        {},
+    ),
+    "started again": (
+        "pending",
+        "is being started again, as start 1 of 3 failed",
+        {**rayjob(), "status": {"failed": 1}},
+        {},
+    ),
     "suspending by hand": (
         "stopped",
         "is being suspended, and holds no pods",

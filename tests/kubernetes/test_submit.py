@@ -237,6 +237,24 @@ def test_following_ends_when_the_rayjob_is_deleted(cluster):
         conclude(told)
 
 
+def test_a_rayjob_that_another_takes_the_place_of_is_named(cluster):
+    leaving = rayjob("Running", **RUNS)
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    newer = rayjob("Initializing")
+    newer["metadata"] |= {"name": "arabic-dpo-ffffff", "uid": "uid-2"}
+    cluster.add(leaving, newer)
+    looks = []
+
+    def gone_at_the_third_look(method, path):
+        looks.append(path) if path == f"{JOBS}/{NAME}" else None
+        if len(looks) == 3:
+            cluster.objects.pop(path, None)
+
+    cluster.on_request = gone_at_the_third_look
+    told = follow(KubernetesApi(), leaving, print, print, pause=0.01)
+    assert told.sentence == "arabic-dpo goes on as RayJob arabic-dpo-ffffff"
+
+
 def test_a_cluster_that_is_lost_for_a_while_is_noted_and_for_long_is_an_error(cluster, tmp_path):
     cluster.add(rayjob("Running", **RUNS), *PODS)
     cluster.refusals["/apis/ray.io"] = 503
