@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
 from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback
 
-from ray_jobs.events import Metrics, Step
+from ray_jobs.events import Metrics, Note, Step
 from ray_jobs.mailbox import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.25
+_SECONDS_FOR_RAY = 30.0  # after a node's deadline, in which Ray ends the workers that are left
 
 
 class Reporter(TrainerCallback):
@@ -62,6 +65,9 @@ class StopTogether(TrainerCallback):
         stop, leaving = self._agree()
         if leaving:
             control.should_save = True
+            if self._link is not None:
+                step = state.global_step
+                self._link.post(Note(f"a node is about to go; what is learnt is saved at step {step}"))
         if stop and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = True
@@ -76,6 +82,19 @@ class StopTogether(TrainerCallback):
         if self._group is not None:
             dist.all_reduce(asked, op=dist.ReduceOp.MAX, group=self._group)
         return bool(asked[0]), bool(asked[1])
+
+
+def outlast_announced_loss() -> None:
+    """Wait until Ray has taken the loss of a node for what it is, if it has announced one.
+
+    The workers that stay fail a moment before that, being cut off from the one that goes. Ray, told so first, would
+    count it as a failure of the run.
+    """
+    announced: Any = announced_loss()
+    if announced is None:
+        return
+    known = (announced.deadline_ms or 0) / 1000 - time.time()
+    time.sleep(max(0.0, known if announced.deadline_ms else DEFAULT_PREEMPTION_DEADLINE_S) + _SECONDS_FOR_RAY)
 
 
 def announced_loss() -> object:

@@ -46,6 +46,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     log = run.logs / f"worker-{rank}.log"
     send_output_to(log)
     link = Link(job.mailbox)
+    from ray_jobs.callbacks import outlast_announced_loss
+
     point_trackers_at(run, job.spec.name)
     with Mirror(run, lambda: _files_of(run, rank)):
         try:
@@ -54,6 +56,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
             failure = describe(error, run, log=log, rank=rank)
             link.post(failure)
             link.flush()
+            if not failure.fatal:
+                outlast_announced_loss()
             raise failure.error from error
         link.flush()
     return outcome if rank == 0 else None
