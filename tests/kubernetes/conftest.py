@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from ray_jobs.cli import main
+from tests.kubernetes.heads import RUNNING, Head
+from tests.kubernetes.recorded import all_ready, configmap, rayjob
 from tests.kubernetes.server import serving
 
 
@@ -43,3 +45,10 @@ def tadrib(monkeypatch, capsys):
         return Done(code, printed.out, printed.err)
 
     return run
+
+
+@pytest.fixture
+def running(cluster):
+    """A run that runs, and its head."""
+    cluster.add(rayjob("Running", **RUNNING), *all_ready(), configmap())
+    return Head(cluster)

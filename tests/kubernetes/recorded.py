@@ -178,3 +178,28 @@ storage_path: runs
 def configmap(text: str = SPEC_TEXT) -> Object:
     meta = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {f"{RUN}.yaml": text}}
+
+
+# what several states have in common
+GPU = (
+    "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption "
+    "victims found for incoming pod."
+)
+RUNNING = {"jobStatus": "RUNNING", "rayJobInfo": {"startTime": HOUR}}
+TOOK = {"rayJobInfo": {"startTime": HOUR, "endTime": "2026-11-24T11:50:00Z"}}
+K8S_JOB = {"submissionMode": "K8sJobMode"}
+FAILED_1 = (
+    "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n"
+    "[0:12] training  step 20/100  loss 2.101\n✗ the loss is not finite at step 21: 1 problem\n  metrics: nan.\n"
+)
+
+
+def by_exit_code(code, log=""):
+    said = f"Job entrypoint command failed with exit code {code}, last available logs"
+    return f"{said} (truncated to 20,000 chars):\n{log}"
+
+
+SUBMITTER_DIED = condition(
+    "Failed", "True", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+)
+HEAD_OOM = ended(137, "OOMKilled", "head")

@@ -23,29 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from tests.kubernetes import protobuf
+from tests.kubernetes.discovery import KINDS, discovery
 
 Object = dict[str, Any]
 
-KINDS = {  # path of the group and version: plural, kind, whether it is in a namespace
-    "/api/v1": [
-        ("namespaces", "Namespace", False),
-        ("nodes", "Node", False),
-        ("pods", "Pod", True),
-        ("configmaps", "ConfigMap", True),
-        ("secrets", "Secret", True),
-        ("serviceaccounts", "ServiceAccount", True),
-        ("persistentvolumeclaims", "PersistentVolumeClaim", True),
-        ("events", "Event", True),
-    ],
-    "/apis/apps/v1": [("deployments", "Deployment", True)],
-    "/apis/batch/v1": [("jobs", "Job", True)],
-    "/apis/ray.io/v1": [("rayjobs", "RayJob", True), ("rayclusters", "RayCluster", True)],
-    "/apis/kueue.x-k8s.io/v1beta2": [("workloads", "Workload", True), ("localqueues", "LocalQueue", True)],
-    "/apis/networking.k8s.io/v1": [("networkpolicies", "NetworkPolicy", True)],
-    "/apis/storage.k8s.io/v1": [("storageclasses", "StorageClass", False)],
-    "/apis/scheduling.k8s.io/v1": [("priorityclasses", "PriorityClass", False)],
-    "/apis/authorization.k8s.io/v1": [("selfsubjectaccessreviews", "SelfSubjectAccessReview", False)],
-}
 Command = Callable[[str, list[str]], tuple[int, bytes, str]]
 
 
@@ -134,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _serve
 
     def _answer(self, path: str, query: Object, body: bytes) -> None:
-        known = _discovery(self.api, path) if self.command == "GET" else None
+        known = discovery(path, self.api.groups, self.api.version) if self.command == "GET" else None
         if known is not None:
             return self._send(200, known)
         if path.endswith("/log"):
@@ -270,53 +251,6 @@ def _refusal(status: int, path: str) -> str:
 
 def _parsed(body: bytes) -> Object:
     return protobuf.config_map(body) if body.startswith(protobuf.MAGIC) else yaml.safe_load(body)
-
-
-def _discovery(api: ApiServer, path: str) -> Object | None:
-    if path == "/version":
-        major, minor = api.version.removeprefix("v").split(".")[:2]
-        return {"major": major, "minor": minor, "gitVersion": api.version}
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        names = [
-            group.removeprefix("/apis/") for group in KINDS if group != "/api/v1" and group in api.groups
-        ]
-        versions = [{"groupVersion": name, "version": name.split("/")[1]} for name in names]
-        groups = [
-            {"name": each["groupVersion"].split("/")[0], "versions": [each], "preferredVersion": each}
-            for each in versions
-        ]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-    if path.startswith("/openapi/v3"):
-        return _openapi(path.removeprefix("/openapi/v3"))
-    if path in api.groups:
-        verbs = ["create", "delete", "get", "list", "patch", "update"]
-        resources = [
-            {"name": plural, "singularName": kind.lower(), "namespaced": inside, "kind": kind, "verbs": verbs}
-            for plural, kind, inside in KINDS[path]
-        ]
-        group = path.removeprefix("/apis/").removeprefix("/api/")
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": resources}
-    return None
-
-
-def _openapi(group: str) -> Object:
-    """As much of the OpenAPI documents as makes Helm leave validation to the server."""
-    if not group:
-        return {"paths": {each.lstrip("/"): {"serverRelativeURL": f"/openapi/v3{each}"} for each in KINDS}}
-    version = group.removeprefix("/apis/").removeprefix("/api/")
-    of, _, number = version.rpartition("/")
-    paths = {}
-    for plural, kind, inside in KINDS[group]:
-        named = {"group": of, "version": number, "kind": kind}
-        patch = {
-            "parameters": [{"name": "fieldValidation", "in": "query"}],
-            "x-kubernetes-group-version-kind": named,
-        }
-        place = "/namespaces/{namespace}" if inside else ""
-        paths[f"{group}{place}/{plural}/{{name}}"] = {"patch": patch}
-    return {"openapi": "3.0.0", "info": {"title": "test", "version": "1"}, "paths": paths, "components": {}}
 
 
 def _is_in(at: str, collection: str) -> bool:
