@@ -144,7 +144,9 @@ class Store:
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def _refusal(self, what: str, error: Exception) -> ResourceError:
-        action = "Check the address, the credentials in the environment and the network, then start the run again."
+        action = (
+            "Check the address, the credentials in the environment and the network, then start the run again."
+        )
         problem = Problem(self.url, f"could not {what}: {_line(error)}.", action)
         return ResourceError("the object store does not work", [problem])
 
