@@ -179,14 +179,24 @@ def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
 
 
 def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    if room:
-        return f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    """What to change; and of a cluster of several machines, why one may be missing from it."""
     keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
     most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in bundle}
     lower = [
         f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
     ]
-    return f"The largest node allows {' '.join(lower)}." if lower else "No node has all of that free at once."
+    if room:
+        action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    elif lower:
+        action = f"The largest node allows {' '.join(lower)}."
+    else:
+        action = "No node has all of that free at once."
+    if len(nodes) > 1 or not room:
+        action += (
+            " A node whose `ray start` refused (its port taken, another Ray or Python version, another token) is not "
+            "among them; what it printed says why."
+        )
+    return action
 
 
 def _text(amounts: dict[str, float]) -> str:
