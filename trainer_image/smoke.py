@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 HERE = Path(__file__).parent
+WEIGHTS = "model.safetensors"
 WRITABLE = ("HOME", "TMPDIR", "RAY_TMPDIR", "TADRIB_SCRATCH", "HF_HOME", "MPLCONFIGDIR")
 MODULES = (
     *(
@@ -107,7 +108,7 @@ def check_device(device: str) -> str:
 
 
 def check_training(strategy: Literal["ddp", "zero2"]) -> str:
-    """One optimizer step of a tiny model, whose loss must be finite and whose weights must be saved."""
+    """One optimizer step of a tiny model, whose loss must be sound and whose saved weights must have changed."""
     from training.config import SFTConfig
     from training.sft_trainer import create_sft_trainer
     from training.tiny_model import build_tiny_model
@@ -123,6 +124,7 @@ def check_training(strategy: Literal["ddp", "zero2"]) -> str:
             output_dir=str(Path(folder, "out")),
             strategy=strategy,
             max_steps=1,
+            warmup_ratio=0.0,
             use_lora=False,
             torch_dtype="float32",
             gradient_checkpointing=False,
@@ -132,9 +134,10 @@ def check_training(strategy: Literal["ddp", "zero2"]) -> str:
         )
         trainer = create_sft_trainer(config)
         loss = trainer.train()["train_loss"]
-        saved = (trainer.save_model() / "model.safetensors").is_file()
-    if not 0 < loss < 100 or not saved:
-        raise Unfit(f"a step of {strategy}: loss {loss}, weights {'saved' if saved else 'not saved'}")
+        before, after = model / WEIGHTS, trainer.save_model() / WEIGHTS
+        changed = after.is_file() and before.read_bytes() != after.read_bytes()
+    if not 0 < loss < 100 or not changed:
+        raise Unfit(f"a step of {strategy}: loss {loss}, weights {'changed' if changed else 'not changed'}")
     return f"a step of {strategy}, loss {loss:.2f}"
 
 

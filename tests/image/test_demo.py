@@ -57,7 +57,7 @@ def test_a_stopped_run_saves_a_checkpoint_and_goes_on_from_it(storage):
     assert f"checkpoint-{stopped['steps_done']}" in " ".join(checkpoints)
     with Container(*command, options=storage) as second:
         assert second.end() == 0, second.logs()
-        assert "resum" in second.logs().lower()
+        assert f"continuing after step {stopped['steps_done']}" in second.logs()
     done = result(storage)
     assert done["status"] == "succeeded"
     assert stopped["steps_done"] < done["steps_done"] == done["steps_planned"]
