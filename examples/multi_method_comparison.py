@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ray_jobs.launch import launch
 from training.config import load_spec
-from training.run_directory import Result
+from training.result import Result
 
 EXAMPLES = Path(__file__).parent
 SPECS = ["01-sft", "02-dpo", "03-ipo", "04-kto", "05-cpo", "06-simpo"]

@@ -12,7 +12,8 @@ from pathlib import Path
 from ray_jobs import disk
 from ray_jobs.events import Failure, WorkersFailed
 from training.errors import Problem, ResourceError, TadribError, TrainingError
-from training.run_directory import ErrorReport, RunDirectory
+from training.result import ErrorReport
+from training.run_directory import RunDirectory
 
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
 HUNG = "Hung"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ray_jobs.paths import require_directory, require_lasting_storage
 from training.config import load_spec
-from training.run_directory import Result
+from training.result import Result
 
 _PATIENCE = 120.0
 """Seconds: the nodes of a cluster that was just made join one by one, and the job before may still be saving."""

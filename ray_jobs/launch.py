@@ -21,7 +21,8 @@ from ray_jobs.summary import print_finished, print_summary, shown
 from ray_jobs.trackers import require_trackers
 from training.config import JobSpec, resolve
 from training.errors import StoppedError, TrainingError
-from training.run_directory import Result, RunDirectory
+from training.result import Result
+from training.run_directory import RunDirectory
 from training.versions import versions
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from training.config.locations import inside
-from training.run_directory import Result, write_atomically
+from training.result import Result
+from training.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from training.storage import Store

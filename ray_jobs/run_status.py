@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from ray_jobs.run_files import RunFiles
-from training.run_directory import Result
+from training.result import Result
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
 EXIT_CODES: dict[State, int] = {

@@ -13,7 +13,8 @@ from training.config import JobSpec
 from training.config.strategy import read_settings, zero_stage
 from training.errors import Problem, SpecError
 from training.manifest import MANIFEST, Manifest
-from training.run_directory import Result, RunDirectory
+from training.result import Result
+from training.run_directory import RunDirectory
 
 # what a run may change between starts without becoming another run
 _FREE_KEYS = {

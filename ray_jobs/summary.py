@@ -10,7 +10,8 @@ from rich.text import Text
 
 from ray_jobs.display import duration
 from training.config.locations import inside
-from training.run_directory import Result, RunDirectory
+from training.result import Result
+from training.run_directory import RunDirectory
 
 HELD_OUT = {
     "eval_loss": "held-out loss",

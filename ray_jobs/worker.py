@@ -11,18 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.events import Note, Outcome, Phase, Started
+from ray_jobs.attempt import Start, begin, planned_workers
+from ray_jobs.events import Outcome, Phase
 from ray_jobs.failures import describe
 from ray_jobs.mailbox import Link
 from ray_jobs.mirror import Mirror
 from ray_jobs.streams import send_output_to
 from ray_jobs.trackers import TENSORBOARD, point_trackers_at
-from training.checkpoints import ROOT, newest_whole
 from training.config import JobSpec
 from training.config.locations import inside
-from training.engine.checkpoints import step_of
-from training.errors import ResourceError
-from training.manifest import Manifest
 from training.run_directory import RunDirectory
 
 
@@ -78,7 +75,7 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     from training.data.prepare import PreparedData
     from training.trainers import create_trainer
 
-    start = _begin(run, link, rank)
+    start = begin(run, link, rank)
     if start is None:
         return None
     post = link.post if rank == 0 else lambda event: None
@@ -88,7 +85,7 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     config.output_dir = str(run.checkpoints)
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
     trainer.reference_cache = inside(spec.storage_path, "reference-cache")
-    trainer.planned_workers = _planned_workers(spec, start.rows_per_step)
+    trainer.planned_workers = planned_workers(spec, start.rows_per_step)
     stop = StopTogether(link if rank == 0 else None)
     trainer.add_callback(stop)
     trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
@@ -121,65 +118,6 @@ def _run(trainer, run: RunDirectory, start: Start, stop, post, rank: int) -> Out
     _save(trainer, run, rank)
     post(Phase("finishing"))
     return _outcome(engine, metrics, evaluation, stopped=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where an attempt begins: a checkpoint folder on this machine, or None, and the global batch it was saved with."""
-
-    checkpoint: str | None
-    rows_per_step: int | None
-
-
-def _begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
-    """Wait for the data and agree on the checkpoint to continue from; None when another attempt cannot help.
-
-    No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
-    of the attempt before.
-    """
-    from ray.train.collective import broadcast_from_rank_zero
-
-    step: int | None = 0
-    if rank == 0:
-        link.wait_to_go()
-        if link.hopeless() is not None:
-            step = None
-        else:
-            found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
-            step = (step_of(found.name) or 0) if found else 0
-            link.post(Started(step, int(os.environ["WORLD_SIZE"])))
-            link.flush()
-    step = broadcast_from_rank_zero(step)
-    if step is None:
-        return None
-    _bring_here(run, step)
-    if not step:
-        return Start(None, None)
-    checkpoint = run.checkpoints / f"checkpoint-{step}"
-    manifest = Manifest.read(checkpoint)
-    return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
-
-
-def _bring_here(run: RunDirectory, step: int) -> None:
-    """What this worker reads, from the run's store to its machine."""
-    if run.store is None:
-        return
-    from training.folders import bring
-
-    wanted = [("data", run.data)]
-    if step:
-        wanted.append((f"{ROOT}/checkpoint-{step}", run.checkpoints / f"checkpoint-{step}"))
-    for name, target in wanted:
-        damage = bring(run.store, name, target)
-        if damage is not None:
-            raise ResourceError(f"{run}/{name} did not arrive here whole: {damage}")
-
-
-def _planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:
-    """Workers that the global batch is made for: those of the first start, whatever the number now."""
-    from training.arguments import rows_per_step as rows
-
-    return rows_per_step // rows(spec.config, 1) if rows_per_step else spec.world_size
 
 
 def _save(trainer, run: RunDirectory, rank: int) -> None:

@@ -2,7 +2,8 @@
 import re
 
 from training.report import write_report
-from training.run_directory import Result, RunDirectory
+from training.result import Result
+from training.run_directory import RunDirectory
 
 
 def run_with(tmp_path, *rows: dict) -> RunDirectory:

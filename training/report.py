@@ -10,7 +10,8 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
-from training.run_directory import Result, RunDirectory, write_atomically
+from training.result import Result
+from training.run_directory import RunDirectory, write_atomically
 
 PANELS: dict[str, tuple[str, ...]] = {
     "Loss": ("loss", "eval_loss"),

@@ -11,55 +11,18 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from training.checkpoints import ROOT, stored_steps
 from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
 from training.manifest import MANIFEST
+from training.result import Result
 
 if TYPE_CHECKING:
     from training.storage import Store
-
-
-class ErrorReport(BaseModel):
-    """Why a run ended early: the exception's type, its message, the line of code, and where the log is."""
-
-    kind: str
-    message: str
-    place: str = ""
-    log: str = ""
-
-
-class Result(BaseModel):
-    """The outcome of one start of a run, as ``result.json`` holds it.
-
-    ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
-    training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
-    before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
-    ``tokens`` all that the run has trained on, over every start. ``path`` is the attention path that the start-up check
-    chose, with its evidence. ``resume`` is the command that continues a run that did not finish.
-    """
-
-    status: Literal["succeeded", "failed", "stopped"]
-    name: str
-    method: str
-    steps_done: int = 0
-    steps_planned: int | None = None
-    metrics: dict[str, float] = {}
-    evaluation: dict[str, float] | None = None
-    evaluation_before: dict[str, float] | None = None
-    wall_seconds: float = 0.0
-    tokens: int = 0
-    num_workers: int = 1
-    path: str | None = None
-    versions: dict[str, str] = {}
-    error: ErrorReport | None = None
-    resume: str | None = None
-
-    model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
 class RunDirectory:

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from training.errors import ResourceError
-from training.run_directory import Result, RunDirectory, write_atomically
+from training.result import Result
+from training.run_directory import RunDirectory, write_atomically
 
 
 def run_in(folder) -> RunDirectory:

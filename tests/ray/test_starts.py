@@ -4,7 +4,8 @@ import pytest
 from ray_jobs.starts import begin, finished, set_aside
 from training.config import JobSpec
 from training.errors import SpecError
-from training.run_directory import Result, RunDirectory
+from training.result import Result
+from training.run_directory import RunDirectory
 
 
 def spec_in(folder, **changes) -> JobSpec:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attempt: how the workers of one attempt agree on where it begins, and have there what they need."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ray_jobs.events import Note, Started
+from ray_jobs.mailbox import Link
+from training.checkpoints import ROOT, newest_whole
+from training.config import JobSpec
+from training.engine.checkpoints import step_of
+from training.errors import ResourceError
+from training.manifest import Manifest
+from training.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where an attempt begins: a checkpoint folder on this machine, or None, and the global batch it was saved with."""
+
+    checkpoint: str | None
+    rows_per_step: int | None
+
+
+def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
+    """Wait for the data and agree on the checkpoint to continue from; None when another attempt cannot help.
+
+    No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
+    of the attempt before.
+    """
+    from ray.train.collective import broadcast_from_rank_zero
+
+    step: int | None = 0
+    if rank == 0:
+        link.wait_to_go()
+        if link.hopeless() is not None:
+            step = None
+        else:
+            found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
+            step = (step_of(found.name) or 0) if found else 0
+            link.post(Started(step, int(os.environ["WORLD_SIZE"])))
+            link.flush()
+    step = broadcast_from_rank_zero(step)
+    if step is None:
+        return None
+    _bring_here(run, step)
+    if not step:
+        return Start(None, None)
+    checkpoint = run.checkpoints / f"checkpoint-{step}"
+    manifest = Manifest.read(checkpoint)
+    return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
+
+
+def _bring_here(run: RunDirectory, step: int) -> None:
+    """What this worker reads, from the run's store to its machine."""
+    if run.store is None:
+        return
+    from training.folders import bring
+
+    wanted = [("data", run.data)]
+    if step:
+        wanted.append((f"{ROOT}/checkpoint-{step}", run.checkpoints / f"checkpoint-{step}"))
+    for name, target in wanted:
+        damage = bring(run.store, name, target)
+        if damage is not None:
+            raise ResourceError(f"{run}/{name} did not arrive here whole: {damage}")
+
+
+def planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:
+    """Workers that the global batch is made for: those of the first start, whatever the number now."""
+    from training.arguments import rows_per_step as rows
+
+    return rows_per_step // rows(spec.config, 1) if rows_per_step else spec.world_size
