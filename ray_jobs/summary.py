@@ -34,7 +34,7 @@ def print_finished(result: Result, run: RunDirectory) -> None:
     """For a run that was started again after it had finished."""
     console = Console(highlight=False)
     print_summary(console, result, run)
-    again = f"It has finished, so nothing was trained. To start over, add name=… or remove {shown(run)}."
+    again = "It has finished, so nothing was trained. To start over beside it, add --fresh or another name=…."
     console.print(Text(f"  {again}"), soft_wrap=True)
 
 
