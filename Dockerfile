@@ -13,7 +13,7 @@ ARG DEVICE=cuda
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_NO_INDEX
-COPY trainer_image/runtime.lock /build/
+COPY trainer_image/runtime.lock trainer_image/cuda.lock /build/
 RUN --mount=type=secret,id=pip \
     --mount=type=secret,id=certificates \
     --mount=type=bind,source=trainer_image/wheels,target=/build/wheels \
@@ -23,7 +23,7 @@ RUN --mount=type=secret,id=pip \
     if [ -e /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi; \
     case "$DEVICE" in \
         cpu) sed -n 's/^\(torch==[0-9.]*\).*/\1+cpu/p' /build/runtime.lock > /build/torch.txt ;; \
-        cuda) : > /build/torch.txt ;; \
+        cuda) cp /build/cuda.lock /build/torch.txt ;; \
         *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 2 ;; \
     esac; \
     python3 -m venv /build/pip; \
@@ -57,7 +57,7 @@ RUN if ! getent passwd 1000 > /dev/null; then \
 COPY trainer_image/profile.sh /etc/profile.d/tadrib.sh
 COPY --from=requirements /opt/tadrib /opt/tadrib
 COPY --from=project /project /opt/tadrib
-COPY trainer_image/runtime.lock trainer_image/smoke.py /opt/tadrib/share/tadrib/
+COPY trainer_image/runtime.lock trainer_image/cuda.lock trainer_image/smoke.py /opt/tadrib/share/tadrib/
 
 # Everything that is written outside of a run's storage is under /tmp.
 ENV PATH=/opt/tadrib/bin:$PATH \

@@ -2,7 +2,8 @@
 """Resolve requirements.in for Python 3.11 and 3.12 on every platform: into requirements.lock, and, without its
 section of development, into runtime.lock, which the image installs. What is in both has the same version in both.
 
-torch's own CUDA packages stay out: each torch build pins exactly the ones it needs, and a CPU build needs none.
+The packages that torch needs where it is built for CUDA stay out, as a CPU build needs none. They are in cuda.lock,
+which holds the image's CUDA build to them: torch pins most of them itself, but not all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 FOLDER = Path(__file__).parent
 BROUGHT_BY_TORCH = [
@@ -39,23 +41,29 @@ BROUGHT_BY_TORCH = [
 
 
 DEVELOPMENT = "# development\n"  # where that section of requirements.in starts
+HEADER = "# Written by `make lock` from requirements.in; do not edit.\n"
 OPTIONS = ["--quiet", "--universal", "--python-version", "3.11", "--no-annotate", "--no-header"]
 
 
 def main() -> None:
     everything = (FOLDER / "requirements.in").read_text()
-    resolve(everything, FOLDER / "requirements.lock")
-    runtime, _, _ = everything.partition(DEVELOPMENT)
-    resolve(runtime, FOLDER / "runtime.lock", "--constraint", str(FOLDER / "requirements.lock"))
+    whole, runtime, cuda = (FOLDER / f"{name}.lock" for name in ("requirements", "runtime", "cuda"))
+    left_out = [word for name in BROUGHT_BY_TORCH for word in ("--no-emit-package", name)]
+    resolve(everything, whole, *left_out)
+    needed, _, _ = everything.partition(DEVELOPMENT)
+    resolve(needed, runtime, *left_out, "--constraint", str(whole))
+    with TemporaryDirectory() as folder:
+        both = Path(folder, "both.lock")
+        resolve(needed, both, "--constraint", str(whole))
+        pins = both.read_text().splitlines(keepends=True)
+    cuda.write_text(HEADER + "".join(pin for pin in pins if pin.split("==")[0] in BROUGHT_BY_TORCH))
 
 
 def resolve(requirements: str, target: Path, *options: str) -> None:
     """Write the pins of ``requirements`` to ``target``; pins that are there already stay where they can."""
-    left_out = [word for name in BROUGHT_BY_TORCH for word in ("--no-emit-package", name)]
-    command = ["uv", "pip", "compile", *OPTIONS, *left_out, *options, "--output-file", str(target), "-"]
+    command = ["uv", "pip", "compile", *OPTIONS, *options, "--output-file", str(target), "-"]
     subprocess.run([sys.executable, "-m", *command], input=requirements, text=True, check=True)
-    pins = target.read_text()
-    target.write_text("# Written by `make lock` from requirements.in; do not edit.\n" + pins)
+    target.write_text(HEADER + target.read_text())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
 WEIGHTS = "model.safetensors"
@@ -35,7 +38,6 @@ MODULES = (
     ),
     *("ray.train", "ray.job_submission", "kubernetes", "matplotlib.pyplot", "tensorboard", "ray_jobs.cli"),
 )
-BESIDE_THE_LOCK = ("tadrib", "triton", "cuda-", "nvidia-")  # our own, and what torch's CUDA build brings
 
 
 class Unfit(Exception):
@@ -67,27 +69,31 @@ def check_paths() -> str:
 
 
 def check_versions() -> str:
-    """Everything in the lock is here in its version, and nothing else is."""
+    """Everything in the lock is here in its version, and nothing else is but what torch brings for CUDA, as locked."""
+    from packaging.utils import canonicalize_name
+
+    found = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
+    needed, cuda = pins("runtime.lock"), pins("cuda.lock")
+    wrong = [f"{name} is missing" for name in needed.keys() - found.keys()]
+    for name, version in found.items():
+        pin = needed.get(name) or cuda.get(name)
+        if pin is None and name != "tadrib":
+            wrong.append(f"{name} {version} is not locked")
+        elif pin is not None and not pin.specifier.contains(version, prereleases=True):
+            wrong.append(f"{name} {version} is here, {pin} is locked")
+    if wrong:
+        raise Unfit("; ".join(sorted(wrong)))
+    return f"{len(found)} packages, as locked"
+
+
+def pins(file: str) -> dict[str, Requirement]:
+    """What a lock holds for this Python and platform, by name."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    lines = (HERE / "runtime.lock").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if not line.startswith("#")]
-    wanted = {canonicalize_name(pin.name): pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
-    found = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
-    wrong = [
-        f"{name} {found.get(name, 'missing')}, locked {pin.specifier}"
-        for name, pin in wanted.items()
-        if not pin.specifier.contains(found.get(name, "0"), prereleases=True)
-    ]
-    wrong += [
-        f"{name} {found[name]}, not locked"
-        for name in found.keys() - wanted.keys()
-        if not name.startswith(BESIDE_THE_LOCK)
-    ]
-    if wrong:
-        raise Unfit("; ".join(sorted(wrong)))
-    return f"{len(wanted)} packages as locked, and nothing else"
+    lines = (HERE / file).read_text().splitlines()
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin for pin in found if pin.marker is None or pin.marker.evaluate()}
 
 
 def check_imports() -> str:

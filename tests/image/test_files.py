@@ -66,7 +66,7 @@ def test_packages_come_from_the_lock_of_what_runs():
 
 def test_the_requirements_do_not_depend_on_our_code():
     [requirements] = [stage for stage in dockerfile()[1] if stage.name == "requirements"]
-    assert requirements.texts("COPY") == ["trainer_image/runtime.lock /build/"]
+    assert requirements.texts("COPY") == ["trainer_image/runtime.lock trainer_image/cuda.lock /build/"]
 
 
 def test_settings_of_package_indexes_stay_out_of_the_image():
@@ -158,6 +158,12 @@ def test_the_lock_of_what_runs_has_every_requirement_but_those_of_development():
     assert names(runtime) <= locked
     assert names(development) - {"jsonschema"}, "the section is there"
     assert not names(development) & locked - {"jsonschema"}  # Ray needs that one
+
+
+def test_what_torch_brings_for_cuda_has_a_lock_of_its_own():
+    cuda = {pin.split("==")[0] for pin in pins("cuda.lock")}
+    assert {"triton", "nvidia-cublas", "nvidia-nccl-cu13", "nvidia-nvjitlink"} <= cuda
+    assert not cuda & {pin.split("==")[0] for pin in pins("runtime.lock")}
 
 
 def test_the_version_of_the_image_is_that_of_the_project():
