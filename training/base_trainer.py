@@ -26,6 +26,7 @@ from training.engine.policy import install_scoring
 from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.models import load_model, load_tokenizer
+from training.permissions import follow_umask
 from training.reference_model import load_reference_model
 from training.strategies import leave_deepspeed
 
@@ -133,6 +134,7 @@ class BaseTrainer(ABC):
         if state is None or is_rank_zero():
             self.ready_model().save_pretrained(target, state_dict=state)
             self.ready_tokenizer().save_pretrained(target)
+            follow_umask(target)
         return target
 
     def load_model(self, path: str | Path) -> None:

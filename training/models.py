@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from training.config import CommonConfig
 from training.errors import Problem, SpecError, nearest
 from training.hardware import local_device
+from training.permissions import unreadable_files
 from training.strategies import is_loaded_in_shards
 
 
@@ -101,6 +103,12 @@ def _missing_folder(name: str) -> Problem:
 def _unloadable(config: CommonConfig, error: Exception) -> SpecError:
     reason = str(error).strip().splitlines()[0]
     where = "folder" if Path(config.model_name).is_dir() else "Hub name"
+    if where == "folder" and (locked := unreadable_files(Path(config.model_name))):
+        message = (
+            f"folder {config.model_name}: this user (uid {os.getuid()}) may not read {', '.join(locked)}."
+        )
+        action = f"Let its owner run `chmod -R a+rX {config.model_name}`."
+        return SpecError("the model cannot be loaded", [Problem("model_name", message, action)])
     action = (
         "Check that it holds config.json, a tokenizer and *.safetensors weights."
         if where == "folder"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import Problem, ResourceError
+from training.permissions import follow_umask
 from training.tiny_tokenizer import MAX_LENGTH, build_tokenizer
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def build_tiny_model(
         import_on_demand()
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
+        follow_umask(aside)
         if target.exists():
             shutil.rmtree(target)
         aside.rename(target)

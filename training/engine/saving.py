@@ -18,6 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from training.engine.checkpoints import STAGING, committed
 from training.engine.keeper import FolderKeeper, Keeper, Saved
 from training.manifest import Manifest
+from training.permissions import follow_umask
 from training.versions import versions
 
 
@@ -87,5 +88,7 @@ class SavesWhole(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
         # a pickle has no place beside weights that others will load
-        (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        follow_umask(folder)
