@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from charts.chart_values import RayClusterValues, TrainingJobValues
 from charts.platform_settings import Section
-from training.config.schema import spec_schema
+from training.config.generated import write_or_check
+from training.config.schema import spec_schema, tidy
 
 COMMAND = "python -m charts.make_schema"
 FOLDER = Path(__file__).parent
@@ -30,7 +31,7 @@ Schema = dict[str, Any]
 def values_schema(values: type[Section]) -> Schema:
     """JSON schema (draft-07) of a values file: strict everywhere, `global` alone free; a job's spec is held to the
     schema of specs."""
-    schema = _tidy(values.model_json_schema())
+    schema = _strict(tidy(values.model_json_schema()))
     definitions = schema.setdefault("$defs", {})
     if "Job" in definitions:
         spec = spec_schema()
@@ -39,29 +40,21 @@ def values_schema(values: type[Section]) -> Schema:
         definitions["Spec"] = spec
         definitions["Job"]["properties"]["spec"] = {"$ref": "#/$defs/Spec"}
     schema["properties"]["global"] = {"type": "object", "description": "Values for all charts of a release."}
-    for name in ("tadrib-library",):
-        schema["properties"][name] = {
-            "type": "object",
-            "description": "Helm's own key for the library chart.",
-        }
+    schema["properties"]["tadrib-library"] = {
+        "type": "object",
+        "description": "Helm's own key for the library chart.",
+    }
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
 
 
-def _tidy(value: Any) -> Any:
-    """Drop titles, join the lines of descriptions, and hold the keys of mappings to their pattern."""
+def _strict(value: Any) -> Any:
+    """Hold the keys of mappings to their pattern."""
     if isinstance(value, list):
-        return [_tidy(each) for each in value]
+        return [_strict(each) for each in value]
     if not isinstance(value, dict):
         return value
-    tidy = {}
-    for key, inner in value.items():
-        if key == "title" and isinstance(inner, str):
-            continue
-        joined = key == "description" and isinstance(inner, str)
-        tidy[key] = " ".join(inner.split()) if joined else _tidy(inner)
-    if "patternProperties" in tidy:
-        tidy["additionalProperties"] = False
-    return tidy
+    strict = {key: _strict(inner) for key, inner in value.items()}
+    return {**strict, "additionalProperties": False} if "patternProperties" in strict else strict
 
 
 def values_yaml(values: type[Section]) -> str:
@@ -117,17 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--charts", type=Path, default=FOLDER, help="folder of the charts (default: this one)"
     )
     options = parser.parse_args(arguments)
-    files = generated(options.charts)
-    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for path in stale:
-        name = path.relative_to(options.charts.parent)
-        if options.check:
-            print(f"{name} is out of date; run `{COMMAND}`.", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[path], encoding="utf-8")
-            print(f"wrote {name}")
-    return 1 if options.check and stale else 0
+    return write_or_check(generated(options.charts), check=options.check, command=COMMAND)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import inspect
 import sys
 from pathlib import Path
 
+from training.config.generated import write_or_check
+
 PAGES = {
     "base_trainer": ("training.base_trainer", ("BaseTrainer",)),
     "sft_trainer": ("training.sft_trainer", ("SFTTrainer", "create_sft_trainer")),
@@ -52,18 +54,8 @@ def doc(thing) -> str:
 
 
 def main() -> int:
-    stale = []
-    for name, (module, members) in PAGES.items():
-        path, text = FOLDER / f"{name}.md", page(module, members)
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(str(path.relative_to(FOLDER.parent.parent)))
-            if "--check" not in sys.argv:
-                FOLDER.mkdir(exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-    if stale and "--check" in sys.argv:
-        print(f"out of date: {', '.join(stale)}. Run `make generate`.")
-        return 1
-    return 0
+    files = {FOLDER / f"{name}.md": page(module, members) for name, (module, members) in PAGES.items()}
+    return write_or_check(files, check="--check" in sys.argv, command="python docs/make_api.py")
 
 
 if __name__ == "__main__":

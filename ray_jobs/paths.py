@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from training.config import JobSpec
+from training.config.locations import is_url
 from training.errors import Problem, SpecError
 
 _LOCATIONS = (
@@ -52,7 +53,7 @@ def require_directory(directory: Path, spec: JobSpec, keys: Iterable[str]) -> No
 def require_lasting_storage(spec: JobSpec) -> None:
     """Refuse to keep a run in the folder that Ray unpacked for a job and removes with it. Raises SpecError."""
     path = os.path.abspath(spec.storage_path)
-    if "://" in spec.storage_path or _UPLOADED not in path:
+    if is_url(spec.storage_path) or _UPLOADED not in path:
         return
     message = (
         f"{spec.storage_path} lies in the job's working_dir, which Ray removes from the node after the job."
@@ -66,6 +67,6 @@ def _value(spec: JobSpec, key: str) -> str | None:
 
 
 def _is_relative(key: str, value: str) -> bool:
-    if "://" in value or os.path.isabs(value):
+    if is_url(value) or os.path.isabs(value):
         return False
     return key == "storage_path" or value.startswith(("./", "../")) or Path(value).exists()

@@ -14,6 +14,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray_jobs.cluster import holds_a_worker
 from ray_jobs.disk import human, least_bytes
 from training.config import JobSpec
+from training.config.locations import is_url
 from training.errors import Problem, ResourceError
 from training.run_directory import RunDirectory
 from training.versions import versions
@@ -35,7 +36,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
     if not nodes:
         return
     token = run.path / f".preflight-{uuid.uuid4().hex}"
-    is_shared = "://" not in spec.run_dir
+    is_shared = not is_url(spec.run_dir)
     wanted = {
         "versions": versions(),
         "token": str(token) if is_shared else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from training.config.locations import inside
+from training.config.locations import inside, is_url
 from training.result import Result
 from training.run_directory import write_atomically
 
@@ -27,7 +27,7 @@ class RunFiles:
 
     def __init__(self, location: str) -> None:
         self._store: Store | None = None
-        if "://" in location:
+        if is_url(location):
             from training.storage import Store
 
             self.location = location.rstrip("/")

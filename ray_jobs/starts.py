@@ -10,6 +10,7 @@ import yaml
 
 from training.checkpoints import ROOT
 from training.config import JobSpec
+from training.config.differences import differences
 from training.config.strategy import read_settings, zero_stage
 from training.errors import Problem, SpecError
 from training.manifest import MANIFEST, Manifest
@@ -103,10 +104,6 @@ def _manifest(run: RunDirectory, checkpoint: Path) -> Manifest | None:
 
 def _changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     before = yaml.safe_load(run.spec_file.read_text(encoding="utf-8")) if run.spec_file.exists() else {}
-    now = spec.to_mapping()
-    action = "Restore it, or start another run with name=…, or remove the directory."
-    return [
-        Problem(key, f"was {before.get(key)!r} and is {now.get(key)!r}.", action)
-        for key in sorted(before.keys() | now.keys())
-        if key not in _FREE_KEYS and before.get(key) != now.get(key)
-    ]
+    action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
+    text = "was {0!r} and is {1!r}."
+    return differences(before, spec.to_mapping(), text, action=action, ignoring=_FREE_KEYS)

@@ -14,6 +14,8 @@ from pathlib import Path
 from ray_jobs.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
 from ray_jobs.paths import relative_keys
 from training.config import JobSpec, load_spec
+from training.config.differences import differences
+from training.config.locations import is_url
 from training.errors import ClusterError, Problem, SpecError
 
 _MOST_BYTES = 120_000  # Linux takes no argument of a command that is longer than 128 KiB
@@ -56,7 +58,7 @@ def read_submission(path: Path, overrides: Sequence[str], *, resume: str, fresh:
         )
         problem = Problem("", f"is {len(text.encode())} bytes, too long for a job's command.", action)
         raise SpecError(str(path), [problem])
-    directory = spec.run_dir if "://" in spec.run_dir else os.path.abspath(spec.run_dir)
+    directory = spec.run_dir if is_url(spec.run_dir) else os.path.abspath(spec.run_dir)
     return Submission(spec, entrypoint, directory)
 
 
@@ -89,20 +91,16 @@ def _numbers(name: str, ids: Sequence[str]) -> list[int]:
 
 def _require_same(server: JobServer, job: JobDetails, submission: Submission) -> None:
     now, running = submission.metadata, job.metadata or {}
-    before, after = json.loads(running[SPEC]), json.loads(now[SPEC])
-    differences = [
-        Problem(key, f"is {before.get(key)!r} there and {after.get(key)!r} here.")
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
+    text = "is {0!r} there and {1!r} here."
+    found = differences(json.loads(running[SPEC]), json.loads(now[SPEC]), text)
     if running[RUN_DIRECTORY] != now[RUN_DIRECTORY]:
         message = f"is {running[RUN_DIRECTORY]} there and {now[RUN_DIRECTORY]} here."
-        differences.append(Problem("run directory", message))
-    if differences:
+        found.append(Problem("run directory", message))
+    if found:
         name = submission.spec.name
         stop = f"tadrib stop {name} --address {server.address}"
-        differences.append(Problem("", f"Use another name=…, or end the running job with `{stop}`."))
-        raise SpecError(f"job {job.submission_id} runs a different spec named {name}", differences)
+        found.append(Problem("", f"Use another name=…, or end the running job with `{stop}`."))
+        raise SpecError(f"job {job.submission_id} runs a different spec named {name}", found)
 
 
 def _line_not_in(text: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ray_jobs.display import duration
-from training.config.locations import inside
+from training.config.locations import inside, is_url
 from training.result import Result
 from training.run_directory import RunDirectory
 
@@ -65,7 +65,7 @@ def _number(value: float) -> str:
 
 def shown(path: object) -> str:
     """A path under the current directory without it, any other and a URL as it is."""
-    if "://" in str(path):
+    if is_url(str(path)):
         return str(path)
     relative = os.path.relpath(str(path))
     return str(path) if relative.startswith("..") else relative

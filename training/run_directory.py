@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from training.checkpoints import ROOT, stored_steps
+from training.config.locations import is_url
 from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
 from training.manifest import MANIFEST
@@ -36,7 +37,7 @@ class RunDirectory:
     def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = os.fspath(location)
         self.store: Store | None = None
-        if "://" in self.location:
+        if is_url(self.location):
             from training.storage import Store  # pyarrow takes a second that local runs need not wait
 
             self.store = Store(self.location)

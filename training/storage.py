@@ -34,10 +34,6 @@ _HOPELESS = (
 )
 
 
-def is_url(location: str) -> bool:
-    return "://" in location
-
-
 class Store:
     """Files under ``url``, by their name relative to it. An upload appears whole or not at all.
 

@@ -16,6 +16,7 @@ from ray_jobs.kube.objects import Object, RunObjects, list_jobs, read_spec
 from ray_jobs.kube.release import Release
 from ray_jobs.messages import print_note
 from training.config import parse_spec
+from training.config.differences import differences
 from training.errors import ClusterError, Problem, SpecError, StoppedError
 
 
@@ -67,15 +68,10 @@ def _require_same(api: KubernetesApi, job: Object, release: Release) -> None:
     except (NotFound, SpecError) as error:
         problem = Problem(name, "runs, and its spec cannot be read to compare.", _END.format(release.name))
         raise ClusterError(f"{release.name} runs already", [problem]) from error
-    after = release.spec.to_mapping()
-    differences = [
-        Problem(key, f"is {before.get(key)!r} there and {after.get(key)!r} here.")
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-    ]
-    if differences:
-        differences.append(Problem("", _END.format(release.name)))
-        raise SpecError(f"RayJob {name} runs a different spec named {release.name}", differences)
+    found = differences(before, release.spec.to_mapping(), "is {0!r} there and {1!r} here.")
+    if found:
+        found.append(Problem("", _END.format(release.name)))
+        raise SpecError(f"RayJob {name} runs a different spec named {release.name}", found)
 
 
 _END = "Use another name=…, or end the running one with `tadrib stop {} --kubernetes`."

@@ -6,16 +6,16 @@ The program is $HELM, or `helm` beside this Python or on PATH (`python charts/ge
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from ray_jobs.kube.helm import find_helm
+from training.errors import ResourceError
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "charts"
@@ -32,16 +32,12 @@ FILE_IDS = [f"{chart}/{path.name}" for chart, path in EVERY_FILE]
 Object = dict[str, Any]
 
 
-def find_helm() -> str | None:
-    beside = Path(sys.executable).parent / "helm"
-    return os.environ.get("HELM") or (str(beside) if beside.exists() else shutil.which("helm"))
-
-
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Helm; the test is skipped where there is none."""
-    program = find_helm()
-    if program is None:
-        pytest.skip("no helm: set $HELM, or run `python charts/get_helm.py`")
+    try:
+        program = find_helm()
+    except ResourceError as error:
+        pytest.skip(str(error))
     return subprocess.run([program, *arguments], capture_output=True, text=True, cwd=ROOT)
 
 

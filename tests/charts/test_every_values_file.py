@@ -36,21 +36,33 @@ def test_no_two_objects_have_one_name(objects):
     assert len(names) == len(set(names))
 
 
+def _fault(thing, version) -> str:
+    """What the schema of this Kubernetes has against an object; nothing for a valid one."""
+    try:
+        kubernetes_validate.validate(thing, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_built_in_kinds_are_valid(objects, version):
-    for thing in objects:
-        if not thing["apiVersion"].startswith(crds.GROUPS) and _exists(thing, version):
-            kubernetes_validate.validate(thing, version, strict=True)
+    built_in = [thing for thing in objects if not thing["apiVersion"].startswith(crds.GROUPS)]
+    faults = {thing["kind"]: _fault(thing, version) for thing in built_in if _exists(thing, version)}
+    assert faults
+    assert {kind: fault for kind, fault in faults.items() if fault} == {}
 
 
 @pytest.mark.parametrize("version", [KUBERNETES[0], KUBERNETES[-1]])
 def test_pods_inside_of_rayjobs_are_valid(objects, version):
+    faults = {}
     for thing in objects:
         for role, template in templates(thing):
             pod = {"apiVersion": "v1", "kind": "Pod", **template}
             pod["metadata"] = {"name": role.replace(" ", "-"), **template["metadata"]}
             if not (pod["spec"].get("resourceClaims") and int(version[2:]) < DRA_SINCE):
-                kubernetes_validate.validate(pod, version, strict=True)
+                faults[role] = _fault(pod, version)
+    assert {role: fault for role, fault in faults.items() if fault} == {}
 
 
 def test_objects_of_kuberay_are_valid_for_their_crd(objects):

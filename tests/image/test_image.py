@@ -28,7 +28,9 @@ def test_the_smoke_check_passes(config):
 
 @pytest.mark.parametrize("user", ["1000:1000", "1000680000:0"])
 def test_any_user_but_root_will_do(user):
-    run("python", "/opt/tadrib/share/tadrib/smoke.py", "--quick", options=(f"--user={user}",))
+    printed = run("python", "/opt/tadrib/share/tadrib/smoke.py", "--quick", options=(f"--user={user}",))
+    assert "ok    " in printed
+    assert "UNFIT" not in printed
 
 
 def test_the_smoke_check_refuses_root():

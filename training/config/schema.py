@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.common import CommonConfig
+from training.config.generated import write_or_check
 from training.config.methods import METHODS
 from training.config.reference import spec_reference
 from training.config.spec import JobSpec
@@ -31,7 +32,7 @@ def spec_schema() -> Schema:
 
     Rules across several settings are not in it; ``parse_spec`` checks those.
     """
-    job = _tidy(JobSpec.model_json_schema())
+    job = tidy(JobSpec.model_json_schema())
     methods = {name: _method_properties(config) for name, config in METHODS.items()}
     names = list(dict.fromkeys(key for properties in methods.values() for key in properties))
     shared = {key: schema for key in names if (schema := _agreed(key, methods)) is not None}
@@ -60,7 +61,7 @@ def spec_schema() -> Schema:
 
 def _method_properties(config: type[CommonConfig]) -> Schema:
     """The schema of each key of a method that a spec may set."""
-    properties = _tidy(config.model_json_schema())["properties"]
+    properties = tidy(config.model_json_schema())["properties"]
     for key, field in config.model_fields.items():
         if field.exclude:
             del properties[key]
@@ -76,19 +77,19 @@ def _agreed(key: str, methods: dict[str, Schema]) -> Schema | None:
     return found[0] if all(schema == found[0] for schema in found) else None
 
 
-def _tidy(value: Any) -> Any:
-    """Drop the titles, which only repeat the keys, and join the lines of descriptions."""
+def tidy(value: Any) -> Any:
+    """A schema without its titles, which only repeat the keys, and with the lines of descriptions joined."""
     if isinstance(value, list):
-        return [_tidy(each) for each in value]
+        return [tidy(each) for each in value]
     if not isinstance(value, dict):
         return value
-    tidy = {}
+    kept = {}
     for key, inner in value.items():
         if key == "title" and isinstance(inner, str):
             continue
         joined = key == "description" and isinstance(inner, str)
-        tidy[key] = " ".join(inner.split()) if joined else _tidy(inner)
-    return tidy
+        kept[key] = " ".join(inner.split()) if joined else tidy(inner)
+    return kept
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,14 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.docs / "spec.schema.json": json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n",
         options.docs / "spec-reference.md": spec_reference(),
     }
-    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
-    for path in stale:
-        if options.check:
-            print(f"{path} is out of date; run `{COMMAND}`.", file=sys.stderr)
-        else:
-            path.write_text(files[path], encoding="utf-8")
-            print(f"wrote {path}")
-    return 1 if options.check and stale else 0
+    return write_or_check(files, check=options.check, command=COMMAND)
 
 
 if __name__ == "__main__":

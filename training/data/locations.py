@@ -15,6 +15,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import FileSystem
 
+from training.config.locations import is_url
 from training.errors import DataError, Problem, nearest
 
 _ARROW_SCHEMES = ("s3", "gs", "gcs")  # read through pyarrow: neither boto nor gcsfs is needed
@@ -53,10 +54,6 @@ class Location:
         except (OSError, ValueError, ImportError) as error:
             raise unreadable(self.name, error) from error
         return stream
-
-
-def is_url(name: str) -> bool:
-    return "://" in name
 
 
 def locate(name: str) -> Location:

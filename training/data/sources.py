@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from training.config.locations import is_url
 from training.data import csv_rows, json_rows, table_rows
-from training.data.locations import Location, is_url, locate, missing, unreadable
+from training.data.locations import Location, locate, missing, unreadable
 from training.data.raw_row import RawRow
 from training.errors import DataError, Problem
 

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.config.locations import inside
+from training.config.locations import inside, is_url
 from training.data.group import Group
 from training.run_directory import working_copy
-from training.storage import Store, is_url
+from training.storage import Store
 
 _SCHEMA = pa.schema([("key", pa.binary(32)), ("scores", pa.list_(pa.float32()))])
 
