@@ -88,7 +88,8 @@ class SavesWhole(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
-        folder = Path(output_dir or self.args.output_dir)
-        # a pickle has no place beside weights that others will load
-        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-        follow_umask(folder)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            # a pickle has no place beside weights that others will load
+            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            follow_umask(folder)
