@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Ray cluster of a run: joined or started, and checked for room before any worker starts."""
+"""The Ray cluster of a run: joined or started."""
 
 from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ray_jobs.authentication import require_accepted, use_token
-from training.config import Resources
-from training.errors import ClusterError, Problem, ResourceError
+from training.errors import ClusterError, Problem
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
 _SECONDS_TO_ANSWER = 5.0
-_SECONDS_BETWEEN_LOOKS = 1.0
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -122,88 +118,3 @@ def _none_here() -> ClusterError:
     message = "no Ray runs on this machine, and RAY_ADDRESS names none."
     action = "Use `tadrib submit` to run on a cluster elsewhere, or `tadrib train` to train on this machine."
     return ClusterError("there is no Ray cluster to join", [Problem("", message, action)])
-
-
-def worker_bundle(resources: Resources) -> dict[str, float]:
-    """What Ray reserves for one worker; memory in bytes."""
-    bundle = {
-        "CPU": resources.cpus_per_worker,
-        "GPU": resources.gpus_per_worker,
-        "memory": resources.memory_bytes or 0,
-    }
-    return {name: float(amount) for name, amount in bundle.items() if amount}
-
-
-def holds_a_worker(node: dict[str, Any], resources: Resources) -> bool:
-    """Whether a node, as `ray.nodes` describes it, lives and is large enough for one worker."""
-    return node["Alive"] and _times(worker_bundle(resources), node["Resources"]) > 0
-
-
-def check_room(resources: Resources, patience: float = 0.0) -> None:
-    """Refuse a run that would wait for ever. Raises ResourceError with what was asked for, what Ray has, and
-    what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have, and for
-    ``patience`` seconds nodes may still join.
-    """
-    import ray
-    from ray._private.state import state as cluster_state  # the limits of an autoscaler have no public reader
-
-    if cluster_state.get_max_resources_from_cluster_config():
-        return
-    deadline = time.monotonic() + patience
-    while True:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        problem = _lack_of_room(resources, nodes)
-        if problem is None:
-            return
-        if time.monotonic() >= deadline:
-            raise ResourceError("Ray has no room for this run", [problem])
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem | None:
-    bundle = worker_bundle(resources)
-    room = sum(_times(bundle, node) for node in nodes)
-    if room >= resources.min_workers:
-        return None
-    total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
-    message = (
-        f"{resources.min_workers} workers of {_text(bundle)} each were asked for; Ray has {_text(total)} on "
-        f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
-    )
-    return Problem("resources.num_workers", message, _way_out(room, bundle, nodes))
-
-
-def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
-    """How many bundles fit into a node."""
-    return min(int(node.get(name, 0) / amount) for name, amount in bundle.items())
-
-
-def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    """What to change; and of a cluster of several machines, why one may be missing from it."""
-    keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
-    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in bundle}
-    lower = [
-        f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
-    ]
-    if room:
-        action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
-    elif lower:
-        action = f"The largest node allows {' '.join(lower)}."
-    else:
-        action = "No node has all of that free at once."
-    if len(nodes) > 1 or not room:
-        action += (
-            " A node whose `ray start` refused (its port taken, another Ray or Python version, another token) is not "
-            "among them; what it printed says why."
-        )
-    return action
-
-
-def _text(amounts: dict[str, float]) -> str:
-    parts = []
-    for name, amount in amounts.items():
-        if name == "memory":
-            parts.append(f"{amount / 1024**3:.1f} GiB memory")
-        else:
-            parts.append(f"{amount:g} {name}{'' if amount == 1 else 's'}")
-    return ", ".join(parts)

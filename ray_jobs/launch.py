@@ -108,7 +108,8 @@ class _Start:
         spec = settled(self._spec, self._run)
         # preparing the data computes while starting Ray waits
         prepared = in_background(lambda: prepare(spec, self._run, self._display))
-        from ray_jobs.cluster import check_room, cluster
+        from ray_jobs.cluster import cluster
+        from ray_jobs.room import check_room
 
         with cluster() as is_own:
             check_room(spec.resources, patience=self._patience)

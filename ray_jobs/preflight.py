@@ -11,8 +11,8 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from ray_jobs.cluster import holds_a_worker
 from ray_jobs.disk import human, least_bytes
+from ray_jobs.room import holds_a_worker
 from training.config import JobSpec
 from training.config.locations import is_url
 from training.errors import Problem, ResourceError

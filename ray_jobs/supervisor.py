@@ -16,12 +16,12 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from ray_jobs.cluster import worker_bundle
 from ray_jobs.display import Display
 from ray_jobs.events import Failure, Metrics, Outcome, Started, Step, WorkersFailed
 from ray_jobs.failures import HUNG, of_hung
 from ray_jobs.gauges import Gauges
 from ray_jobs.mailbox import Mailbox
+from ray_jobs.room import worker_bundle
 from ray_jobs.worker import WorkerJob, train_loop
 from training.config import JobSpec
 from training.errors import ResourceError
