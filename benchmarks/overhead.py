@@ -60,7 +60,7 @@ def main(
         for number in range(runs):
             spec = _spec(Path(folder), f"ours-{number}", model, str(Path(folder) / "runs"))
             phases = _time_phases(spec)
-            rows = RunDirectory(load_spec(spec).run_dir).read_metrics()
+            rows = RunDirectory(load_spec(spec).run_dir).metrics.read()
             ours.append(_step_seconds([(row["step"], row["time"]) for row in rows if "grad_norm" in row]))
             stalls.append(_stall_share(rows))
             starts.append(phases)
@@ -172,7 +172,7 @@ def _stall_in_store(folder: Path, model: Path, url: str) -> float:
     _time_phases(spec)
     run = RunDirectory(load_spec(spec).run_dir)
     run.pull()
-    return _stall_share(run.read_metrics())
+    return _stall_share(run.metrics.read())
 
 
 def _report(figures: Figures, json_file: Path | None) -> None:

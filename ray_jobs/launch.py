@@ -154,7 +154,7 @@ class _Start:
 
     def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
         """Write and return ``result.json``; a disk too full for that leaves none, which is no success."""
-        step, rows = self._display.step, self._run.read_metrics()
+        step, rows = self._display.step, self._run.metrics.read()
         facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
         result = Result(
             status=status,

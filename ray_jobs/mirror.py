@@ -66,5 +66,5 @@ class Mirror:
 
 def state_files(run: RunDirectory) -> list[Path]:
     """What the driver writes: spec, metrics, result, report, rejected rows and the logs of this machine."""
-    own = [run.spec_file, run.metrics_file, run.result_file, run.path / "report.html"]
+    own = [run.spec_file, run.metrics.path, run.result_file, run.path / "report.html"]
     return [*own, *run.path.glob("rejected*.jsonl"), *run.logs.glob("driver*"), *run.logs.glob("*.jsonl")]

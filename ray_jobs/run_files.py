@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from training.atomic_file import write_atomically
+from training.checkpoints import ROOT, stored_steps
 from training.config.locations import inside, is_url
+from training.engine.checkpoints import committed
+from training.metrics_file import parse_rows
 from training.result import Result
-from training.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from training.storage import Store
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _SECONDS_OF_PATIENCE = 30.0
 
 
@@ -61,8 +62,8 @@ class RunFiles:
     def names(self, folder: str) -> list[str]:
         """What is directly in a folder."""
         if self._store is not None:
-            inside = (name.removeprefix(f"{folder}/") for name in self._store.sizes(folder))
-            return sorted({name.split("/")[0] for name in inside})
+            below = (name.removeprefix(f"{folder}/") for name in self._store.sizes(folder))
+            return sorted({name.split("/")[0] for name in below})
         path = Path(self.location) / folder
         return sorted(os.listdir(path)) if path.is_dir() else []
 
@@ -79,8 +80,7 @@ class RunFiles:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
-        rows = (_json(line) for line in (self.text("metrics.jsonl") or "").splitlines())
-        return [row for row in rows if row is not None]
+        return parse_rows(self.text("metrics.jsonl") or "")
 
     def lock(self) -> dict[str, Any] | None:
         """The driver's heartbeat; None when no driver holds the run."""
@@ -88,14 +88,9 @@ class RunFiles:
         return lock if lock is not None and "beat" in lock else None
 
     def last_checkpoint(self) -> str | None:
-        """Name of the checkpoint of the highest step."""
-        if self._store is not None:
-            from training.checkpoints import stored_steps
-
-            steps = stored_steps(self._store)
-        else:
-            matches = (_CHECKPOINT.fullmatch(name) for name in self.names("checkpoints"))
-            steps = [int(match[1]) for match in matches if match]
+        """Name of the committed checkpoint of the highest step."""
+        here = Path(self.location) / ROOT
+        steps = committed(here) if self._store is None else stored_steps(self._store)
         return f"checkpoint-{max(steps)}" if steps else None
 
     def ask_to_stop(self) -> None:

@@ -61,7 +61,7 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     run.result_file.unlink(missing_ok=True)
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
     if run.latest_checkpoint() is None:
-        run.rewind_metrics(-1)
+        run.metrics.rewind(-1)
         for folder in (run.data, run.final):
             run.discard(folder)
     run.write_spec(spec.to_yaml())

@@ -121,7 +121,7 @@ class Supervisor:
         events, self._pending = ray.get(self._pending), None
         for event in events:
             if isinstance(event, Metrics):
-                self._run.append_metrics(event.row)
+                self._run.metrics.append(event.row)
                 self._gauges.show(event)
             elif isinstance(event, Step):
                 self._gauges.advance(event)
@@ -130,7 +130,7 @@ class Supervisor:
             elif isinstance(event, Started):
                 self._count_workers(event.workers)
                 self._note_restart()
-                self._run.rewind_metrics(event.step or -1)
+                self._run.metrics.rewind(event.step or -1)
             self._display.show(event)
 
     def _note_restart(self) -> None:

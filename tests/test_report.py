@@ -11,7 +11,7 @@ def run_with(tmp_path, *rows: dict) -> RunDirectory:
     run.create()
     run.write_spec("method: sft\n")
     for row in rows:
-        run.append_metrics(row)
+        run.metrics.append(row)
     return run
 
 

@@ -134,14 +134,14 @@ def test_the_small_files_of_a_run_are_the_stores_and_a_fresh_start_moves_them(wa
     monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path))
     run = RunDirectory(f"s3://bucket/small/run?{way.query}")
     run.create()
-    run.append_metrics({"step": 1})
-    run.push(run.metrics_file)
+    run.metrics.append({"step": 1})
+    run.push(run.metrics.path)
     run.write_note(run.stop_file, "")
-    run.metrics_file.unlink()
+    run.metrics.path.unlink()
 
     run.pull()
 
-    assert run.read_metrics() == [{"step": 1}]
+    assert run.metrics.read() == [{"step": 1}]
     assert run.read_note(run.stop_file) == b""
     other = RunDirectory(f"s3://bucket/small/run.before-1?{way.query}")
     run.move_to(other)

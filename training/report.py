@@ -10,8 +10,9 @@ from pathlib import Path
 import jinja2
 from matplotlib.figure import Figure
 
+from training.atomic_file import write_atomically
 from training.result import Result
-from training.run_directory import RunDirectory, write_atomically
+from training.run_directory import RunDirectory
 
 PANELS: dict[str, tuple[str, ...]] = {
     "Loss": ("loss", "eval_loss"),
@@ -56,7 +57,7 @@ _PAGE = jinja2.Template(
 
 def write_report(run: RunDirectory, result: Result) -> Path:
     """Draw ``run``'s metrics into ``report.html`` in it, and return its path."""
-    rows = run.read_metrics()
+    rows = run.metrics.read()
     pictures = [_draw(title, names, rows) for title, names in PANELS.items() if _series(names, rows)]
     spec = run.spec_file.read_text(encoding="utf-8") if run.spec_file.exists() else ""
     page = _PAGE.render(result=result, pictures=pictures, spec=spec, evaluation=_evaluation(result))

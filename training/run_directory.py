@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from training.atomic_file import write_atomically
 from training.checkpoints import ROOT, stored_steps
 from training.config.locations import is_url
 from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
 from training.manifest import MANIFEST
+from training.metrics_file import MetricsFile
 from training.result import Result
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class RunDirectory:
             self.location = os.path.abspath(self.location)
             self.path = Path(self.location)
         self.spec_file = self.path / "spec.yaml"
-        self.metrics_file = self.path / "metrics.jsonl"
+        self.metrics = MetricsFile(self.path / "metrics.jsonl")
         self.result_file = self.path / "result.json"
         self.lock_file = self.path / "lock.json"
         self.stop_file = self.path / "stop"
@@ -99,7 +98,7 @@ class RunDirectory:
         """Bring spec, metrics and result here from the store; what it does not have goes here too."""
         if self.store is None:
             return
-        for file in (self.spec_file, self.metrics_file, self.result_file):
+        for file in (self.spec_file, self.metrics.path, self.result_file):
             content = self.store.read(self._name(file))
             if content is None:
                 file.unlink(missing_ok=True)
@@ -161,32 +160,6 @@ class RunDirectory:
         place = next(parent for parent in (self.path, *self.path.parents) if parent.exists())
         return shutil.disk_usage(place).free
 
-    # --- metrics
-
-    def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add a row; NaN and infinity, which JSON has no numbers for, are written as strings."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(_plain(row))}\n")
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows; a last line that a crash left unfinished is passed over."""
-        lines = (
-            self.metrics_file.read_text(encoding="utf-8").splitlines() if self.metrics_file.exists() else []
-        )
-        rows = []
-        for line in lines:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
-
-    def rewind_metrics(self, step: int) -> None:
-        """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays."""
-        if self.metrics_file.exists():
-            kept = [row for row in self.read_metrics() if row.get("step", 0) <= step]
-            write_atomically(self.metrics_file, "".join(f"{json.dumps(row)}\n" for row in kept))
-
     # --- result
 
     def write_result(self, result: Result) -> None:
@@ -199,29 +172,6 @@ class RunDirectory:
             return Result.model_validate_json(self.result_file.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` in one step: old or new, never half, also after a power cut."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
 
 
 def working_copy(url: str) -> Path:

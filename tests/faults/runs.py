@@ -76,7 +76,7 @@ class Training:
         return self.output_file.read_text()
 
     def rows(self) -> list[dict]:
-        return [row for row in self.run.read_metrics() if "loss" in row]
+        return [row for row in self.run.metrics.read() if "loss" in row]
 
     def last_step(self) -> int:
         return max((row["step"] for row in self.rows()), default=0)

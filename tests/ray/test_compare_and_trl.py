@@ -73,7 +73,7 @@ def test_dpo_on_trl_leaves_what_every_run_leaves(dpo_run):
     result = dpo_run.read_result()
     assert (result.status, result.method, result.steps_done) == ("succeeded", "dpo", 1)
     assert (dpo_run.final / "adapter_model.safetensors").is_file()
-    (logged,) = [row for row in dpo_run.read_metrics() if "loss" in row]
+    (logged,) = [row for row in dpo_run.metrics.read() if "loss" in row]
     assert logged["loss"] == pytest.approx(0.6931, abs=1e-3)
     assert logged["num_tokens"] > 0
     assert (dpo_run.path / "report.html").is_file()

@@ -52,7 +52,7 @@ def write_spec(folder: Path) -> RunDirectory:
 
 def wait_for_a_step(run: RunDirectory, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 180
-    while process.poll() is None and not any("loss" in row for row in run.read_metrics()):
+    while process.poll() is None and not any("loss" in row for row in run.metrics.read()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -94,5 +94,5 @@ def test_ctrl_c_saves_and_exits_130_and_the_same_command_finishes_the_run(tmp_pa
     assert f"continuing after step {stopped.steps_done}" in screen
     finished = run.read_result()
     assert (finished.status, finished.steps_done) == ("succeeded", STEPS)
-    assert [row["step"] for row in run.read_metrics() if "loss" in row] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in run.metrics.read() if "loss" in row] == list(range(1, STEPS + 1))
     assert finished.tokens > stopped.tokens

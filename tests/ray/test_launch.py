@@ -62,7 +62,7 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert result.evaluation["eval_perplexity"] < result.evaluation_before["eval_perplexity"]
     assert result.tokens > 0
     assert result.versions["ray"]
-    assert [row["step"] for row in run.read_metrics() if "loss" in row] == [1, 2, 3, 4]
+    assert [row["step"] for row in run.metrics.read() if "loss" in row] == [1, 2, 3, 4]
     assert (run.final / "model.safetensors").is_file()
     assert (run.path / "report.html").is_file()
     screen = capfd.readouterr()

@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
+from training.atomic_file import write_atomically
 from training.errors import ResourceError
 from training.result import Result
-from training.run_directory import RunDirectory, write_atomically
+from training.run_directory import RunDirectory
 
 
 def run_in(folder) -> RunDirectory:
@@ -42,13 +43,13 @@ def test_a_damaged_result_is_no_result(tmp_path):
 def test_infinite_and_undefined_metrics_survive_as_valid_json(tmp_path):
     run = run_in(tmp_path)
 
-    run.append_metrics({"step": 1, "loss": math.nan, "perplexity": math.inf})
+    run.metrics.append({"step": 1, "loss": math.nan, "perplexity": math.inf})
     run.write_result(Result(status="failed", name="a", method="sft", metrics={"perplexity": math.inf}))
 
     def refuse(constant):
         raise AssertionError(constant)
 
-    row = json.loads(run.metrics_file.read_text(), parse_constant=refuse)
+    row = json.loads(run.metrics.path.read_text(), parse_constant=refuse)
     assert math.isnan(float(row["loss"]))
     json.loads(run.result_file.read_text(), parse_constant=refuse)
     assert run.read_result().metrics["perplexity"] == math.inf
@@ -97,13 +98,13 @@ def test_the_latest_checkpoint_is_that_of_the_highest_step(tmp_path):
 def test_rewound_metrics_end_at_the_step(tmp_path):
     run = run_in(tmp_path)
     for step in range(4):
-        run.append_metrics({"step": step})
-    with run.metrics_file.open("a") as file:
+        run.metrics.append({"step": step})
+    with run.metrics.path.open("a") as file:
         file.write('{"step": 4, "lo')
 
-    run.rewind_metrics(2)
+    run.metrics.rewind(2)
 
-    assert [row["step"] for row in run.read_metrics()] == [0, 1, 2]
+    assert [row["step"] for row in run.metrics.read()] == [0, 1, 2]
 
 
 def test_a_directory_that_cannot_be_made_names_its_path(tmp_path):

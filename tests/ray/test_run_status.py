@@ -53,8 +53,10 @@ def lock_of(pid: int, **changes) -> dict:
 
 def test_a_running_run_says_how_far_it_is_and_when_it_ends(tmp_path):
     run = run_in(tmp_path / "run", rows=15, lock=lock_of(os.getpid()), num_train_epochs=3)
-    (tmp_path / "run" / "checkpoints" / "checkpoint-9").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "checkpoint-10").mkdir()
+    for name in ("checkpoint-9", "checkpoint-10", "checkpoint-11"):
+        (tmp_path / "run" / "checkpoints" / name).mkdir(parents=True)
+    for name in ("checkpoint-9", "checkpoint-10"):  # the last one was not committed
+        (tmp_path / "run" / "checkpoints" / name / "manifest.json").write_text("{}")
 
     status = read_status(run)
 

@@ -19,7 +19,7 @@ def run_with_a_checkpoint(folder, spec: JobSpec) -> RunDirectory:
     begin(spec, run)
     (run.checkpoints / "checkpoint-10").mkdir()
     (run.checkpoints / "checkpoint-10" / "manifest.json").write_text("{}")
-    run.append_metrics({"step": 10, "loss": 1.0})
+    run.metrics.append({"step": 10, "loss": 1.0})
     run.data.mkdir()
     return run
 
@@ -28,7 +28,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_sp
     run = RunDirectory(tmp_path / "run")
     run.create()
     begin(spec_in(tmp_path), run)
-    run.append_metrics({"step": 1, "loss": 1.0})
+    run.metrics.append({"step": 1, "loss": 1.0})
     run.data.mkdir()
     run.write_result(Result(status="failed", name="run", method="sft"))
 
@@ -36,7 +36,7 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_sp
     assert finished(changed, run) is None
     begin(changed, run)
 
-    assert run.read_metrics() == []
+    assert run.metrics.read() == []
     assert run.read_result() is None
     assert not run.data.exists()
     assert "learning_rate: 1.0e-05" in run.spec_file.read_text()
@@ -50,7 +50,7 @@ def test_a_run_that_continues_keeps_its_rows_and_metrics(tmp_path):
     begin(spec, run)
 
     assert run.data.is_dir()
-    assert len(run.read_metrics()) == 1
+    assert len(run.metrics.read()) == 1
 
 
 def test_a_run_of_a_different_spec_is_not_continued_and_every_difference_is_named(tmp_path):

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MetricsFile: ``metrics.jsonl``, one row a logged step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.atomic_file import write_atomically
+
+
+class MetricsFile:
+    """The rows at ``path``, in the order of their steps; none while there is no file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row; NaN and infinity, which JSON has no numbers for, are written as strings."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(_plain(row))}\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        return parse_rows(self.path.read_text(encoding="utf-8")) if self.path.exists() else []
+
+    def rewind(self, step: int) -> None:
+        """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays."""
+        if self.path.exists():
+            kept = [row for row in self.read() if row.get("step", 0) <= step]
+            write_atomically(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
+
+
+def parse_rows(text: str) -> list[dict[str, Any]]:
+    """All rows; a last line that a crash left unfinished is passed over."""
+    rows = []
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
