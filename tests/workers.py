@@ -3,29 +3,44 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import socket
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
 
+_SECONDS_FOR_THE_OTHERS = 120
+
 
 def run_workers(num_workers: int, function: Callable[..., object], *arguments, folder: Path) -> list:
     """``function(*arguments)`` in ``num_workers`` processes of one gloo group; what each returned, by rank.
 
-    ``function`` must be importable and return JSON values. A failing process fails the call with its traceback.
+    ``function`` must be importable and return JSON values. A failing process fails the call with its traceback, or
+    where a signal ended it, with where its threads stood.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_run, (num_workers, port, function, arguments, str(folder)), nprocs=num_workers)
-    return [json.loads((folder / f"worker-{rank}.json").read_text()) for rank in range(num_workers)]
+    for rank in range(num_workers):
+        _result(folder, rank).unlink(missing_ok=True)
+    try:
+        mp.spawn(_run, (num_workers, port, function, arguments, str(folder)), nprocs=num_workers)
+    except mp.ProcessExitedException as error:
+        ends = [f"worker {rank}:\n{_errors(folder, rank).read_text()[-8000:]}" for rank in range(num_workers)]
+        raise AssertionError("\n".join([str(error), *ends])) from error
+    return [json.loads(_result(folder, rank).read_text()) for rank in range(num_workers)]
 
 
 def _run(rank: int, num_workers: int, port: int, function, arguments, folder: str) -> None:
+    errors = _errors(Path(folder), rank).open("w")
+    os.dup2(errors.fileno(), sys.stderr.fileno())
+    faulthandler.enable(errors)
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank),
@@ -37,7 +52,27 @@ def _run(rank: int, num_workers: int, port: int, function, arguments, folder: st
     )
     if num_workers > 1:
         torch.distributed.init_process_group("gloo")
-    result = function(*arguments)
-    (Path(folder) / f"worker-{rank}.json").write_text(json.dumps(result))
-    if num_workers > 1:
-        torch.distributed.destroy_process_group()
+    _write(_result(Path(folder), rank), json.dumps(function(*arguments)))
+    _wait_for([_result(Path(folder), other) for other in range(num_workers)])
+    # without destructors: gloo's depend on which peer closes first, and are not what is tested
+    os._exit(0)
+
+
+def _wait_for(results: list[Path]) -> None:
+    deadline = time.monotonic() + _SECONDS_FOR_THE_OTHERS
+    while not all(result.exists() for result in results) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_suffix(".tmp")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def _result(folder: Path, rank: int) -> Path:
+    return folder / f"worker-{rank}.json"
+
+
+def _errors(folder: Path, rank: int) -> Path:
+    return folder / f"worker-{rank}.err"
