@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from ray_jobs.events import Metrics, Note, Step
 from ray_jobs.mailbox import Link
 
-_SECONDS_BETWEEN_STEP_EVENTS = 0.25
+_SECONDS_BETWEEN_STEP_EVENTS = 0.5
 _SECONDS_FOR_RAY = 30.0  # after a node's deadline, in which Ray ends the workers that are left
 
 

@@ -11,7 +11,6 @@ import ray
 
 from ray_jobs.events import Event, Failure, Started, Step
 
-_PATIENCE = 0.1  # seconds that training waits for the mailbox's answer, which takes about a millisecond
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -76,19 +75,26 @@ class Mailbox:
 
 
 class Link:
-    """A worker's end of the mailbox. ``stop_requested`` is as of the last post."""
+    """A worker's end of the mailbox."""
 
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
         self._last: Any = None
-        self.stop_requested = False
+        self._unread: list[Any] = []
+        self._stop_requested = False
 
     def post(self, *events: Event) -> None:
         """Send without waiting for delivery."""
         self._last = self._mailbox.post.remote(*events)
-        answered, _ = ray.wait([self._last], timeout=_PATIENCE)
-        if answered:
-            self.stop_requested = ray.get(self._last)
+        self._unread.append(self._last)
+
+    @property
+    def stop_requested(self) -> bool:
+        """As of the last post that has been answered, which takes about a millisecond; training does not wait."""
+        if self._unread:
+            answered, self._unread = ray.wait(self._unread, num_returns=len(self._unread), timeout=0)
+            self._stop_requested = self._stop_requested or any(ray.get(answered))
+        return self._stop_requested
 
     def wait_to_go(self) -> None:
         """Return once the driver has prepared the data."""

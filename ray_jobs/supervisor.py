@@ -27,7 +27,7 @@ from training.config import JobSpec
 from training.errors import ResourceError
 from training.run_directory import RunDirectory
 
-_SECONDS_BETWEEN_POLLS = 0.2
+_SECONDS_BETWEEN_POLLS = 0.5
 _SECONDS_BETWEEN_LOOKS, _FAR_LOOKS = 1.0, 5.0  # for the stop file, on a disk and in an object store
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,7 +42,10 @@ def s3_server() -> Iterator[int]:
     command = [uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", SERVER, "moto_server"]
     # a pipe that nobody reads would stop the server once it is full
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        # uv stays in front of the server, so both are ended as a group
+        process = subprocess.Popen(
+            [*command, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log, start_new_session=True
+        )
         try:
             if not _answers(port, process):
                 log.seek(0)
@@ -50,7 +55,7 @@ def s3_server() -> Iterator[int]:
             assert connection.getresponse().status == 200
             yield port
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
