@@ -134,11 +134,20 @@ def presets() -> None:
 def tiny_model(
     directory: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON lines or plain text that its tokenizer learns from, else the bundled data; may be repeated."
+        ),
+    ] = None,
 ) -> None:
-    """Build a model of a million parameters with its own tokenizer, for trying things out offline."""
+    """Build a model of a million parameters with its own tokenizer, for trying things out offline.
+
+    In the image, which holds no data, it needs --text.
+    """
     from training.tiny_model import build_tiny_model
 
-    typer.echo(f"wrote {build_tiny_model(directory, seed=seed)}")
+    typer.echo(f"wrote {build_tiny_model(directory, text or None, seed)}")
 
 
 if __name__ == "__main__":

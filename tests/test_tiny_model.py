@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from typer.testing import CliRunner
 
+from ray_jobs.cli import app
 from training import tiny_tokenizer
 from training.errors import DataError, ResourceError
 from training.tiny_model import build_tiny_model
@@ -126,6 +128,15 @@ def test_the_tokenizer_learns_from_texts_that_the_caller_gives(tmp_path):
     assert len(tokenizer.tokenize("prompt")) > 1
 
 
+def test_the_command_needs_no_bundled_data_where_it_is_given_the_same_files(tmp_path, monkeypatch, built):
+    files = sorted(tiny_tokenizer.BUNDLED_DATA.glob("*_train.jsonl"))
+    monkeypatch.setattr(tiny_tokenizer, "BUNDLED_DATA", tmp_path / "none")
+    texts = [word for path in files for word in ("--text", str(path))]
+    done = CliRunner().invoke(app, ["tiny-model", str(tmp_path / "tiny"), *texts])
+    assert f"wrote {tmp_path / 'tiny'}\n" in done.output
+    assert digests(tmp_path / "tiny") == digests(built)
+
+
 def test_texts_that_cannot_be_read_are_all_named(tmp_path):
     latin = tmp_path / "latin.txt"
     latin.write_bytes("é".encode("latin-1"))
@@ -138,5 +149,7 @@ def test_texts_that_cannot_be_read_are_all_named(tmp_path):
 
 def test_without_the_bundled_data_the_caller_is_asked_for_texts(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_tokenizer, "BUNDLED_DATA", tmp_path / "none")
-    with pytest.raises(DataError, match=r"the bundled data sets are not there.*texts=\[\.\.\.\]"):
+    with pytest.raises(
+        DataError, match=r"the bundled data sets are not there.*--text FILE.*texts=\[\.\.\.\]"
+    ):
         build_tiny_model(tmp_path / "tiny")

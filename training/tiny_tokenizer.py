@@ -44,7 +44,7 @@ def _bundled_texts() -> list[Path]:
                 Problem(
                     str(BUNDLED_DATA),
                     "the bundled data sets are not there (they come with the source, not with the package).",
-                    "Give text or JSON lines files: build_tiny_model(directory, texts=[...]).",
+                    "Give text or JSON lines files: --text FILE, or build_tiny_model(directory, texts=[...]).",
                     "bundled_texts",
                 )
             ],
