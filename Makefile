@@ -48,6 +48,18 @@ image: ## Build the container image with Docker; DEVICE=cpu for one without CUDA
 test-image: $(INSTALLED) image ## Run the image as its pods run it: no root, read-only, no network; stop it and go on
 	@$(BIN)/python -m pytest -s -m docker tests/image
 
+.PHONY: kind-up
+kind-up: $(INSTALLED) ## Make a kind cluster with the CPU image, the KubeRay operator and a tiny model (docs/kubernetes.md)
+	@manifests/kind/up.sh
+
+.PHONY: kind-test
+kind-test: $(INSTALLED) ## Run charts and command line on that cluster, or on the one of KUBECONFIG, with IMAGE
+	@$(BIN)/python -m pytest -s -m cluster tests/cluster
+
+.PHONY: kind-down
+kind-down: ## Delete the kind cluster
+	@manifests/kind/down.sh
+
 .PHONY: lint
 lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be current
 	@$(BIN)/ruff check .

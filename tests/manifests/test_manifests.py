@@ -4,13 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 
 import kubernetes_validate
 import promql_parser
@@ -20,9 +14,9 @@ import yaml
 from tests.charts import crds
 from tests.charts.helm import CHARTS, JOB_VALUES, PRESETS, of_kind, one, render_file
 from tests.charts.test_network import allows, matches
+from tests.kubectl import MANIFESTS, find_kubectl, kustomize
 
-ROOT = Path(__file__).parents[2]
-MANIFESTS = ROOT / "manifests"
+ROOT = MANIFESTS.parent
 FOLDERS = ("base", "queue", "monitoring", "overlays/kind", "overlays/gpu")
 KUBERNETES = ("1.31", "1.32", "1.33", "1.34", "1.35", "1.36")
 METRICS = yaml.safe_load((MANIFESTS / "monitoring" / "metrics.yaml").read_text())
@@ -35,16 +29,12 @@ OTHERS = {
 }
 
 
-@cache
 def build(folder):
     """The objects of a kustomization."""
-    beside = Path(sys.executable).parent / "kubectl"
-    program = os.environ.get("KUBECTL") or (str(beside) if beside.exists() else shutil.which("kubectl"))
+    program = find_kubectl()
     if program is None:
         pytest.skip("no kubectl: set $KUBECTL, or run `python charts/get_helm.py`")
-    done = subprocess.run([program, "kustomize", str(MANIFESTS / folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
+    return kustomize(program, folder)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -72,7 +62,10 @@ def test_every_file_is_used_by_a_kustomization_or_known():
             used |= {path.parent / each.partition("=")[2] for each in generator["files"]}
     files = {path for path in MANIFESTS.rglob("*.*") if path.name != "kustomization.yaml"}
     alone = {str(path.relative_to(MANIFESTS)) for path in files if path not in used}
-    assert alone == {"kind/cluster.yaml", "monitoring/metrics.yaml"}
+    assert alone == {
+        *("kind/cluster.yaml", "kind/volume.yaml", "kind/up.sh", "kind/down.sh"),
+        "monitoring/metrics.yaml",
+    }
 
 
 def test_the_namespace_refuses_pods_that_are_not_restricted():
