@@ -67,7 +67,8 @@ def _connect(address: str) -> bool:
         raise _none_here()
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")  # for a dashboard, which this one has not
+    # told to a dashboard, which this one has not
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
     return True
 

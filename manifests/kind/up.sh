@@ -35,10 +35,11 @@ fi
 }
 
 if [[ -z ${IMAGE:-} ]]; then
-    # torch without CUDA is in an index of PyTorch's own; whoever names another source has it there
-    if [[ -z ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_NO_INDEX:-}${PIP_CONF:-} ]] &&
+    if [[ -z ${PIP_INDEX_URL:-}${PIP_EXTRA_INDEX_URL:-}${PIP_NO_INDEX:-}${PIP_CONF:-}${DEVICE:-} ]] &&
         ! compgen -G "trainer_image/wheels/torch-*" > /dev/null; then
-        export PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+        echo "Please set PIP_EXTRA_INDEX_URL to the index of torch for CPU, which pytorch.org names; or DEVICE=cuda," \
+            "whose image of 6 GB runs on CPU, too." >&2
+        exit 2
     fi
     IMAGE=tadrib:dev DEVICE=${DEVICE:-cpu} DOCKER=$docker trainer_image/build.sh
 fi
