@@ -40,7 +40,7 @@ def check_room(resources: Resources, patience: float = 0.0) -> None:
     deadline = time.monotonic() + patience
     while True:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        problem = _lack_of_room(resources, nodes)
+        problem = lack_of_room(resources, nodes)
         if problem is None:
             return
         if time.monotonic() >= deadline:
@@ -48,7 +48,8 @@ def check_room(resources: Resources, patience: float = 0.0) -> None:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem | None:
+def lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem | None:
+    """None where the nodes, each by its resources, hold the fewest workers that the run can do with."""
     bundle = worker_bundle(resources)
     room = sum(_times(bundle, node) for node in nodes)
     if room >= resources.min_workers:
@@ -73,8 +74,11 @@ def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]])
     lower = [
         f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
     ]
+    absent = [name for name in bundle if not most[name]]
     if room:
         action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    elif absent:
+        action = f"No node has any {' or '.join(absent)} for workers: add nodes that do, or use another cluster (RAY_ADDRESS)."
     elif lower:
         action = f"The largest node allows {' '.join(lower)}."
     else:

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from ray_jobs.room import lack_of_room
+from training.config import Resources
+
+HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 1024**3}
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "said"),
+    [
+        (
+            {"num_workers": 5},
+            [HEAD, NODE],
+            "Ray has 4 CPUs, 1 GPU on 2 nodes, room for 4. Use resources.num_workers=4",
+        ),
+        ({"num_workers": 2, "gpus_per_worker": 1}, [NODE], "2 workers of 1 CPU, 1 GPU each"),
+        (
+            {"num_workers": 1, "cpus_per_worker": 6},
+            [NODE, NODE],
+            "largest node allows resources.cpus_per_worker=4",
+        ),
+        ({"num_workers": 1, "memory_per_worker": "20Gi"}, [NODE], "20.0 GiB memory each"),
+        ({"num_workers": {"min": 5, "max": 9}}, [NODE], "5 workers"),
+        ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: add nodes"),
+    ],
+)
+def test_lack_of_room_says_what_was_asked_for_what_is_there_and_what_would_fit(resources, nodes, said):
+    problem = lack_of_room(Resources(**resources), nodes)
+
+    assert problem is not None
+    assert said in str(problem)
+
+
+def test_a_node_that_may_have_refused_to_join_is_thought_of_where_there_should_be_several():
+    several = lack_of_room(Resources(num_workers=5), [HEAD, NODE])
+    single = lack_of_room(Resources(num_workers=5), [NODE])
+
+    assert "A node whose `ray start` refused (its port taken, another Ray" in str(several)
+    assert "refused" not in str(single)
+
+
+def test_room_is_found_across_nodes_and_for_the_fewest_workers():
+    assert lack_of_room(Resources(num_workers=8), [HEAD, NODE, NODE]) is None
+    assert lack_of_room(Resources(num_workers={"min": 1, "max": 9}), [NODE]) is None
