@@ -78,7 +78,7 @@ def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]])
     if room:
         action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
     elif absent:
-        action = f"No node has any {' or '.join(absent)} for workers: add nodes that do, or use another cluster (RAY_ADDRESS)."
+        action = f"No node has any {' or '.join(absent)} for workers: use another cluster (RAY_ADDRESS)."
     elif lower:
         action = f"The largest node allows {' '.join(lower)}."
     else:

@@ -23,7 +23,7 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
         ),
         ({"num_workers": 1, "memory_per_worker": "20Gi"}, [NODE], "20.0 GiB memory each"),
         ({"num_workers": {"min": 5, "max": 9}}, [NODE], "5 workers"),
-        ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: add nodes"),
+        ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: use another cluster"),
     ],
 )
 def test_lack_of_room_says_what_was_asked_for_what_is_there_and_what_would_fit(resources, nodes, said):
