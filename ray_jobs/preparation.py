@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
 from training.config import CommonConfig, JobSpec
-from training.config.strategy import read_settings
+from training.config.strategy import as_text, read_settings
 from training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ def _settle_strategy(config: CommonConfig) -> None:
     from training.strategies import check_tools
 
     check_tools(settings)
-    if config.deepspeed is not None:
-        config.deepspeed = json.dumps(settings)
+    config.deepspeed = as_text(config.deepspeed)
 
 
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:

@@ -92,3 +92,15 @@ def test_optimizer_shards_are_not_dealt_to_another_number_of_workers(tmp_path, c
     with pytest.raises(SpecError, match=r"Set resources\.num_workers: 2 to continue"):
         finished(spec_in(tmp_path, resources={"num_workers": 3}, **changes), run)
     assert finished(spec_in(tmp_path, resources={"num_workers": 2}, **changes), run) is None
+
+
+def test_a_deepspeed_file_that_changed_is_a_difference_of_the_settings_in_it(tmp_path):
+    file = tmp_path / "own.json"
+    file.write_text('{"zero_optimization": {"stage": 1, "overlap_comm": false}}')
+    spec = spec_in(tmp_path, deepspeed=str(file))
+    run = run_with_a_checkpoint(tmp_path, spec)
+    assert finished(spec, run) is None
+
+    file.write_text('{"zero_optimization": {"overlap_comm": true, "stage": 1}}')
+    with pytest.raises(SpecError, match=r"deepspeed\.zero_optimization\.overlap_comm: was False and is True"):
+        finished(spec, run)

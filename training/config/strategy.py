@@ -35,6 +35,11 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
     return _parse(text, str(file))
 
 
+def as_text(deepspeed: str | None) -> str | None:
+    """The settings that ``deepspeed`` names, as JSON text, which is the same whatever becomes of the file."""
+    return None if deepspeed is None else json.dumps(read_settings("ddp", deepspeed), sort_keys=True)
+
+
 def is_json(deepspeed: str) -> bool:
     return deepspeed.lstrip().startswith("{")
 
