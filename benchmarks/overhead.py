@@ -40,6 +40,8 @@ ROWS = Path(__file__).parent.parent / "examples" / "data" / "sft_train.jsonl"
 class Figures:
     """Seconds of a step on each side, a list entry a run; the rest as the module says."""
 
+    workers: int
+    cores: int
     ours_step_seconds: list[float]
     torchrun_step_seconds: list[float]
     step_ratio: float
@@ -51,6 +53,10 @@ class Figures:
 
 def main(
     runs: Annotated[int, typer.Option(help="Runs of each side; medians are compared.")] = 3,
+    workers: Annotated[
+        int,
+        typer.Option(help="Workers of a run. As many as there are cores leave none to Ray's own processes."),
+    ] = 2,
     store: Annotated[str, typer.Option(help="Also measure with the run directory under this URL.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
 ) -> None:
@@ -58,16 +64,18 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         model = build_tiny_model(Path(folder) / "tiny")
         for number in range(runs):
-            spec = _spec(Path(folder), f"ours-{number}", model, str(Path(folder) / "runs"))
+            spec = _spec(Path(folder), f"ours-{number}", model, str(Path(folder) / "runs"), workers)
             phases = _time_phases(spec)
             rows = RunDirectory(load_spec(spec).run_dir).metrics.read()
             ours.append(_step_seconds([(row["step"], row["time"]) for row in rows if "grad_norm" in row]))
             stalls.append(_stall_share(rows))
             starts.append(phases)
-            torchrun.append(_step_seconds(list(_under_torchrun(spec))))
-        stored = _stall_in_store(Path(folder), model, store) if store else None
+            torchrun.append(_step_seconds(list(_under_torchrun(spec, workers))))
+        stored = _stall_in_store(Path(folder), model, store, workers) if store else None
     middle = sorted(starts, key=lambda phases: sum(phases.values()))[len(starts) // 2]
     figures = Figures(
+        workers,
+        os.cpu_count() or 1,
         ours,
         torchrun,
         statistics.median(ours) / statistics.median(torchrun),
@@ -79,7 +87,7 @@ def main(
     _report(figures, json_file)
 
 
-def _spec(folder: Path, name: str, model: Path, storage: str) -> Path:
+def _spec(folder: Path, name: str, model: Path, storage: str, workers: int) -> Path:
     settings = {
         "method": "sft",
         "name": name,
@@ -94,7 +102,7 @@ def _spec(folder: Path, name: str, model: Path, storage: str) -> Path:
         "max_steps": STEPS,
         "logging_steps": LOGGED,
         "save_steps": SAVED,
-        "resources": {"num_workers": 2},
+        "resources": {"num_workers": workers},
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(settings), encoding="utf-8")
@@ -127,13 +135,13 @@ def _time_phases(spec: Path) -> dict[str, float]:
     return phases
 
 
-def _under_torchrun(spec: Path) -> Iterator[tuple[int, float]]:
+def _under_torchrun(spec: Path, workers: int) -> Iterator[tuple[int, float]]:
     command = [
         sys.executable,
         "-m",
         "torch.distributed.run",
         "--nproc-per-node",
-        "2",
+        str(workers),
         "--master-port",
         "29577",
     ]
@@ -167,8 +175,8 @@ def _stall_share(rows: list[dict]) -> float:
     return logged[-1].get("checkpoint_seconds", 0.0) / seconds
 
 
-def _stall_in_store(folder: Path, model: Path, url: str) -> float:
-    spec = _spec(folder, "stored", model, url)
+def _stall_in_store(folder: Path, model: Path, url: str, workers: int) -> float:
+    spec = _spec(folder, "stored", model, url, workers)
     _time_phases(spec)
     run = RunDirectory(load_spec(spec).run_dir)
     run.pull()
@@ -178,9 +186,10 @@ def _stall_in_store(folder: Path, model: Path, url: str) -> float:
 def _report(figures: Figures, json_file: Path | None) -> None:
     console = Console(width=120, highlight=False)
     console.print(hardware())
+    ours, torchrun = map(statistics.median, (figures.ours_step_seconds, figures.torchrun_step_seconds))
     console.print(
-        f"step: ours {statistics.median(figures.ours_step_seconds):.4f} s, torchrun "
-        f"{statistics.median(figures.torchrun_step_seconds):.4f} s, ratio {figures.step_ratio:.3f} (bar 1.03)"
+        f"step of {figures.workers} workers on {figures.cores} cores: ours {ours:.4f} s, torchrun {torchrun:.4f} s, "
+        f"ratio {figures.step_ratio:.3f} (bar 1.03)"
     )
     console.print(f"checkpoint stall on disk: {figures.checkpoint_stall_share:.1%} of training time (bar 3%)")
     if figures.checkpoint_stall_share_store is not None:
