@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,17 @@ class Cluster:
     def start(self, output: Path, *words: str) -> Command:
         """`tadrib` in the background."""
         return Command(_tadrib(*words), output, self.environment)
+
+    @contextlib.contextmanager
+    def keep(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """kubectl in the background, for as long as the ``with`` block takes."""
+        command = [find_kubectl() or "kubectl", "--namespace", NAMESPACE, *words]
+        process = subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, text=True)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def objects(self, kinds: str, *options: str) -> list[Object]:
         return json.loads(self.kubectl("get", kinds, "--output", "json", *options))["items"]
