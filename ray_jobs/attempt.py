@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ray_jobs.events import Note, Started
 from ray_jobs.mailbox import Link
@@ -14,6 +17,8 @@ from training.engine.checkpoints import step_of
 from training.errors import ResourceError
 from training.manifest import Manifest
 from training.run_directory import RunDirectory
+
+_TRAINER_STATE = "trainer_state.json"  # as transformers names it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
         else:
             found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
             step = (step_of(found.name) or 0) if found else 0
-            link.post(Started(step, int(os.environ["WORLD_SIZE"])))
+            link.post(Started(step, int(os.environ["WORLD_SIZE"]), _history(found)))
             link.flush()
     step = broadcast_from_rank_zero(step)
     if step is None:
@@ -51,6 +56,13 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     checkpoint = run.checkpoints / f"checkpoint-{step}"
     manifest = Manifest.read(checkpoint)
     return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
+
+
+def _history(checkpoint: Path | None) -> tuple[dict[str, Any], ...]:
+    if checkpoint is None:
+        return ()
+    state = json.loads((checkpoint / _TRAINER_STATE).read_text(encoding="utf-8"))
+    return tuple(state["log_history"])
 
 
 def _bring_here(run: RunDirectory, step: int) -> None:

@@ -34,10 +34,13 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """``workers`` of them begin, after this step of earlier ones; 0 when there is no checkpoint."""
+    """``workers`` of them begin, after this step of earlier ones; 0 when there is no checkpoint.
+
+    ``history`` is the rows that were logged up to that step, as its checkpoint has them."""
 
     step: int
     workers: int
+    history: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,8 @@ def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
 
 
 def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
-    """By the speed of the last rows."""
-    recent = rows[-_ROWS_OF_SPEED:]
+    """By the speed of the last rows; those taken from a checkpoint have no time."""
+    recent = [row for row in rows if "time" in row][-_ROWS_OF_SPEED:]
     if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
         return {}
     first, last = recent[0], recent[-1]

@@ -130,7 +130,7 @@ class Supervisor:
             elif isinstance(event, Started):
                 self._count_workers(event.workers)
                 self._note_restart()
-                self._run.metrics.rewind(event.step or -1)
+                self._run.metrics.rewind(event.step or -1, event.history)
             self._display.show(event)
 
     def _note_restart(self) -> None:

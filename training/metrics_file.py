@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,16 @@ class MetricsFile:
     def read(self) -> list[dict[str, Any]]:
         return parse_rows(self.path.read_text(encoding="utf-8")) if self.path.exists() else []
 
-    def rewind(self, step: int) -> None:
-        """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays."""
-        if self.path.exists():
-            kept = [row for row in self.read() if row.get("step", 0) <= step]
+    def rewind(self, step: int, history: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays.
+
+        ``history`` is what the checkpoint of ``step`` knows of the steps up to it. Where the file ends before that, as
+        the machine was lost before the last rows reached the store, they are taken from there.
+        """
+        kept = [row for row in self.read() if row.get("step", 0) <= step]
+        last = max((row.get("step", 0) for row in kept), default=-1)
+        kept += [_plain(row) for row in history if last < row.get("step", 0) <= step]
+        if kept or self.path.exists():
             write_atomically(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
 
 

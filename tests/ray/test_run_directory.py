@@ -55,6 +55,18 @@ def test_infinite_and_undefined_metrics_survive_as_valid_json(tmp_path):
     assert run.read_result().metrics["perplexity"] == math.inf
 
 
+def test_rows_that_a_lost_machine_took_with_it_come_back_from_the_checkpoint(tmp_path):
+    run = run_in(tmp_path)
+    for step in (1, 2, 6):
+        run.metrics.append({"step": step, "loss": float(step), "time": 100.0 + step})
+
+    run.metrics.rewind(4, [{"step": step, "loss": float(step)} for step in (1, 2, 3, 4, 5)])
+
+    rows = run.metrics.read()
+    assert [(row["step"], row["loss"]) for row in rows] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert [row.get("time") for row in rows] == [101.0, 102.0, None, None]
+
+
 def test_readers_never_see_half_a_file(tmp_path):
     path, texts = tmp_path / "result.json", ["a" * 300_000, "b" * 300_000]
     write_atomically(path, texts[0])
