@@ -27,7 +27,9 @@ MOUNT = "/mnt/tadrib"
 def shared(cluster: Cluster, volume, tmp_path) -> Iterator[str]:
     """The URL of a shared cluster's dashboard, and its token in the environment of the commands."""
     group = {"min": 1, "max": 1, "cpu": f"{CPU:g}", "memory": WORKER_MEMORY}
-    values = {"workerGroups": {"cpu": group}, "platform": platform(cluster.operator_namespace)}
+    settings = platform(cluster.operator_namespace)
+    shared = {key: settings[key] for key in ("image", "head", "storage", "networkPolicy")}
+    values = {"workerGroups": {"cpu": group}, "platform": shared}
     path = write_values(values, tmp_path)
     cluster.helm("install", NAME, str(CHARTS / "ray-cluster"), "--values", str(path))
     try:
