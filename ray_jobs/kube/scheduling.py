@@ -15,6 +15,8 @@ from ray_jobs.kube.units import quantity
 Object = dict[str, Any]
 
 _NODES = re.compile(r"^(\d+)/(\d+) nodes are available: (.*)$", re.DOTALL)
+# after the reasons, preemption and resource claims have their say
+_AFTER_REASONS = re.compile(r"\.(?:\s|$)")
 _REASON = re.compile(r"^(\d+) (.*)$", re.DOTALL)
 _WORDS = (
     (
@@ -43,11 +45,13 @@ _WORDS = (
 
 def no_node(message: str, requests: Object) -> str:
     """``0/3 nodes have 8 free nvidia.com/gpu``: a scheduler's message, with what the pod asks for put in."""
-    first = message.partition(" preemption:")[0].strip().rstrip(".")
-    match = _NODES.match(first)
+    match = _NODES.match(message.strip())
     if match is None:
-        return first or "the scheduler has not looked at it"
+        return (
+            message.partition(" preemption:")[0].strip().rstrip(".") or "the scheduler has not looked at it"
+        )
     free, total, rest = match.groups()
+    rest = _AFTER_REASONS.split(rest)[0]
     reasons = [reason.strip() for reason in _split(rest)]
     counted = [_REASON.match(reason) for reason in reasons]
     lacking = [
@@ -92,7 +96,7 @@ def _plain(number: Any) -> str:
 
 def _split(rest: str) -> list[str]:
     """The reasons, which are divided by commas; those inside of braces are not."""
-    return re.split(r",\s(?![^{]*\})", rest.strip().rstrip("."))
+    return re.split(r",\s(?![^{]*\})", rest.strip())
 
 
 def _words(reason: str, requests: Object) -> str:

@@ -88,6 +88,11 @@ def test_a_pod_asks_for_the_sum_of_its_containers_or_its_largest_init_container(
             "0/2 nodes are available: 1 node(s) had untolerated taint {a: b, c}, 1 Insufficient cpu. preemption: x",
             "0/2 nodes fit: 1 has a taint that the pod does not tolerate {a: b, c}, 1 lacks 2 free cpu",
         ),
+        (  # as Kubernetes 1.35 says it
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are "
+            "available: 1 No preemption victims found for incoming pod.",
+            "0/1 nodes have 2 free cpu",
+        ),
         ("", "the scheduler has not looked at it"),
     ],
 )
