@@ -17,7 +17,7 @@ _SECONDS_TO_ANSWER = 5.0
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the same in workers
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # seconds after which an end or a failure is noticed
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # seconds after which an end or a failure is noticed
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # of a grace period that may be half a minute
     "RAY_COLOR_PREFIX": "0",  # what Ray prints goes to a file
     # said every second where there is no dashboard to ask
