@@ -3,44 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from ray_jobs.spec_changes import changes, self_contained
 from training.checkpoints import ROOT
 from training.config import JobSpec
-from training.config.differences import differences
-from training.config.strategy import as_text, is_json, read_settings, zero_stage
+from training.config.strategy import read_settings, zero_stage
 from training.errors import Problem, SpecError
 from training.manifest import MANIFEST, Manifest
 from training.result import Result
 from training.run_directory import RunDirectory
-
-# what a run may change between starts without becoming another run
-_FREE_KEYS = {
-    "resources",
-    "storage_path",
-    "output_dir",
-    "max_failures",
-    "hang_factor",
-    "hang_seconds",
-    "logging_steps",
-    "report_to",
-    "evaluation_strategy",
-    "eval_steps",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "gradient_checkpointing",
-    "ddp_backend",
-    "ddp_find_unused_parameters",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-}
 
 
 def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
@@ -50,7 +23,7 @@ def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
     """
     result = run.read_result()
     done = result is not None and result.status == "succeeded"
-    if (done or run.latest_checkpoint()) and (problems := _changes(spec, run)):
+    if (done or run.latest_checkpoint()) and (problems := changes(spec, run)):
         raise SpecError(f"{run} holds a run of a different spec", problems)
     if not done and (problem := _shards_that_do_not_fit(spec, run)):
         raise SpecError(f"{run} cannot be continued with other workers", [problem])
@@ -67,7 +40,7 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
         run.metrics.rewind(-1)
         for folder in (run.data, run.final):
             run.discard(folder)
-    run.write_spec(_self_contained(spec).to_yaml())
+    run.write_spec(self_contained(spec).to_yaml())
     run.push(run.spec_file)
 
 
@@ -103,35 +76,3 @@ def _manifest(run: RunDirectory, checkpoint: Path) -> Manifest | None:
         return Manifest.read(checkpoint)
     text = run.store.read(f"{ROOT}/{checkpoint.name}/{MANIFEST}")
     return None if text is None else Manifest.parse(text)
-
-
-def _changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
-    before = yaml.safe_load(run.spec_file.read_text(encoding="utf-8")) if run.spec_file.exists() else {}
-    action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
-    text = "was {0!r} and is {1!r}."
-    now = _self_contained(spec).to_mapping()
-    return differences(_by_setting(before), _by_setting(now), text, action=action, ignoring=_FREE_KEYS)
-
-
-def _self_contained(spec: JobSpec) -> JobSpec:
-    """With the text of a DeepSpeed file in place of its path, so that a change of the file is one of the spec."""
-    config = spec.config.model_copy()
-    config.deepspeed = as_text(config.deepspeed)
-    return spec.with_config(config)
-
-
-def _by_setting(mapping: dict[str, Any]) -> dict[str, Any]:
-    """Each of DeepSpeed's settings under a key of its own, ``deepspeed.zero_optimization.stage``."""
-    text = mapping.get("deepspeed")
-    if not isinstance(text, str) or not is_json(text):
-        return mapping
-    rest = {key: value for key, value in mapping.items() if key != "deepspeed"}
-    return rest | dict(_flat("deepspeed", json.loads(text)))
-
-
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield key, value
-        return
-    for name, inner in value.items():
-        yield from _flat(f"{key}.{name}", inner)
