@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.s3 import Way, s3_server
-from tests.test_trajectories import close, fields
+from tests.test_trajectories import assert_close, fields
 from tests.workers import run_workers
 from training.checkpoints import ROOT, stored_steps
 from training.config import METHODS
@@ -67,4 +67,4 @@ def test_shards_from_two_machines_are_one_checkpoint_that_both_continue_from(tmp
     assert steps == [SAVED_AT, 6]
     assert way.failed == 4
     for rank in (0, 1):
-        close(again[rank], whole[rank], 1e-6)
+        assert_close(again[rank], whole[rank], 1e-6)

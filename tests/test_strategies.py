@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tests.test_trajectories import close, fields
+from tests.test_trajectories import assert_close, fields
 from tests.tiny import tiny_model, write_rows
 from tests.workers import run_workers
 from training.config import METHODS
@@ -86,7 +86,7 @@ def test_a_strategy_trains_as_ddp_does(runs, method, weights, strategy):
     [found, _], _ = runs[name_of(method, weights, strategy)]
     [expected], _ = runs[name_of(method, weights, "ddp")]
 
-    close(found["losses"], expected["losses"], 1e-4)
+    assert_close(found["losses"], expected["losses"], 1e-4)
     assert found["before"] == pytest.approx(expected["before"], abs=1e-4)
     assert found["after"] == pytest.approx(expected["after"], abs=1e-4)
     assert found["answers"] == expected["answers"]
@@ -98,7 +98,7 @@ def test_a_strategy_trains_as_ddp_does(runs, method, weights, strategy):
 def test_a_sharded_checkpoint_resumes_to_the_same_losses(runs, method, weights, strategy):
     [whole, resumed], _ = runs[name_of(method, weights, strategy)]
 
-    close(resumed["losses"], whole["losses"], 1e-6)
+    assert_close(resumed["losses"], whole["losses"], 1e-6)
     assert resumed["after"] == pytest.approx(whole["after"], abs=1e-6)
 
 
@@ -155,4 +155,4 @@ def test_one_process_offload_copied_references_and_recomputation_change_no_loss(
     [found] = run_workers(1, train_other_ways, [("dpo", given | each) for each in others], folder=tmp_path)
 
     for each in found[1:]:
-        close(each["losses"], found[0]["losses"], 1e-4)
+        assert_close(each["losses"], found[0]["losses"], 1e-4)

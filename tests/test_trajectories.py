@@ -63,7 +63,7 @@ def fields(folder, method: str = "sft", **changes) -> dict:
     }
 
 
-def close(found: list[float], expected: list[float], tolerance: float) -> None:
+def assert_close(found: list[float], expected: list[float], tolerance: float) -> None:
     assert len(found) == len(expected) > 4
     assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) < tolerance
     assert min(found[1:]) < found[0], "the run must learn, or the comparison says nothing"
@@ -89,7 +89,7 @@ def test_two_workers_equal_one_on_the_same_global_batch(tmp_path, two_workers, c
     one = train(method, fields(tmp_path, method, **changes))
     first, second = two_workers[case]
 
-    close(first["losses"], one["losses"], 1e-5)
+    assert_close(first["losses"], one["losses"], 1e-5)
     assert first["losses"] == second["losses"]
     assert first["tokens"] == one["tokens"]
 
@@ -100,7 +100,7 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     whole = train("sft", fields(tmp_path, use_lora=False))
     parts = train("sft", fields(tmp_path, use_lora=False, **small))
 
-    close(parts["losses"], whole["losses"], 1e-5)
+    assert_close(parts["losses"], whole["losses"], 1e-5)
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_run_goes_on_with_any_number_of_workers_as_if_nothing_had_changed(tmp_
 
     for resumed in (three, one):
         assert (resumed["steps"], resumed["tokens"]) == (whole["steps"], whole["tokens"])
-        close(resumed["losses"], whole["losses"], 1e-5)
+        assert_close(resumed["losses"], whole["losses"], 1e-5)
 
 
 def test_a_token_budget_bounds_every_micro_batch_and_uses_every_group_once(tmp_path):
@@ -140,7 +140,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
 
     assert resumed["steps"] == whole["steps"]
     assert resumed["tokens"] == whole["tokens"]
-    close(resumed["losses"], whole["losses"], 1e-6)
+    assert_close(resumed["losses"], whole["losses"], 1e-6)
 
 
 def test_checkpoints_appear_whole_and_hold_no_pickled_arguments(tmp_path):

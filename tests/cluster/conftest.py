@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ from tests.cluster.run import Run
 from tests.cluster.settings import FOLDER, IMAGE, NAMESPACE, long_spec, platform
 from tests.cluster.volume import Volume
 from tests.kubectl import find_kubectl, kustomize
+from tests.marks import skip_unless_asked_for
 from training.errors import ResourceError
 
 _CLUSTER = pytest.StashKey[Cluster]()
@@ -27,15 +27,10 @@ _TOLD = pytest.StashKey[set[str]]()
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """After those that -m leaves out are gone, so that other tests ask no cluster."""
-    marked = [item for item in items if item.get_closest_marker("cluster")]
-    if marked and (reason := _why_not(config)):
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    skip_unless_asked_for(config, items, "cluster", "a cluster is used by `make kind-test` alone", _why_not)
 
 
-def _why_not(config: pytest.Config) -> str | None:
-    if not re.search(r"(?<!not )\bcluster\b", config.option.markexpr):
-        return "a cluster is used by `make kind-test` alone"
+def _why_not() -> str | None:
     if find_kubectl() is None:
         return "no kubectl: set $KUBECTL, or run `python charts/get_helm.py`"
     try:

@@ -68,5 +68,5 @@ def test_an_image_that_cannot_be_pulled_is_named_as_the_cause(cluster, a_run, fi
             cluster.tadrib("status", run.name, *run.here),
         )
 
-    wait("sentence on the image", told, 300)
+    assert wait("sentence on the image", told, 300)
     run.uninstall()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.image.container import DOCKER, IMAGE
+from tests.marks import skip_unless_asked_for
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,15 +16,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("docker")]
-    if marked and (reason := _why_not(config)):
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    skip_unless_asked_for(config, items, "docker", "the image is tested by `make test-image`", _why_not)
 
 
-def _why_not(config: pytest.Config) -> str | None:
-    if "docker" not in config.option.markexpr:
-        return "the image is tested by `make test-image`"
+def _why_not() -> str | None:
     try:
         found = subprocess.run([DOCKER, "image", "inspect", IMAGE], capture_output=True, text=True)
     except FileNotFoundError:
