@@ -112,7 +112,7 @@ class _Start:
         from ray_jobs.room import check_room
 
         with cluster() as is_own:
-            check_room(spec.resources, patience=self._patience)
+            check_room(spec.resources, joined=not is_own, patience=self._patience)
             if not is_own:
                 from ray_jobs.preflight import check_nodes
 

@@ -27,10 +27,10 @@ def holds_a_worker(node: dict[str, Any], resources: Resources) -> bool:
     return node["Alive"] and _times(worker_bundle(resources), node["Resources"]) > 0
 
 
-def check_room(resources: Resources, patience: float = 0.0) -> None:
+def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> None:
     """Refuse a run that would wait for ever. Raises ResourceError with what was asked for, what Ray has, and
     what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have, and for
-    ``patience`` seconds nodes may still join.
+    ``patience`` seconds nodes may still join. ``joined`` tells a cluster of others from one of the run's own.
     """
     import ray
     from ray._private.state import state as cluster_state  # the limits of an autoscaler have no public reader
@@ -40,7 +40,7 @@ def check_room(resources: Resources, patience: float = 0.0) -> None:
     deadline = time.monotonic() + patience
     while True:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        problem = lack_of_room(resources, nodes)
+        problem = lack_of_room(resources, nodes, joined=joined)
         if problem is None:
             return
         if time.monotonic() >= deadline:
@@ -48,7 +48,7 @@ def check_room(resources: Resources, patience: float = 0.0) -> None:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem | None:
+def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined: bool) -> Problem | None:
     """None where the nodes, each by its resources, hold the fewest workers that the run can do with."""
     bundle = worker_bundle(resources)
     room = sum(_times(bundle, node) for node in nodes)
@@ -59,7 +59,7 @@ def lack_of_room(resources: Resources, nodes: list[dict[str, float]]) -> Problem
         f"{resources.min_workers} workers of {_text(bundle)} each were asked for; Ray has {_text(total)} on "
         f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
     )
-    return Problem("resources.num_workers", message, _way_out(room, bundle, nodes))
+    return Problem("resources.num_workers", message, _way_out(room, bundle, nodes, joined))
 
 
 def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
@@ -67,23 +67,22 @@ def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
     return min(int(node.get(name, 0) / amount) for name, amount in bundle.items())
 
 
-def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    """What to change; and of a cluster of several machines, why one may be missing from it."""
+def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]], joined: bool) -> str:
+    """What to change; and of a cluster that was joined, why a node may be missing from it."""
     keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
     most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in bundle}
     lower = [
         f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
     ]
-    absent = [name for name in bundle if not most[name]]
     if room:
         action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
-    elif absent:
-        action = f"No node has any {' or '.join(absent)} for workers: use another cluster (RAY_ADDRESS)."
+    elif most.get("CPU") == 0:
+        action = "No node has any CPU for workers: use another cluster (RAY_ADDRESS)."
     elif lower:
         action = f"The largest node allows {' '.join(lower)}."
     else:
         action = "No node has all of that free at once."
-    if len(nodes) > 1 or not room:
+    if joined:
         action += (
             " A node whose `ray start` refused (its port taken, another Ray or Python version, another token) is not "
             "among them; what it printed says why."

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A kind cluster with everything that a run needs; `make kind-up` runs this, and may again: what is there stays.
-# Settings come from the environment, and none is needed:
+# Settings come from the environment:
 #
-#   IMAGE       an image to use as it is; without it, tadrib:dev is built for CPU, with the settings of build.sh
-#   NODE_IMAGE  kind's image of a node, for another version of Kubernetes [kind's own]
+#   PIP_EXTRA_INDEX_URL  index of torch for CPU; needed where nothing else says where that is, and not with IMAGE
+#   IMAGE                an image to use as it is; without it, tadrib:dev is built for CPU, with the settings of build.sh
+#   NODE_IMAGE           kind's image of a node, for another version of Kubernetes [kind's own]
 #   DOCKER, KIND, KUBECTL, HELM    the programs
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/../.."

@@ -27,20 +27,26 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
     ],
 )
 def test_lack_of_room_says_what_was_asked_for_what_is_there_and_what_would_fit(resources, nodes, said):
-    problem = lack_of_room(Resources(**resources), nodes)
+    problem = lack_of_room(Resources(**resources), nodes, joined=True)
 
     assert problem is not None
     assert said in str(problem)
 
 
-def test_a_node_that_may_have_refused_to_join_is_thought_of_where_there_should_be_several():
-    several = lack_of_room(Resources(num_workers=5), [HEAD, NODE])
-    single = lack_of_room(Resources(num_workers=5), [NODE])
+def test_a_node_that_refused_to_join_is_thought_of_only_where_nodes_join():
+    joined = lack_of_room(Resources(num_workers=5), [HEAD, NODE], joined=True)
+    own = lack_of_room(Resources(num_workers=5), [NODE], joined=False)
 
-    assert "A node whose `ray start` refused (its port taken, another Ray" in str(several)
-    assert "refused" not in str(single)
+    assert "A node whose `ray start` refused (its port taken, another Ray" in str(joined)
+    assert "refused" not in str(own)
+
+
+def test_a_machine_without_gpus_is_told_how_to_train_on_its_cpus():
+    problem = lack_of_room(Resources(gpus_per_worker=1), [HEAD | {"CPU": 4.0}], joined=False)
+
+    assert str(problem).endswith("The largest node allows resources.gpus_per_worker=0.")
 
 
 def test_room_is_found_across_nodes_and_for_the_fewest_workers():
-    assert lack_of_room(Resources(num_workers=8), [HEAD, NODE, NODE]) is None
-    assert lack_of_room(Resources(num_workers={"min": 1, "max": 9}), [NODE]) is None
+    assert lack_of_room(Resources(num_workers=8), [HEAD, NODE, NODE], joined=True) is None
+    assert lack_of_room(Resources(num_workers={"min": 1, "max": 9}), [NODE], joined=True) is None
