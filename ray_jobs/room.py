@@ -55,8 +55,14 @@ def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined:
     if room >= resources.min_workers:
         return None
     total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
+    workers = resources.min_workers
+    each = (
+        f"{workers} workers of {_text(bundle)} each were"
+        if workers > 1
+        else f"a worker of {_text(bundle)} was"
+    )
     message = (
-        f"{resources.min_workers} workers of {_text(bundle)} each were asked for; Ray has {_text(total)} on "
+        f"{each} asked for; Ray has {_text(total)} on "
         f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
     )
     return Problem("resources.num_workers", message, _way_out(room, bundle, nodes, joined))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,9 @@ class Problem:
     rule: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
+        # what a library said and is quoted may end in a full stop of its own
+        message = re.sub(r"(?<!\.)\.\.$", ".", self.message)
+        text = f"{self.where}: {message}" if self.where else message
         if self.action:
             text += f" {self.action}"
         return f"{text}   [rule: {self.rule}]" if self.rule else text

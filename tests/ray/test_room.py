@@ -21,7 +21,11 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
             [NODE, NODE],
             "largest node allows resources.cpus_per_worker=4",
         ),
-        ({"num_workers": 1, "memory_per_worker": "20Gi"}, [NODE], "20.0 GiB memory each"),
+        (
+            {"num_workers": 1, "memory_per_worker": "20Gi"},
+            [NODE],
+            "a worker of 1 CPU, 20.0 GiB memory was asked for",
+        ),
         ({"num_workers": {"min": 5, "max": 9}}, [NODE], "5 workers"),
         ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: use another cluster"),
     ],
