@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from training.errors import Problem, ResourceError
 from training.run_directory import RunDirectory
@@ -25,8 +27,11 @@ _PATIENCE = 2.6 * BEAT_SECONDS
 """For a sign of life from another machine, whose clock may differ from ours."""
 _CERTAINLY_DEAD = 24 * BEAT_SECONDS
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_FOR_THE_GUARD = 10.0
 _SECONDS_FOR_A_RIVAL = 1.0
-"""Object stores cannot create exclusively: after this, whoever stands in the lock has it."""
+"""Without a file lock, as in object stores: after this, whoever stands in the lock has it."""
+_NO_FILE_LOCKS = {errno.ENOLCK, errno.ENOTSUP}
+"""What file systems answer, NFS without its lock daemon among them, that lock nothing."""
 
 
 @contextmanager
@@ -95,30 +100,27 @@ class _Lock:
             if time.monotonic() >= deadline:
                 raise self._refusal(held)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if self._run.store is None:
-            self._create(held)
-        else:
-            self._write()
-            time.sleep(_SECONDS_FOR_A_RIVAL)
+        self._take(held)
         winner = holder(self._run)
         if winner is None or winner["owner"] != self._content["owner"]:
             raise self._refusal(winner or {"host": "another machine", "pid": "?", "started": time.time()})
 
-    def _create(self, dead: dict[str, Any] | None) -> None:
-        """Make the lock file so that of several starts one succeeds."""
-        file = self._run.lock_file
-        if dead is not None or file.exists():
-            buried = file.with_name(f".{file.name}.{self._content['owner']}.old")
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # another start was quicker, and the link below tells
-                file.rename(buried)
-                buried.unlink()
-        own = file.with_name(f".{file.name}.{self._content['owner']}")
-        own.write_text(json.dumps(self._content), encoding="utf-8")
-        with contextlib.suppress(FileExistsError):
-            os.link(own, file)
-        own.unlink()
+    def _take(self, seen: dict[str, Any] | None) -> None:
+        """Put our name into the lock in place of the dead holder ``seen``, or of none, unless a rival was quicker."""
+        if self._run.store is None:
+            guard = FileLock(self._run.lock_file.with_name(f".{self._run.lock_file.name}.guard"))
+            try:
+                with guard.acquire(timeout=_SECONDS_FOR_THE_GUARD):
+                    if _owner(holder(self._run)) == _owner(seen):
+                        self._write()
+                    return
+            except Timeout:
+                return
+            except OSError as error:
+                if error.errno not in _NO_FILE_LOCKS:
+                    raise
+        self._write()
+        time.sleep(_SECONDS_FOR_A_RIVAL)
 
     def _write(self) -> None:
         self._content["beat"] = time.time()
@@ -147,6 +149,10 @@ class _Lock:
         message = f"{who} has been training in it since {since}."
         action = f"Follow it with tadrib status {self._run}, or end it with tadrib stop {self._run}."
         return ResourceError("the run is under way", [Problem(str(self._run), message, action)])
+
+
+def _owner(held: dict[str, Any] | None) -> str | None:
+    return None if held is None else held["owner"]
 
 
 def _started_at(pid: int) -> float | None:

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
+import fcntl
 import json
 import multiprocessing as mp
 import os
+import socket
 import time
 
 import pytest
@@ -16,6 +19,10 @@ def run_in(folder) -> RunDirectory:
     run = RunDirectory(folder)
     run.create()
     return run
+
+
+def held_by(host: str, beat: float) -> dict:
+    return {"owner": "a", "host": host, "pid": 1, "process": 1.0, "started": beat, "beat": beat}
 
 
 def nobody() -> None:
@@ -72,8 +79,11 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     assert time.monotonic() - began < 5
 
 
-def test_of_many_starts_at_once_one_gets_the_run(tmp_path):
-    run_in(tmp_path)
+@pytest.mark.parametrize("dead", [False, True], ids=["free", "of a dead process"])
+def test_of_many_starts_at_once_one_gets_the_run(tmp_path, dead):
+    run = run_in(tmp_path)
+    if dead:
+        run.lock_file.write_text(json.dumps(held_by(socket.gethostname(), beat=time.time())))
     context = mp.get_context("fork")
     start, results = context.Event(), context.Queue()
     processes = [context.Process(target=try_to_hold, args=(str(tmp_path), start, results)) for _ in range(8)]
@@ -87,6 +97,32 @@ def test_of_many_starts_at_once_one_gets_the_run(tmp_path):
     assert sorted(found) == ["held", *["refused"] * 7]
 
 
+@pytest.mark.parametrize(
+    "seen", [None, {**held_by("elsewhere", beat=0.0), "owner": "b"}], ids=["free", "of a dead process"]
+)
+def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, monkeypatch, seen):
+    run = run_in(tmp_path)
+    taken = held_elsewhere(run, beat=time.time())
+    looks = iter([seen])
+    monkeypatch.setattr(run_lock, "holder", lambda run: next(looks, taken))
+
+    with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
+        pass
+
+    assert json.loads(run.lock_file.read_text()) == taken
+
+
+def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    run = run_in(tmp_path)
+    with writing_to(run, nobody), pytest.raises(ResourceError), writing_to(run, nobody):
+        pass
+    assert holder(run) is None
+
+
 def test_a_torn_lock_stops_nobody(tmp_path):
     run = run_in(tmp_path)
     run.lock_file.write_text('{"owner": "a')
@@ -96,7 +132,7 @@ def test_a_torn_lock_stops_nobody(tmp_path):
 
 
 def held_elsewhere(run: RunDirectory, beat: float) -> dict:
-    held = {"owner": "a", "host": "elsewhere", "pid": 1, "process": 1.0, "started": beat, "beat": beat}
+    held = held_by("elsewhere", beat)
     run.write_note(run.lock_file, json.dumps(held))
     return held
 
