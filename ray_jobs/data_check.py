@@ -62,6 +62,6 @@ def _known(method: str | None) -> str:
 
 
 def _tokenizer(config: CommonConfig):
-    from training.models import load_tokenizer
+    from training.tokenizers import load_tokenizer
 
     return load_tokenizer(config)

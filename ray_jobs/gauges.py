@@ -19,10 +19,6 @@ _OF_METRICS = {
         "tadrib_checkpoint_stall_seconds",
         "Seconds that training has stood still for checkpoints.",
     ),
-    "skipped_steps": (
-        "tadrib_nonfinite_steps_total",
-        "Steps left out because a loss or gradient was not finite.",
-    ),
     "mfu": ("tadrib_mfu", "Share of the GPUs' peak that training uses; only for GPUs whose peak is known."),
 }
 _LABELS = ("run", "method")

@@ -59,7 +59,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
         return
     display.enter_phase("preparing the data")
     from training.data.prepare import prepare_data
-    from training.models import load_tokenizer
+    from training.tokenizers import load_tokenizer
 
     data = prepare_data(spec.config, spec.method, load_tokenizer(spec.config), rejected_dir=run.path)
     data.save(run.data)

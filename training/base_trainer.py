@@ -25,10 +25,11 @@ from training.engine.nonfinite import NonfiniteGuard
 from training.engine.policy import install_scoring
 from training.generation import generate
 from training.hardware import fit_to_hardware
-from training.models import load_model, load_tokenizer
+from training.models import load_model
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
 from training.strategies import leave_deepspeed
+from training.tokenizers import load_tokenizer
 
 
 class BaseTrainer(ABC):

@@ -26,8 +26,9 @@ from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.group_trainer import perplexity
 from training.errors import SpecError
-from training.models import load_model, load_tokenizer
+from training.models import load_model
 from training.preference_watch import PreferenceWatch
+from training.tokenizers import load_tokenizer
 from training.trl_rows import refused_rows
 from training.trl_trainers import STOCK
 from training.trl_translation import TRANSLATIONS

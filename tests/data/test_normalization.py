@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -32,6 +33,12 @@ ARABIC = st.text(alphabet=st.sampled_from(LETTERS[:60] + MARKS[:40] + "ـ ،0a")
 )
 def test_a_step_does_what_its_example_says(step: str, before: str, after: str) -> None:
     assert normalizer([step])(before) == after
+
+
+def test_every_arabic_letter_and_mark_of_unicode_is_known() -> None:
+    arabic = {c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.name(c, "").startswith("ARABIC")}
+    assert {c for c in arabic if unicodedata.category(c) == "Lo"} == set(LETTERS)
+    assert {c for c in arabic if unicodedata.category(c) == "Mn"} == set(MARKS)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -8,7 +8,6 @@ them. Everything else, Latin letters with combining accents included, is outside
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -29,12 +28,15 @@ _ALEFS = (
 )
 
 
+_BLOCKS = range(0x0600, 0x1EF00)
+"""From the first of Unicode's Arabic blocks to the end of the last; to look further would take every start a second."""
+
+
 def _arabic(category: str) -> str:
     """All characters of a Unicode category whose name begins with ARABIC."""
-    characters = map(chr, range(sys.maxunicode + 1))
     return "".join(
         c
-        for c in characters
+        for c in map(chr, _BLOCKS)
         if unicodedata.category(c) == category and unicodedata.name(c, "").startswith("ARABIC")
     )
 
