@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two programs on the same cores by turns: what slows the machine for a while slows both.
+
+Each is stopped, with all its processes, while the other runs, so that neither pays for what the other does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+@dataclass(slots=True)
+class Turns:
+    """``first`` and ``second``: the turns of each as (start, end), in seconds since the epoch; turn n of the one is
+    followed by turn n of the other."""
+
+    first: list[tuple[float, float]] = field(default_factory=list)
+    second: list[tuple[float, float]] = field(default_factory=list)
+
+
+@contextmanager
+def started(command: list[str], is_ready: Callable[[], bool], **options) -> Iterator[subprocess.Popen]:
+    """A program that has run until ``is_ready`` and stands still then; it is gone after the block.
+
+    ``options`` are those of `subprocess.Popen`. Raises RuntimeError when it ends before it is ready.
+    """
+    process = subprocess.Popen(command, **options)
+    try:
+        while not is_ready():
+            if process.poll() is not None:
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode} before it was ready")
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        _stop(process.pid)
+        yield process
+    finally:
+        for member in _tree(process.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+
+
+def take_turns(first: subprocess.Popen, second: subprocess.Popen, seconds: float, rounds: int) -> Turns:
+    """Let each run ``seconds``, ``rounds`` times, the one that waits standing still.
+
+    Raises RuntimeError when one of them ends before that.
+    """
+    turns = Turns()
+    for _ in range(rounds):
+        for process, spans in ((first, turns.first), (second, turns.second)):
+            _go_on(process.pid)
+            began = time.time()
+            time.sleep(seconds)
+            spans.append((began, time.time()))
+            if process.poll() is not None:
+                raise RuntimeError(f"a program ended with {process.returncode} before its turns")
+            _stop(process.pid)
+    return turns
+
+
+def seconds_a_step(times: list[tuple[int, float]], span: tuple[float, float]) -> float:
+    """Over the steps (number, seconds since the epoch) logged within ``span``, of which there must be two."""
+    within = [(step, moment) for step, moment in times if span[0] <= moment <= span[1]]
+    (first, began), (last, ended) = within[0], within[-1]
+    return (ended - began) / (last - first)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _stop(pid: int) -> None:
+    stopped: set[psutil.Process] = set()
+    while more := set(_tree(pid)) - stopped:  # one that was not yet stopped may have started another
+        for process in more:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        stopped |= more
+
+
+def _go_on(pid: int) -> None:
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
