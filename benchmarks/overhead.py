@@ -122,7 +122,6 @@ class Bench:
 
 
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
-_QUIET = {"env": _ENVIRONMENT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 _PHASE = re.compile(r"\[[\d:]+\] (.+)")
 
 
@@ -154,12 +153,17 @@ def _step_seconds(bench: Bench, minutes: float) -> tuple[list[float], list[float
     python = [sys.executable, "-m"]
     torchrun = ["torch.distributed.run", "--nproc-per-node", str(bench.workers), "--master-port", "29577"]
     with (
-        printed.open("w") as output,
-        started([TADRIB, "train", str(spec)], lambda: len(_ours(metrics)) > 1, **_QUIET) as our_side,
+        started(
+            [TADRIB, "train", str(spec)],
+            bench.folder / "ours.log",
+            lambda: len(_ours(metrics)) > 1,
+            _ENVIRONMENT,
+        ) as our_side,
         started(
             [*python, *torchrun, "-m", "benchmarks.plain_torchrun", str(spec)],
+            printed,
             lambda: len(_theirs(printed)) > 1,
-            **(_QUIET | {"stdout": output}),
+            _ENVIRONMENT,
         ) as their_side,
     ):
         turns = take_turns(our_side, their_side, SECONDS_A_TURN, round(minutes * 60 / SECONDS_A_TURN / 2))

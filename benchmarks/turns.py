@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -28,19 +29,24 @@ class Turns:
 
 
 @contextmanager
-def started(command: list[str], is_ready: Callable[[], bool], **options) -> Iterator[subprocess.Popen]:
+def started(
+    command: list[str], log: Path, is_ready: Callable[[], bool], env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
     """A program that has run until ``is_ready`` and stands still then; it is gone after the block.
 
-    ``options`` are those of `subprocess.Popen`. Raises RuntimeError when it ends before it is ready.
+    What it prints goes to ``log``. Raises RuntimeError, with the end of that, when it ends before it is ready.
     """
-    process = subprocess.Popen(command, **options)
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
         while not is_ready():
             if process.poll() is not None:
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode} before it was ready")
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{_end_of(log)}")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         _stop(process.pid)
         yield process
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{_end_of(log)}")
     finally:
         for member in _tree(process.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -51,7 +57,7 @@ def started(command: list[str], is_ready: Callable[[], bool], **options) -> Iter
 def take_turns(first: subprocess.Popen, second: subprocess.Popen, seconds: float, rounds: int) -> Turns:
     """Let each run ``seconds``, ``rounds`` times, the one that waits standing still.
 
-    Raises RuntimeError when one of them ends before that.
+    Ends early when one of them does, for which `started` raises.
     """
     turns = Turns()
     for _ in range(rounds):
@@ -61,7 +67,7 @@ def take_turns(first: subprocess.Popen, second: subprocess.Popen, seconds: float
             time.sleep(seconds)
             spans.append((began, time.time()))
             if process.poll() is not None:
-                raise RuntimeError(f"a program ended with {process.returncode} before its turns")
+                return turns
             _stop(process.pid)
     return turns
 
@@ -71,6 +77,10 @@ def seconds_a_step(times: list[tuple[int, float]], span: tuple[float, float]) ->
     within = [(step, moment) for step, moment in times if span[0] <= moment <= span[1]]
     (first, began), (last, ended) = within[0], within[-1]
     return (ended - began) / (last - first)
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-20:])
 
 
 def _tree(pid: int) -> list[psutil.Process]:

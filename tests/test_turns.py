@@ -23,10 +23,8 @@ def test_of_two_programs_one_stands_still_while_the_other_runs(tmp_path):
     files = [tmp_path / "first", tmp_path / "second"]
     command = [sys.executable, "-c", COUNTING]
     with (
-        files[0].open("w") as out,
-        started(command, lambda: len(times(files[0])) > 1, stdout=out) as first,
-        files[1].open("w") as other_out,
-        started(command, lambda: len(times(files[1])) > 1, stdout=other_out) as second,
+        started(command, files[0], lambda: len(times(files[0])) > 1) as first,
+        started(command, files[1], lambda: len(times(files[1])) > 1) as second,
     ):
         turns = take_turns(first, second, 0.5, rounds=3)
 
@@ -43,17 +41,17 @@ def test_of_two_programs_one_stands_still_while_the_other_runs(tmp_path):
 
 
 def test_a_program_that_ends_is_not_waited_for(tmp_path):
-    def never() -> bool:
-        return False
-
-    with pytest.raises(RuntimeError, match="ended with 3"), started([sys.executable, "-c", "exit(3)"], never):
+    brief = [sys.executable, "-c", "import time; print('enough'); time.sleep(1); exit(3)"]
+    with (
+        pytest.raises(RuntimeError, match=r"ended with 3:\nenough"),
+        started(brief, tmp_path / "log", lambda: False),
+    ):
         pass
     began = time.monotonic()
-    brief = [sys.executable, "-c", "import time; time.sleep(1)"]
     with (
-        started(brief, lambda: True) as first,
-        started(brief, lambda: True) as second,
-        pytest.raises(RuntimeError, match="before its turns"),
+        pytest.raises(RuntimeError, match=r"ended with 3:\nenough"),
+        started(brief, tmp_path / "first", lambda: True) as first,
+        started(brief, tmp_path / "second", lambda: True) as second,
     ):
         take_turns(first, second, 2.0, rounds=5)
     assert time.monotonic() - began < 10
