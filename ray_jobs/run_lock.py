@@ -111,7 +111,7 @@ class _Lock:
             guard = FileLock(self._run.lock_file.with_name(f".{self._run.lock_file.name}.guard"))
             try:
                 with guard.acquire(timeout=_SECONDS_FOR_THE_GUARD):
-                    if _owner(holder(self._run)) == _owner(seen):
+                    if _owner(holder(self._run)) in (None, _owner(seen)):
                         self._write()
                     return
             except Timeout:

@@ -35,12 +35,12 @@ def hold(folder: str, entered, leave) -> None:
         leave.wait(30)
 
 
-def try_to_hold(folder: str, start, results) -> None:
+def try_to_hold(folder: str, start, results, leave) -> None:
     start.wait()
     try:
         with writing_to(RunDirectory(folder), nobody):
             results.put("held")
-            time.sleep(1.0)
+            leave.wait(60)
     except ResourceError:
         results.put("refused")
 
@@ -85,12 +85,14 @@ def test_of_many_starts_at_once_one_gets_the_run(tmp_path, dead):
     if dead:
         run.lock_file.write_text(json.dumps(held_by(socket.gethostname(), beat=time.time())))
     context = mp.get_context("fork")
-    start, results = context.Event(), context.Queue()
-    processes = [context.Process(target=try_to_hold, args=(str(tmp_path), start, results)) for _ in range(8)]
+    start, results, leave = context.Event(), context.Queue(), context.Event()
+    arguments = (str(tmp_path), start, results, leave)
+    processes = [context.Process(target=try_to_hold, args=arguments) for _ in range(8)]
     for process in processes:
         process.start()
     start.set()
     found = [results.get(timeout=60) for _ in processes]
+    leave.set()
     for process in processes:
         process.join()
 
@@ -110,6 +112,14 @@ def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, mo
         pass
 
     assert json.loads(run.lock_file.read_text()) == taken
+
+
+def test_a_lock_that_was_let_go_since_the_look_at_it_is_free(tmp_path, monkeypatch):
+    run, looks = run_in(tmp_path), [held_by(socket.gethostname(), beat=0.0)]
+    monkeypatch.setattr(run_lock, "holder", lambda run: looks.pop() if looks else holder(run))
+
+    with writing_to(run, nobody):
+        assert holder(run)["pid"] == os.getpid()
 
 
 def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path, monkeypatch):
