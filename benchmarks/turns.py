@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -19,13 +18,8 @@ import psutil
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
-@dataclass(slots=True)
-class Turns:
-    """``first`` and ``second``: the turns of each as (start, end), in seconds since the epoch; turn n of the one is
-    followed by turn n of the other."""
-
-    first: list[tuple[float, float]] = field(default_factory=list)
-    second: list[tuple[float, float]] = field(default_factory=list)
+Span = tuple[float, float]
+"""Start and end, in seconds since the epoch."""
 
 
 @contextmanager
@@ -54,14 +48,16 @@ def started(
         process.wait()
 
 
-def take_turns(first: subprocess.Popen, second: subprocess.Popen, seconds: float, rounds: int) -> Turns:
-    """Let each run ``seconds``, ``rounds`` times, the one that waits standing still.
+def take_turns(
+    first: subprocess.Popen, second: subprocess.Popen, seconds: float, rounds: int
+) -> tuple[list[Span], list[Span]]:
+    """Let each run ``seconds``, ``rounds`` times, the one that waits standing still; gives the turns of each.
 
     Ends early when one of them does, for which `started` raises.
     """
-    turns = Turns()
+    turns: tuple[list[Span], list[Span]] = ([], [])
     for _ in range(rounds):
-        for process, spans in ((first, turns.first), (second, turns.second)):
+        for process, spans in zip((first, second), turns, strict=True):
             _go_on(process.pid)
             began = time.time()
             time.sleep(seconds)
@@ -72,7 +68,7 @@ def take_turns(first: subprocess.Popen, second: subprocess.Popen, seconds: float
     return turns
 
 
-def seconds_a_step(times: list[tuple[int, float]], span: tuple[float, float]) -> float:
+def seconds_a_step(times: list[tuple[int, float]], span: Span) -> float:
     """Over the steps (number, seconds since the epoch) logged within ``span``, of which there must be two."""
     within = [(step, moment) for step, moment in times if span[0] <= moment <= span[1]]
     (first, began), (last, ended) = within[0], within[-1]

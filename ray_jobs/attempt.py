@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.events import Note, Started
-from ray_jobs.mailbox import Link
+from ray_jobs.link import Link
 from training.checkpoints import ROOT, newest_whole
 from training.config import JobSpec
 from training.engine.checkpoints import step_of
@@ -35,21 +35,13 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
     of the attempt before.
     """
-    from ray.train.collective import broadcast_from_rank_zero
-
-    step: int | None = 0
-    if rank == 0:
-        link.wait_to_go()
-        if link.hopeless() is not None:
-            step = None
-        else:
-            found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
-            step = (step_of(found.name) or 0) if found else 0
-            link.post(Started(step, int(os.environ["WORLD_SIZE"]), _history(found)))
-            link.flush()
-    step = broadcast_from_rank_zero(step)
-    if step is None:
+    if link.wait_to_go() is not None:
         return None
+    if rank == 0:
+        found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
+        step = (step_of(found.name) or 0) if found else 0
+        link.post(Started(step, int(os.environ["WORLD_SIZE"]), _history(found)))
+    step = link.wait_to_begin()
     _bring_here(run, step)
     if not step:
         return Start(None, None)

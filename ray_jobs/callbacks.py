@@ -13,7 +13,7 @@ from ray.train.v2._internal.execution.context import get_train_context as get_in
 from transformers import TrainerCallback
 
 from ray_jobs.events import Metrics, Note, Step
-from ray_jobs.mailbox import Link
+from ray_jobs.link import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.5
 _SECONDS_FOR_RAY = 30.0  # after a node's deadline, in which Ray ends the workers that are left
@@ -25,20 +25,23 @@ class Reporter(TrainerCallback):
     def __init__(self, link: Link) -> None:
         self._link = link
         self._start = 0
-        self._posted_at = 0.0
+        self._began = self._posted_at = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._start = state.global_step
-        self._link.post(Step(state.global_step, state.max_steps, self._start))
+        self._start, self._began = state.global_step, time.monotonic()
+        self._post(state)
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        now = time.monotonic()
-        if now - self._posted_at >= _SECONDS_BETWEEN_STEP_EVENTS:
-            self._posted_at = now
-            self._link.post(Step(state.global_step, state.max_steps, self._start))
+        if time.monotonic() - self._posted_at >= _SECONDS_BETWEEN_STEP_EVENTS:
+            self._posted_at = time.monotonic()
+            self._post(state)
 
     def on_train_end(self, args, state, control, **kwargs) -> None:
-        self._link.post(Step(state.global_step, state.max_steps, self._start))
+        self._post(state)
+
+    def _post(self, state) -> None:
+        seconds = time.monotonic() - self._began
+        self._link.post(Step(state.global_step, state.max_steps, self._start, seconds))
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
         self._link.post(Metrics({"step": state.global_step, "time": round(time.time(), 3), **(logs or {})}))
@@ -48,21 +51,36 @@ class StopTogether(TrainerCallback):
     """Saves a checkpoint after the step in which something asked for it, and ends training if that was the user.
 
     Rank 0 alone hears of the user's request (``link``; None elsewhere), and any rank of the loss of its node that Ray
-    has announced. So after each step the ranks agree in an all-reduce of two numbers. It runs over gloo also on GPUs,
-    whose queues it then leaves alone. After an announced loss training goes on, as Ray asks: it restarts the run when
-    the node is gone, and returning would end it.
+    has announced. So in each step the ranks agree in an all-reduce of two numbers, beside the optimizer's step. It runs
+    over gloo also on GPUs, whose queues it then leaves alone. After an announced loss training goes on, as Ray asks: it
+    restarts the run when the node is gone, and returning would end it.
     """
 
     def __init__(self, link: Link | None) -> None:
         self.stopped = False
         self._link = link
         self._announced: object = None
+        self._asked = torch.zeros(2, dtype=torch.int32)  # to stop, and to save as a node is leaving
+        self._agreeing: dist.Work | None = None
         self._group = None
         if dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
+    def on_pre_optimizer_step(self, args, state, control, **kwargs) -> None:
+        announced = announced_loss()
+        news = announced is not None and announced != self._announced
+        self._announced = announced
+        stop = self._link is not None and self._link.stop_requested
+        self._asked = torch.tensor([stop, news], dtype=torch.int32)
+        if self._group is not None:
+            self._agreeing = dist.all_reduce(
+                self._asked, op=dist.ReduceOp.MAX, group=self._group, async_op=True
+            )
+
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        stop, leaving = self._agree()
+        if self._agreeing is not None:
+            self._agreeing.wait()
+        stop, leaving = self._asked.tolist()
         if leaving:
             control.should_save = True
             if self._link is not None:
@@ -72,16 +90,6 @@ class StopTogether(TrainerCallback):
             self.stopped = True
             control.should_save = True
             control.should_training_stop = True
-
-    def _agree(self) -> tuple[bool, bool]:
-        announced = announced_loss()
-        news = announced is not None and announced != self._announced
-        self._announced = announced
-        stop = self._link is not None and self._link.stop_requested
-        asked = torch.tensor([stop, news], dtype=torch.int32)
-        if self._group is not None:
-            dist.all_reduce(asked, op=dist.ReduceOp.MAX, group=self._group)
-        return bool(asked[0]), bool(asked[1])
 
 
 def outlast_announced_loss() -> None:

@@ -17,8 +17,9 @@ _SECONDS_TO_ANSWER = 5.0
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the same in workers
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # seconds after which an end or a failure is noticed
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # seconds after which an end or a failure is noticed
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # of a grace period that may be half a minute
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on when Ray has ended must not start another
     "RAY_COLOR_PREFIX": "0",  # what Ray prints goes to a file
     # said every second where there is no dashboard to ask
     "RAY_DEDUP_LOGS_SKIP_REGEX": "Failed to query Ray Train Controller actor state",
@@ -67,8 +68,10 @@ def _connect(address: str) -> bool:
         raise _none_here()
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    # told to a dashboard, which this one has not
+    # for a dashboard, which this one has not
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "1000")
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
     return True
 

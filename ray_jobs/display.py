@@ -65,8 +65,6 @@ class Display:
             if event.step:
                 self.note(f"continuing after step {event.step}")
         elif isinstance(event, Step):
-            if self.step is None or event.start != self.step.start:
-                self._phase_began = time.monotonic()
             self.step = event
         elif isinstance(event, Metrics):
             self._loss = event.row.get("loss", self._loss)
@@ -118,7 +116,7 @@ class Display:
     def _seconds_left(self) -> float | None:
         if self.step is None or self.step.done == self.step.start:
             return None
-        seconds_per_step = (time.monotonic() - self._phase_began) / (self.step.done - self.step.start)
+        seconds_per_step = self.step.seconds / (self.step.done - self.step.start)
         return seconds_per_step * (self.step.planned - self.step.done)
 
     def _print_words(self) -> None:

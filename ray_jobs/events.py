@@ -18,11 +18,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``done`` of ``planned`` optimizer steps; this attempt began after ``start`` of them."""
+    """``done`` of ``planned`` optimizer steps; this attempt began after ``start`` of them, ``seconds`` ago."""
 
     done: int
     planned: int
     start: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

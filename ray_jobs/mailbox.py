@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mailbox: the Ray actor to which workers post events, and from which the driver collects them."""
+"""Mailbox: the driver's end of what it and the workers have to tell each other."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from ray_jobs.events import Event, Failure, Started, Step
-
-_SECONDS_BETWEEN_LOOKS = 0.2
+from ray_jobs.link import Orders, exchange
 
 
 @dataclass(slots=True)
@@ -29,25 +30,68 @@ class Attempt:
         return same and other.step <= self.step
 
 
+@dataclass(slots=True)
+class Group:
+    """The workers of one attempt: handles of their actors, the answers they owe, and where rank 0 said they begin."""
+
+    workers: Sequence[Any] = ()
+    owed: dict[Any, Any] = field(default_factory=dict)
+    begin_at: int | None = None
+
+    def ask(self, orders: Orders) -> None:
+        """Ask every worker for its events; one that has not answered yet is not asked twice."""
+        for worker in self.workers:
+            if worker not in self.owed:
+                self.owed[worker] = worker.execute.remote(exchange, orders)
+
+    def answers(self, timeout: float) -> list[Event]:
+        """What arrives within ``timeout`` seconds, over when all have answered; nothing of a worker that is gone, whose
+        end Ray Train notices too."""
+        answered, _ = ray.wait(list(self.owed.values()), num_returns=len(self.owed), timeout=timeout)
+        events: list[Event] = []
+        for worker, answer in list(self.owed.items()):
+            if answer in answered:
+                with contextlib.suppress(RayError):
+                    events += ray.get(answer)
+                    del self.owed[worker]
+        return events
+
+
 class Mailbox:
-    """Keeps events in the order in which they came, until the driver collects them."""
+    """Collects events from the workers of the attempt that runs, and brings them their orders.
+
+    Ray Train, in another thread, says which workers those are; all else is called from one thread.
+    """
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
-        self._go = self._stop = False
         self._attempts: list[Attempt] = []
+        self._group = Group()
+        self._go = self._stop = False
 
-    def post(self, *events: Event) -> bool:
-        """Add events; says whether the user asked the run to stop."""
-        self._events += events
+    def serve(self, workers: Sequence[Any]) -> None:
+        """From now on the workers are these, by the handles of their actors."""
+        self._group = Group(workers)
+
+    def collect(self, timeout: float) -> list[Event]:
+        """The events of all workers, of those that answer within ``timeout`` seconds."""
+        group = self._group
+        if not group.workers:
+            return []
+        group.ask(Orders(self._go, self.hopeless(), group.begin_at, self._stop))
+        events = group.answers(timeout)
         for event in events:
-            if isinstance(event, Started):
-                self._attempts.append(Attempt(event.step))
-            elif isinstance(event, Step) and self._attempts:
-                self._attempts[-1].step = event.done
-            elif isinstance(event, Failure) and self._attempts and self._attempts[-1].failure is None:
-                self._attempts[-1].failure = event
-        return self._stop
+            self.take(event, group)
+        return events
+
+    def take(self, event: Event, group: Group) -> None:
+        """Remember what says how the attempt of ``group`` goes."""
+        if isinstance(event, Started):
+            self._attempts.append(Attempt(event.step))
+            group.begin_at = event.step
+        elif isinstance(event, Step) and self._attempts:
+            self._attempts[-1].step = event.done
+        elif isinstance(event, Failure) and self._attempts and self._attempts[-1].failure is None:
+            self._attempts[-1].failure = event
 
     def hopeless(self) -> Failure | None:
         """The failure of the last attempt, if another attempt would only repeat it."""
@@ -57,55 +101,10 @@ class Mailbox:
             return last
         return last if len(failures) == 2 and failures[0].ended_as(failures[1]) else None
 
-    def collect(self) -> list[Event]:
-        """The events since the last call."""
-        events, self._events = self._events, []
-        return events
-
     def let_go(self) -> None:
         """The data are ready: let workers begin."""
         self._go = True
 
-    def may_go(self) -> bool:
-        return self._go
-
     def request_stop(self) -> None:
-        """Make every further `post` say that the run is to stop."""
+        """Tell workers that the run is to stop."""
         self._stop = True
-
-
-class Link:
-    """A worker's end of the mailbox."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox = mailbox
-        self._last: Any = None
-        self._unread: list[Any] = []
-        self._stop_requested = False
-
-    def post(self, *events: Event) -> None:
-        """Send without waiting for delivery."""
-        self._last = self._mailbox.post.remote(*events)
-        self._unread.append(self._last)
-
-    @property
-    def stop_requested(self) -> bool:
-        """As of the last post that has been answered, which takes about a millisecond; training does not wait."""
-        if self._unread:
-            answered, self._unread = ray.wait(self._unread, num_returns=len(self._unread), timeout=0)
-            self._stop_requested = self._stop_requested or any(ray.get(answered))
-        return self._stop_requested
-
-    def wait_to_go(self) -> None:
-        """Return once the driver has prepared the data."""
-        while not ray.get(self._mailbox.may_go.remote()):
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-    def hopeless(self) -> Failure | None:
-        """See `Mailbox.hopeless`."""
-        return ray.get(self._mailbox.hopeless.remote())
-
-    def flush(self, timeout: float = 10.0) -> None:
-        """Wait until everything posted has arrived, at most ``timeout`` seconds."""
-        if self._last is not None:
-            ray.wait([self._last], timeout=timeout)

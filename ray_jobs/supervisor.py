@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 
+from ray_jobs.controller import Training
 from ray_jobs.display import Display
 from ray_jobs.events import Failure, Metrics, Outcome, Started, Step, WorkersFailed
 from ray_jobs.failures import HUNG, of_hung
@@ -27,7 +27,8 @@ from training.config import JobSpec
 from training.errors import ResourceError
 from training.run_directory import RunDirectory
 
-_SECONDS_BETWEEN_POLLS = 0.5
+_SECONDS_BETWEEN_VISITS, _SECONDS_BEFORE_STEPS = 1.0, 0.1  # to workers, which then wait for an answer
+_SECONDS_TO_ANSWER, _SECONDS_TO_END = 0.5, 2.0
 _SECONDS_BETWEEN_LOOKS, _FAR_LOOKS = 1.0, 5.0  # for the stop file, on a disk and in an object store
 
 
@@ -36,9 +37,7 @@ class Supervisor:
 
     def __init__(self, spec: JobSpec, run: RunDirectory, display: Display, lost: threading.Event) -> None:
         self._spec, self._run, self._display, self._lost = spec, run, display, lost
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        self._mailbox: Any = ray.remote(num_cpus=0, label_selector=here)(Mailbox).remote()
-        self._pending: Any = None
+        self._mailbox = Mailbox()
         self._failure: Failure | None = None
         self._hung: list[Failure] = []
         self._workers = spec.world_size
@@ -55,35 +54,37 @@ class Supervisor:
         Raises what went wrong with the data, or WorkersFailed; KeyboardInterrupt when asked to stop a second time,
         or before the first step.
         """
-        # Ray Train takes over SIGINT when it runs in the main thread
-        thread = threading.Thread(target=self._fit, name="ray-train", daemon=True)
+        training = self._training()
+        thread = threading.Thread(target=self._fit, args=[training], name="ray-train", daemon=True)
         with self._interrupts_counted():
             thread.start()
-            while thread.is_alive():
-                self._let_go_when(prepared)
+            try:
+                while thread.is_alive():
+                    self._let_go_when(prepared)
+                    self._collect()
+                    self._look_for_stop()
+                    if self._lost.is_set():
+                        raise ResourceError(f"{self._run} was taken over by another start of this run")
+                    self._answer_interrupts()
+                    thread.join(_SECONDS_BETWEEN_VISITS if self._display.in_steps else _SECONDS_BEFORE_STEPS)
                 self._collect()
-                self._look_for_stop()
-                if self._lost.is_set():
-                    raise ResourceError(f"{self._run} was taken over by another start of this run")
-                self._answer_interrupts()
-                thread.join(_SECONDS_BETWEEN_POLLS)
-            # the first answer may be to a question of before the end
-            for _ in range(2):
-                self._collect(timeout=10)
+            finally:
+                training.abort()
+                thread.join(_SECONDS_TO_END)
         if self._error is not None or self._outcome is None:
             raise WorkersFailed(self._failure, self._error or RuntimeError("no worker reported an outcome"))
         return self._outcome
 
     # --- in the background
 
-    def _fit(self) -> None:
+    def _fit(self, training: Training) -> None:
         try:
-            result: Any = self._trainer().fit()
+            result: Any = training.fit()
             self._outcome = result.return_value
         except BaseException as error:
             self._error = error
 
-    def _trainer(self) -> TorchTrainer:
+    def _training(self) -> Training:
         resources = self._spec.resources
         on_gpu = resources.gpus_per_worker > 0
         count: Any = resources.max_workers
@@ -91,14 +92,14 @@ class Supervisor:
             count = (resources.min_workers, resources.max_workers)
             # after a loss Ray asks for all workers first, and settles for those there are when this time is over
             os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
-        # mypy sees the signatures of Ray Train's first version
-        trainer: Any = TorchTrainer
-        run_config: Any = RunConfig
-        return trainer(
+        run_config: Any = RunConfig  # mypy sees the signature of Ray Train's first version
+        scaling_config: Any = ScalingConfig
+        return Training(
             train_loop,
-            train_loop_config={"job": WorkerJob(self._spec, str(self._run), self._mailbox)},
+            mailbox=self._mailbox,
+            train_loop_config={"job": WorkerJob(self._spec, str(self._run))},
             torch_config=TorchConfig(backend=self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo")),
-            scaling_config=ScalingConfig(
+            scaling_config=scaling_config(
                 num_workers=count, use_gpu=on_gpu, resources_per_worker=worker_bundle(resources)
             ),
             run_config=run_config(
@@ -111,15 +112,9 @@ class Supervisor:
 
     # --- in front
 
-    def _collect(self, timeout: float = _SECONDS_BETWEEN_POLLS) -> None:
-        """Take in what arrived; a mailbox that is still starting is asked once and answers later."""
-        if self._pending is None:
-            self._pending = self._mailbox.collect.remote()
-        arrived, _ = ray.wait([self._pending], timeout=timeout)
-        if not arrived:
-            return
-        events, self._pending = ray.get(self._pending), None
-        for event in events:
+    def _collect(self) -> None:
+        """Take in what the workers have to tell."""
+        for event in self._mailbox.collect(timeout=_SECONDS_TO_ANSWER):
             if isinstance(event, Metrics):
                 self._run.metrics.append(event.row)
                 self._gauges.show(event)
@@ -162,7 +157,7 @@ class Supervisor:
             prepared.result()
             self._gone = True
             self._display.enter_phase("starting workers")
-            self._mailbox.let_go.remote()
+            self._mailbox.let_go()
 
     def stop(self) -> None:
         """As Ctrl-C; from any thread."""
@@ -181,7 +176,7 @@ class Supervisor:
         if self._interrupts == self._answered:
             return
         self._answered = self._interrupts
-        self._mailbox.request_stop.remote()
+        self._mailbox.request_stop()
         if self._interrupts > 1 or self._display.step is None:
             raise KeyboardInterrupt
         wait = "this step" if self._display.in_steps else self._display.phase

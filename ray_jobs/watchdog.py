@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from ray_jobs.events import Failure
 from ray_jobs.failures import HUNG, three_lines
-from ray_jobs.mailbox import Link
+from ray_jobs.link import Link
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _STEPS_REMEMBERED = 50

@@ -9,12 +9,12 @@ import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from ray_jobs.attempt import Start, begin, planned_workers
+from ray_jobs.cores import keep_to_own_cores
 from ray_jobs.events import Outcome, Phase
 from ray_jobs.failures import describe
-from ray_jobs.mailbox import Link
+from ray_jobs.link import LINK, Link
 from ray_jobs.mirror import Mirror
 from ray_jobs.streams import send_output_to
 from ray_jobs.trackers import TENSORBOARD, point_trackers_at
@@ -25,11 +25,10 @@ from training.run_directory import RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """What the driver hands to every worker; ``mailbox`` is the actor's handle."""
+    """What the driver hands to every worker."""
 
     spec: JobSpec
     run_path: str
-    mailbox: Any
 
 
 def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
@@ -42,7 +41,7 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     run.create()
     log = run.logs / f"worker-{rank}.log"
     send_output_to(log)
-    link = Link(job.mailbox)
+    link = LINK
     from ray_jobs.callbacks import outlast_announced_loss
 
     point_trackers_at(run, job.spec.name)
@@ -81,6 +80,9 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     post = link.post if rank == 0 else lambda event: None
     post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    if not spec.resources.gpus_per_worker:
+        here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        keep_to_own_cores(here, count, spec.resources.cpus_per_worker)
     config = spec.config.model_copy()
     config.output_dir = str(run.checkpoints)
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)

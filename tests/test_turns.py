@@ -29,9 +29,7 @@ def test_of_two_programs_one_stands_still_while_the_other_runs(tmp_path):
         turns = take_turns(first, second, 0.5, rounds=3)
 
     margin = 0.05  # for a line under way when its program is stopped
-    for file, own, others in zip(
-        files, (turns.first, turns.second), (turns.second, turns.first), strict=True
-    ):
+    for file, own, others in zip(files, turns, reversed(turns), strict=True):
         moments = [moment for _, moment in times(file)]
         for began, ended in own:
             assert sum(began <= moment <= ended for moment in moments) > 2

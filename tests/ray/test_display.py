@@ -15,12 +15,12 @@ def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the
         display.show(Step(0, 100, 0))
         for step in range(1, 101):
             display.show(Metrics({"step": step, "loss": 2.5, "tokens_per_second": 1234.0}))
-            display.show(Step(step, 100, 0))
+            display.show(Step(step, 100, 0, seconds=0.5 * step))
 
     lines = screen.getvalue().splitlines()
     assert lines[0] == "[0:00] loading the model"
     assert lines[1] == "[0:00] training"
-    assert lines[2] == "[0:00] training  step 10/100  loss 2.500  1,234 tokens/s  0:00 left"
+    assert lines[2] == "[0:00] training  step 10/100  loss 2.500  1,234 tokens/s  0:45 left"
     assert len(lines) == 12
 
 

@@ -4,7 +4,7 @@
 import pytest
 
 from ray_jobs.events import Failure, Started, Step
-from ray_jobs.mailbox import Mailbox
+from ray_jobs.mailbox import Group, Mailbox
 from training.errors import TrainingError
 
 
@@ -13,7 +13,9 @@ def failure(message: str, fatal: bool = False) -> Failure:
 
 
 def attempt(mailbox: Mailbox, start: int, step: int, *failures: Failure) -> None:
-    mailbox.post(Started(start, 2), Step(step, 100, start), *failures)
+    group = Group()
+    for event in (Started(start, 2), Step(step, 100, start), *failures):
+        mailbox.take(event, group)
 
 
 @pytest.mark.parametrize(
