@@ -27,9 +27,10 @@ from training.config import JobSpec
 from training.errors import ResourceError
 from training.run_directory import RunDirectory
 
-_SECONDS_BETWEEN_VISITS, _SECONDS_BEFORE_STEPS = 1.0, 0.1  # to workers, which then wait for an answer
+_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_VISITS, _OUTSIDE_STEPS = 1.0, 0.25  # to workers, of which each takes a millisecond of theirs
 _SECONDS_TO_ANSWER, _SECONDS_TO_END = 0.5, 2.0
-_SECONDS_BETWEEN_LOOKS, _FAR_LOOKS = 1.0, 5.0  # for the stop file, on a disk and in an object store
+_SECONDS_TO_STOP_FILE, _FAR = 1.0, 5.0  # between looks for it, on a disk and in an object store
 
 
 class Supervisor:
@@ -42,7 +43,7 @@ class Supervisor:
         self._hung: list[Failure] = []
         self._workers = spec.world_size
         self._gone = self._started = False
-        self._looked_for_stop = time.monotonic()
+        self._looked_for_stop = self._visited = time.monotonic()
         self._gauges = Gauges(spec)
         self._interrupts = self._answered = 0
         self._outcome: Outcome | None = None
@@ -61,12 +62,12 @@ class Supervisor:
             try:
                 while thread.is_alive():
                     self._let_go_when(prepared)
-                    self._collect()
                     self._look_for_stop()
                     if self._lost.is_set():
                         raise ResourceError(f"{self._run} was taken over by another start of this run")
-                    self._answer_interrupts()
-                    thread.join(_SECONDS_BETWEEN_VISITS if self._display.in_steps else _SECONDS_BEFORE_STEPS)
+                    if self._answer_interrupts() or self._visit_is_due():
+                        self._collect()
+                    thread.join(_SECONDS_BETWEEN_LOOKS)
                 self._collect()
             finally:
                 training.abort()
@@ -112,8 +113,14 @@ class Supervisor:
 
     # --- in front
 
+    def _visit_is_due(self) -> bool:
+        """Outside the steps workers wait for orders, or for their last words to be taken."""
+        seconds = _SECONDS_BETWEEN_VISITS if self._display.in_steps else _OUTSIDE_STEPS
+        return time.monotonic() - self._visited >= seconds
+
     def _collect(self) -> None:
         """Take in what the workers have to tell."""
+        self._visited = time.monotonic()
         for event in self._mailbox.collect(timeout=_SECONDS_TO_ANSWER):
             if isinstance(event, Metrics):
                 self._run.metrics.append(event.row)
@@ -166,15 +173,16 @@ class Supervisor:
     def _look_for_stop(self) -> None:
         """A file in the run directory asks to stop as Ctrl-C does, from wherever that directory can be written."""
         now = time.monotonic()
-        if now - self._looked_for_stop < (_SECONDS_BETWEEN_LOOKS if self._run.store is None else _FAR_LOOKS):
+        if now - self._looked_for_stop < (_SECONDS_TO_STOP_FILE if self._run.store is None else _FAR):
             return
         self._looked_for_stop = now
         if not self._interrupts and self._run.read_note(self._run.stop_file) is not None:
             self.stop()
 
-    def _answer_interrupts(self) -> None:
+    def _answer_interrupts(self) -> bool:
+        """Whether there were any."""
         if self._interrupts == self._answered:
-            return
+            return False
         self._answered = self._interrupts
         self._mailbox.request_stop()
         if self._interrupts > 1 or self._display.step is None:
@@ -182,6 +190,7 @@ class Supervisor:
         wait = "this step" if self._display.in_steps else self._display.phase
         self._display.note(f"stopping after {wait}; press again to abort", style="yellow")
         self._display.enter_phase("stopping")
+        return True
 
     @contextmanager
     def _interrupts_counted(self) -> Iterator[None]:

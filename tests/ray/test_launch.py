@@ -5,16 +5,20 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ray_jobs.cluster import cluster
 from ray_jobs.launch import launch
 from tests.tiny import tiny_model, write_rows
 from training.config import JobSpec
-from training.errors import DataError, ResourceError, SpecError, TrainingError
+from training.errors import DataError, ResourceError, SpecError, StoppedError, TrainingError
 from training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
@@ -153,3 +157,26 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, small_
     with pytest.raises(ResourceError, match=r"writes at least .* MiB, and .* are free there"):
         launch(spec_in(tmp_path, storage_path=str(small_disk)))
     assert os.listdir(small_disk) == ["filler"]
+
+
+def test_asked_twice_to_stop_no_worker_goes_on_in_a_ray_that_was_there_before(tmp_path):
+    spec = spec_in(tmp_path, max_steps=100_000)
+    run = RunDirectory(spec.run_dir)
+
+    def interrupt() -> None:
+        while not any("loss" in row for row in run.metrics.read()):
+            time.sleep(0.05)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(StoppedError, match="aborted at step"):
+        launch(spec)
+
+    assert run.read_result().status == "stopped"
+    assert not any("RayTrainWorker" in title for title in _titles())
+
+
+def _titles() -> list[str]:
+    return [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
