@@ -19,7 +19,7 @@ from training.config.locations import inside
 from training.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
-STEPS, SAVE_STEPS = 60, 10
+STEPS, SAVE_STEPS = 120, 10
 _SECONDS = 300
 """For anything awaited; a busy machine is slow, a hung run is caught."""
 _WORKER = "ray::RayTrainWorker"
