@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from training.errors import ClusterError, Problem
 _SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
 _SECONDS_BETWEEN_CONNECTIONS = 1.0
 _SECONDS_UNREACHABLE = 300.0
+_WORDS_OF_RAY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+[A-Z]+ .* -- .*\n", re.MULTILINE)
 _BROKEN = (aiohttp.ClientError, RuntimeError, OSError, TimeoutError)
 
 
@@ -63,7 +65,10 @@ async def _tail(server: JobServer, log: _Log, job: JobDetails) -> None:
 
 
 class _Log:
-    """Passes on a text that arrives several times from its beginning, without what Ray writes above it."""
+    """Passes on a text that arrives several times from its beginning, without what Ray writes into it.
+
+    Ray's heading may come below the first lines of a quick command: Ray writes it first and flushes it later.
+    """
 
     def __init__(self, job: JobDetails, write: Callable[[str], None]) -> None:
         self._heading = f"Running entrypoint for job {job.submission_id}: {job.entrypoint}\n"
@@ -81,11 +86,11 @@ class _Log:
         if self._above is not None:
             self._above += piece
             self._position = len(self._above)
-            _, found, rest = self._above.partition(self._heading)
+            above, found, rest = self._above.partition(self._heading)
             if found:
                 self._above = None
                 self._passed_on = self._position
-                self._write(rest)
+                self._write(_WORDS_OF_RAY.sub("", above) + rest)
             return
         new = piece[max(0, self._passed_on - self._position) :]
         self._position += len(piece)
