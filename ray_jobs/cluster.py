@@ -21,8 +21,6 @@ _VARIABLES = {
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # of a grace period that may be half a minute
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on when Ray has ended must not start another
     "RAY_COLOR_PREFIX": "0",  # what Ray prints goes to a file
-    # said every second where there is no dashboard to ask
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "Failed to query Ray Train Controller actor state",
 }
 
 
