@@ -24,7 +24,7 @@ def load_model(config: CommonConfig, source: str | None = None, *, trained: bool
     dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
     options = source_options(config) if source is None else {"trust_remote_code": config.trust_remote_code}
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             source or locate(config),
             dtype=dtype,
             use_safetensors=True,
@@ -34,6 +34,23 @@ def load_model(config: CommonConfig, source: str | None = None, *, trained: bool
         )
     except (OSError, ValueError) as error:
         raise unloadable(config, error) from error
+    if config.load_in_4bit:
+        _keep_differentiable_layout(model)
+    return model
+
+
+def _keep_differentiable_layout(model: PreTrainedModel) -> None:
+    """No rearranging of 4-bit weights for inference.
+
+    On a CPU with AVX512_BF16, bitsandbytes 0.50 turns the weights at the first evaluation into a layout that has no
+    backward, with scales rounded to bfloat16, and does not turn them back for training: layers with a bias raise, and
+    those without pass no gradient on.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(config: CommonConfig, dtype: torch.dtype) -> BitsAndBytesConfig | None:
