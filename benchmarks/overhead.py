@@ -4,7 +4,7 @@
 - step time of `tadrib train` against plain torchrun with the same trainer, spec and workers: the median of paired runs;
 - how long training stands still for a checkpoint every 50 steps, as a share of the time of those steps, with the run
   directory on a disk and, uploading in the background, in an S3-protocol store;
-- seconds from the command to the first step, and what they go to.
+- seconds from the command to the first step, beside torchrun's with the same spec, and what ours go to.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ import typer
 from rich.console import Console
 
 from benchmarks.harness import hardware
+from benchmarks.sides import ours, torchrun
 from benchmarks.step_time import Pair, measure_pair
-from benchmarks.tiny_runs import ENVIRONMENT, TRAIN, TinyRuns
+from benchmarks.tiny_runs import ENVIRONMENT, TinyRuns
+from benchmarks.turns import started
 from training.config import load_spec
 from training.run_directory import RunDirectory
 from training.tiny_model import build_tiny_model
@@ -34,7 +36,7 @@ from training.tiny_model import build_tiny_model
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """``step_ratio`` is the median of those of ``pairs``; ``phases`` add up to ``first_step_seconds``."""
+    """``step_ratio`` is the median of those of ``pairs``; ``phases`` are the seconds of each in the middle start."""
 
     workers: int
     cores: int
@@ -43,6 +45,7 @@ class Figures:
     checkpoint_stall_share: float
     checkpoint_stall_share_store: float | None
     first_step_seconds: float
+    first_step_seconds_torchrun: float
     phases: dict[str, float]
 
 
@@ -59,14 +62,15 @@ def main(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = TinyRuns(Path(name), build_tiny_model(Path(name) / "tiny"), workers)
-        measured, stalls = [], []
+        measured, peers, stalls = [], [], []
         for number in range(starts):
-            spec = runs.spec(f"run-{number}")
-            measured.append(_time_phases(spec))
+            spec = runs.spec(f"run-{number}", logging_steps=1)
+            peers.append(_launch_of_torchrun(runs, spec))
+            measured.append(_launch(runs, spec))
             stalls.append(_stall_share(RunDirectory(load_spec(spec).run_dir)))
         stored = _stall_in_store(runs, store) if store else None
         paired = [measure_pair(runs, number, minutes) for number in range(pairs)]
-    middle = sorted(measured, key=lambda phases: sum(phases.values()))[starts // 2]
+    first_step, phases = sorted(measured, key=lambda each: each[0])[starts // 2]
     figures = Figures(
         workers,
         os.cpu_count() or 1,
@@ -74,8 +78,9 @@ def main(
         statistics.median(pair.ratio for pair in paired),
         statistics.median(stalls),
         stored,
-        sum(middle.values()),
-        middle,
+        first_step,
+        statistics.median(peers),
+        phases,
     )
     _report(figures, json_file)
 
@@ -83,20 +88,33 @@ def main(
 _PHASE = re.compile(r"\[[\d:]+\] (.+)")
 
 
-def _time_phases(spec: Path) -> dict[str, float]:
-    """Run the spec; seconds of each phase up to the first step, as its lines arrive."""
+def _launch(runs: TinyRuns, spec: Path) -> tuple[float, dict[str, float]]:
+    """Train the spec; seconds from the command to the end of the first step, and of each phase up to about there."""
+    side = ours(runs, spec)
+    began = time.time()
+    phases = _time_phases(side.command)
+    return side.steps()[0][1] - began, phases
+
+
+def _launch_of_torchrun(runs: TinyRuns, spec: Path) -> float:
+    side = torchrun(runs, spec)
+    began = time.time()
+    with started(side.command, side.log, lambda: bool(side.steps()), ENVIRONMENT):
+        return side.steps()[0][1] - began
+
+
+def _time_phases(command: list[str]) -> dict[str, float]:
+    """Run to the end; seconds of each phase before the steps, as its lines arrive."""
     began = time.perf_counter()
-    process = subprocess.Popen([*TRAIN, str(spec)], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     phases: dict[str, float] = {}
     phase = "starting"
     for line in process.stdout or []:
         match = _PHASE.match(line)
-        if match and phase != "done":
+        if match and phase != "training":
             now = time.perf_counter()
             phases[phase] = phases.get(phase, 0.0) + now - began
             began, phase = now, match[1]
-            if phase.startswith("training  step"):
-                phase = "done"
     if process.wait():
         raise typer.Exit(process.returncode)
     return phases
@@ -111,7 +129,7 @@ def _stall_share(run: RunDirectory) -> float:
 
 def _stall_in_store(runs: TinyRuns, url: str) -> float:
     spec = runs.spec("stored", storage=url)
-    _time_phases(spec)
+    _time_phases(ours(runs, spec).command)
     run = RunDirectory(load_spec(spec).run_dir)
     run.pull()
     return _stall_share(run)
@@ -129,7 +147,10 @@ def _report(figures: Figures, json_file: Path | None) -> None:
     console.print(f"checkpoint stall on disk: {figures.checkpoint_stall_share:.1%} of training time (bar 3%)")
     if figures.checkpoint_stall_share_store is not None:
         console.print(f"checkpoint stall with a store: {figures.checkpoint_stall_share_store:.1%} (bar 3%)")
-    console.print(f"command to first step: {figures.first_step_seconds:.1f} s (bar 30 s)")
+    console.print(
+        f"command to first step: {figures.first_step_seconds:.1f} s (bar 30 s); torchrun: "
+        f"{figures.first_step_seconds_torchrun:.1f} s"
+    )
     for phase, seconds in figures.phases.items():
         console.print(f"  {phase:<28} {seconds:5.1f} s")
     if json_file is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny runs: what `benchmarks.overhead` trains, and how it is started."""
+"""Tiny runs: what `benchmarks.overhead` and `benchmarks.goodput` train, and how they are started."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_ADDRESS": "local",
     "TQDM_DISABLE": "1",  # our workers draw no bar either
+    # torchrun's workers would find the addresses of those before them: github.com/pytorch/pytorch/issues/135712
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
 }
 
 
@@ -29,7 +31,16 @@ class TinyRuns:
     model: Path
     workers: int
 
-    def spec(self, name: str, *, storage: str = "", steps: int = STEPS, save_steps: int = SAVED) -> Path:
+    def spec(
+        self,
+        name: str,
+        *,
+        storage: str = "",
+        steps: int = STEPS,
+        save_steps: int = SAVED,
+        logging_steps: int = LOGGED,
+        max_failures: int = 0,
+    ) -> Path:
         """Write and return the spec file of the run ``name``."""
         settings = {
             "method": "sft",
@@ -43,8 +54,9 @@ class TinyRuns:
             "use_lora": False,
             "per_device_train_batch_size": 2,
             "max_steps": steps,
-            "logging_steps": LOGGED,
+            "logging_steps": logging_steps,
             "save_steps": save_steps,
+            "max_failures": max_failures,
             "resources": {"num_workers": self.workers},
         }
         path = self.folder / f"{name}.yaml"

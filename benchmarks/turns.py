@@ -35,14 +35,14 @@ def started(
     try:
         while not is_ready():
             if process.poll() is not None:
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{_end_of(log)}")
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{end_of(log)}")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         _stop(process.pid)
         yield process
         if process.poll() is not None:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{_end_of(log)}")
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{end_of(log)}")
     finally:
-        for member in _tree(process.pid):
+        for member in tree(process.pid):
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         process.wait()
@@ -75,11 +75,11 @@ def seconds_a_step(times: list[tuple[int, float]], span: Span) -> float:
     return (ended - began) / (last - first)
 
 
-def _end_of(log: Path) -> str:
+def end_of(log: Path) -> str:
     return "\n".join(log.read_text().splitlines()[-20:])
 
 
-def _tree(pid: int) -> list[psutil.Process]:
+def tree(pid: int) -> list[psutil.Process]:
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -89,7 +89,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 def _stop(pid: int) -> None:
     stopped: set[psutil.Process] = set()
-    while more := set(_tree(pid)) - stopped:  # one that was not yet stopped may have started another
+    while more := set(tree(pid)) - stopped:  # one that was not yet stopped may have started another
         for process in more:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
@@ -97,6 +97,6 @@ def _stop(pid: int) -> None:
 
 
 def _go_on(pid: int) -> None:
-    for process in _tree(pid):
+    for process in tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()

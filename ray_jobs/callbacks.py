@@ -44,7 +44,9 @@ class Reporter(TrainerCallback):
         self._link.post(Step(state.global_step, state.max_steps, self._start, seconds))
 
     def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        self._link.post(Metrics({"step": state.global_step, "time": round(time.time(), 3), **(logs or {})}))
+        # in the history as well, from which rows come back that were lost on their way to the driver
+        state.log_history[-1]["time"] = now = round(time.time(), 3)
+        self._link.post(Metrics({"step": state.global_step, "time": now, **(logs or {})}))
 
 
 class StopTogether(TrainerCallback):

@@ -73,12 +73,16 @@ class Way:
     """A reverse proxy to the server; ``failures`` further uploads get a 503, half of them after taking the body.
 
     `close` and `open` are the server's end and restart as a client sees them: the port refuses, then answers again.
+    While it is `stalled`, it takes requests and answers none.
     """
 
     def __init__(self, server: int) -> None:
         self.server, self.port = server, free_port()
         self.failures = self.failed = 0
+        self.held = 0
         self._lock = threading.Lock()
+        self._flows = threading.Event()
+        self._flows.set()
         self.open()
 
     @property
@@ -99,6 +103,21 @@ class Way:
         self._http.shutdown()
         self._http.server_close()
 
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
+
+    def pass_by(self) -> None:
+        """Return once requests are answered."""
+        if not self._flows.is_set():
+            with self._lock:
+                self.held += 1
+            self._flows.wait()
+
     def takes_failure(self) -> bool:
         with self._lock:
             if self.failures:
@@ -113,6 +132,7 @@ class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def _pass_on(self) -> None:
+        self.owner.pass_by()
         uploading = self.command in ("PUT", "POST")
         fails = uploading and self.owner.takes_failure()
         if fails and self.owner.failed % 2:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -55,7 +55,7 @@ class Training:
     """`tadrib train` (or another command) on ``spec``; ``run`` is its directory."""
 
     def __init__(
-        self, spec: Path, *, environment: dict[str, str] | None = None, command: str = "train"
+        self, spec: Path, *, environment: dict[str, str] | None = None, command: Sequence[str] = ("train",)
     ) -> None:
         settings = json.loads(spec.read_text())
         self.spec, self.name = spec, settings["name"]
@@ -64,7 +64,7 @@ class Training:
         own = {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         with self.output_file.open("w") as output:
             self.process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "tadrib"), command, str(spec)],
+                [str(Path(sys.executable).parent / "tadrib"), *command, str(spec)],
                 env={**os.environ, **own, "OMP_NUM_THREADS": "1", **(environment or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -111,17 +111,23 @@ class Training:
 
     def kill(self) -> None:
         """End the driver and every process it started, as the loss of its machine does."""
-        family = [self.process.pid, *(child.pid for child in _descendants(self.process.pid))]
-        for pid in family:
-            send(pid, signal.SIGKILL)
+        kill_family(self.process.pid)
         self.process.wait()
 
-    def workers(self, parent: int | None = None) -> list[int]:
-        """Process ids of the training workers under ``parent``, the driver by default, oldest first."""
-        found = [
-            each for each in _descendants(parent or self.process.pid) if _title(each).startswith(_WORKER)
-        ]
-        return [each.pid for each in sorted(found, key=lambda each: each.create_time())]
+    def workers(self) -> list[int]:
+        return workers_of(self.process.pid)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Process ids of the training workers under ``parent``, a driver or a node, oldest first."""
+    found = [each for each in _descendants(parent) if _title(each).startswith(_WORKER)]
+    return [each.pid for each in sorted(found, key=lambda each: each.create_time())]
+
+
+def kill_family(pid: int) -> None:
+    """End a process and all that it started, as the loss of their machine does."""
+    for each in [pid, *(child.pid for child in _descendants(pid))]:
+        send(each, signal.SIGKILL)
 
 
 def send(pid: int, number: int) -> None:

@@ -10,11 +10,23 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.faults.runs import SAVE_STEPS, STEPS, Training, losses, send, tokens, write_spec
+from tests.faults.runs import (
+    SAVE_STEPS,
+    STEPS,
+    Training,
+    kill_family,
+    losses,
+    send,
+    tokens,
+    workers_of,
+    write_spec,
+)
 from tests.ray.clusters import RayCluster
 from tests.s3 import Way, s3_server
 from training.engine.checkpoints import committed
@@ -216,6 +228,10 @@ def test_an_object_store_that_fails_stalls_and_restarts_while_workers_die(tmp_pa
     way.close()
     threading.Timer(5.0, way.open).start()
     first.wait_for_step(35)
+    with way.stalled():
+        first.wait_until(lambda: way.held > 0, "request to the store that stalls")
+        time.sleep(10)  # longer than a client waits for one answer
+    first.wait_for_step(first.last_step() + 5)
     first.kill()
     shutil.rmtree(tmp_path / "scratch")  # the next start is on another machine
 
@@ -241,11 +257,21 @@ def equals_from_resume(training: Training, other: Training) -> None:
 
 
 @pytest.fixture
-def nodes():
+def nodes() -> Iterator[RayCluster]:
+    with a_cluster() as made:
+        yield made
+
+
+@contextmanager
+def a_cluster(nodes: int = 0) -> Iterator[RayCluster]:
     made = RayCluster()
-    made.start()
-    yield made
-    made.remove()
+    try:
+        made.start()
+        for _ in range(nodes):
+            made.add_node()
+        yield made
+    finally:
+        made.remove()
 
 
 def on(cluster: RayCluster) -> dict[str, str]:
@@ -278,13 +304,48 @@ def test_a_node_that_is_drained_saves_first_and_is_no_failure(tmp_path, nodes, l
     equals(training, long_uninterrupted)
 
 
+def test_the_whole_cluster_is_lost_and_the_run_submitted_to_another(tmp_path, uninterrupted):
+    spec = write_spec(tmp_path, "run")
+    with a_cluster(nodes=2) as cluster:
+        first = Training(spec, environment=cluster.environment, command=["submit", "--address", cluster.url])
+        first.wait_for_step(25)
+        for pid in cluster.pids:
+            kill_family(pid)
+        first.kill()  # it would wait five minutes for the head to come back
+    with a_cluster(nodes=2) as cluster:
+        second = Training(spec, environment=cluster.environment, command=["submit", "--address", cluster.url])
+        assert second.finish() == 0, second.output
+
+    assert continued_after(second) in range(20, STEPS, SAVE_STEPS)
+    equals(second, uninterrupted)
+
+
+def test_an_elastic_run_starts_with_the_node_there_is_and_goes_on_with_two_after_a_loss(
+    tmp_path, nodes, uninterrupted
+):
+    nodes.add_node()
+    spec = write_spec(tmp_path, "run", resources={"num_workers": {"min": 1, "max": 2}})
+    training = Training(spec, environment=on(nodes))
+    training.wait_for_step(15)
+    assert "1 of 2 workers are there" in training.output
+    nodes.add_node()
+    [worker] = workers_on(nodes)
+    send(worker, signal.SIGKILL)
+    training.wait_until(lambda: len(workers_on(nodes)) == 2, "second worker")
+    assert training.finish() == 0, training.output
+
+    found, expected = losses(training), losses(uninterrupted)
+    assert max(abs(found[step] - expected[step]) for step in expected) < 1e-4  # sums in another order
+    assert tokens(training) == tokens(uninterrupted)
+
+
+def workers_on(cluster: RayCluster) -> list[int]:
+    return [worker for node in cluster.pids for worker in workers_of(node)]
+
+
 def kill_node(process: subprocess.Popen) -> None:
     """As the loss of its machine."""
-    import psutil
-
-    family = psutil.Process(process.pid).children(recursive=True)
-    for each in [process.pid, *(child.pid for child in family)]:
-        send(each, signal.SIGKILL)
+    kill_family(process.pid)
     process.wait()
 
 

@@ -93,6 +93,11 @@ class RayCluster:
         self._processes.remove(process)
         self._wait_for(lambda: self._alive_nodes() == len(self._processes))
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the head and the nodes, each the parent of all else that it runs."""
+        return [process.pid for process in self._processes]
+
     def stop(self) -> None:
         """End every process of the cluster; nothing of it can be asked any more."""
         for process in reversed(self._processes):

@@ -69,6 +69,10 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert [row["step"] for row in run.metrics.read() if "loss" in row] == [1, 2, 3, 4]
     assert (run.final / "model.safetensors").is_file()
     assert (run.path / "report.html").is_file()
+    state = json.loads((run.latest_checkpoint() / "trainer_state.json").read_text())
+    kept = [row for row in state["log_history"] if row["step"]]
+    assert kept[-1]["step"] == 4
+    assert [row for row in run.metrics.read() if row["step"]][: len(kept)] == kept
     screen = capfd.readouterr()
     assert screen.err == ""
     assert "✓ run succeeded" in screen.out
