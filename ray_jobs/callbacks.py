@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
 from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback
 
-from ray_jobs.events import Metrics, Note, Step
+from ray_jobs.events import Metrics, Note, Saved, Step
 from ray_jobs.link import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.5
@@ -52,17 +53,21 @@ class Reporter(TrainerCallback):
 class StopTogether(TrainerCallback):
     """Saves a checkpoint after the step in which something asked for it, and ends training if that was the user.
 
-    Rank 0 alone hears of the user's request (``link``; None elsewhere), and any rank of the loss of its node that Ray
-    has announced. So in each step the ranks agree in an all-reduce of two numbers, beside the optimizer's step. It runs
-    over gloo also on GPUs, whose queues it then leaves alone. After an announced loss training goes on, as Ray asks: it
-    restarts the run when the node is gone, and returning would end it.
+    Rank 0 alone hears of the driver's requests (``link``; None elsewhere), and any rank of the loss of its node that
+    Ray has announced. So in each step the ranks agree in an all-reduce of three numbers, beside the optimizer's step.
+    It runs over gloo also on GPUs, whose queues it then leaves alone. After an announced loss, or a save for other
+    workers, training goes on, as Ray asks: it restarts the run in its time, and returning would end it. ``commit``
+    waits until what was saved is committed.
     """
 
-    def __init__(self, link: Link | None) -> None:
+    def __init__(self, link: Link | None, commit: Callable[[], None]) -> None:
         self.stopped = False
         self._link = link
+        self._commit = commit
         self._announced: object = None
-        self._asked = torch.zeros(2, dtype=torch.int32)  # to stop, and to save as a node is leaving
+        self._heard_of_save = self._making_room = False
+        # to stop, to save as a node is leaving, to save as other workers are to come
+        self._asked = torch.zeros(3, dtype=torch.int32)
         self._agreeing: dist.Work | None = None
         self._group = None
         if dist.is_initialized() and dist.get_world_size() > 1:
@@ -73,7 +78,9 @@ class StopTogether(TrainerCallback):
         news = announced is not None and announced != self._announced
         self._announced = announced
         stop = self._link is not None and self._link.stop_requested
-        self._asked = torch.tensor([stop, news], dtype=torch.int32)
+        save = self._link is not None and self._link.save_requested
+        room, self._heard_of_save = save and not self._heard_of_save, save
+        self._asked = torch.tensor([stop, news, room], dtype=torch.int32)
         if self._group is not None:
             self._agreeing = dist.all_reduce(
                 self._asked, op=dist.ReduceOp.MAX, group=self._group, async_op=True
@@ -82,16 +89,25 @@ class StopTogether(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs) -> None:
         if self._agreeing is not None:
             self._agreeing.wait()
-        stop, leaving = self._asked.tolist()
+        stop, leaving, self._making_room = self._asked.tolist()
         if leaving:
             control.should_save = True
             if self._link is not None:
                 step = state.global_step
                 self._link.post(Note(f"a node is about to go; what is learnt is saved at step {step}"))
+        if self._making_room:
+            control.should_save = True
         if stop and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = True
             control.should_training_stop = True
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        if not self._making_room:
+            return
+        self._commit()
+        if self._link is not None:
+            self._link.post(Saved(state.global_step))
 
 
 def outlast_announced_loss() -> None:

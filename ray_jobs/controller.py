@@ -19,10 +19,11 @@ from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import RayTrainCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.controller import TrainController
-from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
+from ray_jobs.elastic import Elastic
 from ray_jobs.mailbox import Mailbox
 
 _NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
@@ -51,8 +52,11 @@ class Training(TorchTrainer):
         return [_Served(self._mailbox), *(c for c in callbacks if not isinstance(c, _NOT_NEEDED))]
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
-        if isinstance(settings["scaling_policy"], FixedScalingPolicy):
-            settings["scaling_policy"] = _Fixed(settings["scaling_policy"].scaling_config)
+        given = settings["scaling_policy"]
+        if isinstance(given, FixedScalingPolicy):
+            settings["scaling_policy"] = _Fixed(given.scaling_config)
+        elif isinstance(given, ElasticScalingPolicy):
+            settings["scaling_policy"] = Elastic(given.scaling_config, self._mailbox)
         controller = _Controller(**settings)
         try:
             self._loop.run_until_complete(controller.run())

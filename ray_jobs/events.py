@@ -45,6 +45,13 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """The checkpoint of this step is committed, and workers may be replaced by a number that suits the nodes."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An exception: as the user reads it (``error``), and its parts for ``result.json``.
 
@@ -67,7 +74,7 @@ class Note:
     text: str
 
 
-Event = Phase | Step | Metrics | Started | Failure | Note
+Event = Phase | Step | Metrics | Started | Saved | Failure | Note
 
 
 @dataclass(frozen=True, slots=True)

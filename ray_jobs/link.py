@@ -18,12 +18,14 @@ class Orders:
     """What holds for all workers of an attempt.
 
     ``go``: the data are ready. ``hopeless``: the failure that this attempt would only repeat. ``begin_at``: the step
-    from which rank 0 has said that they go on, None until then. ``stop``: the user asked the run to stop.
+    from which rank 0 has said that they go on, None until then. ``save``: others are to take the workers' place.
+    ``stop``: the user asked the run to stop.
     """
 
     go: bool = False
     hopeless: Failure | None = None
     begin_at: int | None = None
+    save: bool = False
     stop: bool = False
 
 
@@ -47,6 +49,10 @@ class Link:
             self._orders = orders
             self._visited.notify_all()
         return events
+
+    @property
+    def save_requested(self) -> bool:
+        return self._orders.save
 
     @property
     def stop_requested(self) -> bool:

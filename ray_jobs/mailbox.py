@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from ray_jobs.events import Event, Failure, Started, Step
+from ray_jobs.events import Event, Failure, Saved, Started, Step
 from ray_jobs.link import Orders, exchange
 
 
@@ -60,24 +60,24 @@ class Group:
 class Mailbox:
     """Collects events from the workers of the attempt that runs, and brings them their orders.
 
-    Ray Train, in another thread, says which workers those are; all else is called from one thread.
+    Ray Train, in another thread, says which workers those are, and asks for a save; all else is called from one thread.
     """
 
     def __init__(self) -> None:
         self._attempts: list[Attempt] = []
         self._group = Group()
-        self._go = self._stop = False
+        self._go = self._save = self._stop = False
 
     def serve(self, workers: Sequence[Any]) -> None:
         """From now on the workers are these, by the handles of their actors."""
-        self._group = Group(workers)
+        self._group, self._save = Group(workers), False
 
     def collect(self, timeout: float) -> list[Event]:
         """The events of all workers, of those that answer within ``timeout`` seconds."""
         group = self._group
         if not group.workers:
             return []
-        group.ask(Orders(self._go, self.hopeless(), group.begin_at, self._stop))
+        group.ask(Orders(self._go, self.hopeless(), group.begin_at, self._save, self._stop))
         events = group.answers(timeout)
         for event in events:
             self.take(event, group)
@@ -88,6 +88,8 @@ class Mailbox:
         if isinstance(event, Started):
             self._attempts.append(Attempt(event.step))
             group.begin_at = event.step
+        elif isinstance(event, Saved):
+            self._save = False
         elif isinstance(event, Step) and self._attempts:
             self._attempts[-1].step = event.done
         elif isinstance(event, Failure) and self._attempts and self._attempts[-1].failure is None:
@@ -104,6 +106,14 @@ class Mailbox:
     def let_go(self) -> None:
         """The data are ready: let workers begin."""
         self._go = True
+
+    def request_save(self) -> None:
+        """Tell workers to save, as others are to take their place; `has_saved` says when they have."""
+        self._save = True
+
+    @property
+    def has_saved(self) -> bool:
+        return not self._save
 
     def request_stop(self) -> None:
         """Tell workers that the run is to stop."""

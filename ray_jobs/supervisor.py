@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig
 
 from ray_jobs.controller import Training
 from ray_jobs.display import Display
-from ray_jobs.events import Failure, Metrics, Outcome, Started, Step, WorkersFailed
+from ray_jobs.events import Failure, Metrics, Outcome, Saved, Started, Step, WorkersFailed
 from ray_jobs.failures import HUNG, of_hung
 from ray_jobs.gauges import Gauges
 from ray_jobs.mailbox import Mailbox
@@ -30,6 +30,7 @@ from training.run_directory import RunDirectory
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_BETWEEN_VISITS, _OUTSIDE_STEPS = 1.0, 0.25  # to workers, of which each takes a millisecond of theirs
 _SECONDS_TO_ANSWER, _SECONDS_TO_END = 0.5, 2.0
+_SECONDS_TO_NEW_NODES = 30.0  # between looks whether an elastic run can have other workers
 _SECONDS_TO_STOP_FILE, _FAR = 1.0, 5.0  # between looks for it, on a disk and in an object store
 
 
@@ -42,7 +43,7 @@ class Supervisor:
         self._failure: Failure | None = None
         self._hung: list[Failure] = []
         self._workers = spec.world_size
-        self._gone = self._started = False
+        self._gone = self._started = self._is_resized = False
         self._looked_for_stop = self._visited = time.monotonic()
         self._gauges = Gauges(spec)
         self._interrupts = self._answered = 0
@@ -101,7 +102,10 @@ class Supervisor:
             train_loop_config={"job": WorkerJob(self._spec, str(self._run))},
             torch_config=TorchConfig(backend=self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo")),
             scaling_config=scaling_config(
-                num_workers=count, use_gpu=on_gpu, resources_per_worker=worker_bundle(resources)
+                num_workers=count,
+                use_gpu=on_gpu,
+                resources_per_worker=worker_bundle(resources),
+                elastic_resize_monitor_interval_s=_SECONDS_TO_NEW_NODES,
             ),
             run_config=run_config(
                 name=self._spec.name,
@@ -129,19 +133,23 @@ class Supervisor:
                 self._gauges.advance(event)
             elif isinstance(event, Failure):
                 self._take_failure(event)
+            elif isinstance(event, Saved):
+                self._is_resized = True
             elif isinstance(event, Started):
-                self._count_workers(event.workers)
                 self._note_restart()
+                self._count_workers(event.workers)
                 self._run.metrics.rewind(event.step or -1, event.history)
             self._display.show(event)
 
     def _note_restart(self) -> None:
-        """The first start of workers needs no word; any other means that the ones before it failed."""
-        if self._started:
+        """The first start of workers needs no word; another means that those before failed or that nodes changed."""
+        if self._is_resized and self._failure is None:
+            self._display.note("workers start again: nodes have come or gone", style="yellow")
+        elif self._started:
             reason = self._failure.message if self._failure else "the process of a worker died"
             self._display.note(f"workers start again: {reason}", style="yellow")
             self._gauges.restarted()
-        self._started, self._failure, self._hung = True, None, []
+        self._started, self._is_resized, self._failure, self._hung = True, False, None, []
 
     def _count_workers(self, workers: int) -> None:
         self._workers = workers

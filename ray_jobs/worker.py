@@ -88,7 +88,7 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
     trainer.reference_cache = inside(spec.storage_path, "reference-cache")
     trainer.planned_workers = planned_workers(spec, start.rows_per_step)
-    stop = StopTogether(link if rank == 0 else None)
+    stop = StopTogether(link if rank == 0 else None, lambda: trainer.ready_trainer().keeper.close())
     trainer.add_callback(stop)
     trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
     if rank == 0:

@@ -339,6 +339,27 @@ def test_an_elastic_run_starts_with_the_node_there_is_and_goes_on_with_two_after
     assert tokens(training) == tokens(uninterrupted)
 
 
+def test_an_elastic_run_saves_before_it_grows_and_nothing_is_charged(tmp_path, nodes, long_uninterrupted):
+    nodes.add_node()
+    changes = {"save_steps": 10**5, "max_steps": 10**5, "max_failures": 0}
+    spec = write_spec(tmp_path, "run", resources={"num_workers": {"min": 1, "max": 2}}, **changes)
+    training = Training(spec, environment=on(nodes))
+    training.wait_for_step(15)
+    nodes.add_node()
+    training.wait_until(lambda: len(workers_on(nodes)) == 2, "second worker")
+    before = training.last_step()
+    training.wait_for_a_row_after(time.time())
+    step = continued_after(training)
+    training.wait_for_step(max(4 * STEPS, step + 20))
+    training.process.send_signal(signal.SIGINT)
+    assert training.finish() == 130, training.output
+
+    assert "workers start again: nodes have come or gone" in training.output
+    assert 15 < step <= before
+    found = tokens(training)
+    assert {n: found[n] for n in tokens(long_uninterrupted)} == tokens(long_uninterrupted)
+
+
 def workers_on(cluster: RayCluster) -> list[int]:
     return [worker for node in cluster.pids for worker in workers_of(node)]
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from ray_jobs.events import Failure, Started, Step
+from ray_jobs.events import Failure, Saved, Started, Step
 from ray_jobs.mailbox import Group, Mailbox
 from training.errors import TrainingError
 
@@ -56,3 +56,17 @@ def test_the_first_failure_of_an_attempt_counts_as_the_others_follow_from_it():
     attempt(mailbox, 0, 5, failure("NaN", fatal=True), failure("connection lost"))
 
     assert mailbox.hopeless().message == "NaN"
+
+
+def test_a_save_is_asked_for_until_it_is_done_or_the_workers_are_others():
+    mailbox = Mailbox()
+    assert mailbox.has_saved
+    mailbox.request_save()
+    mailbox.take(Step(7, 100, 0), Group())
+    assert not mailbox.has_saved
+    mailbox.take(Saved(8), Group())
+    assert mailbox.has_saved
+
+    mailbox.request_save()
+    mailbox.serve([])
+    assert mailbox.has_saved
