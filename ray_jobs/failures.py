@@ -8,6 +8,7 @@ import sysconfig
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ray_jobs import disk
 from ray_jobs.events import Failure, WorkersFailed
@@ -18,7 +19,11 @@ from training.run_directory import RunDirectory
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
 HUNG = "Hung"
 """Kind of the failure that a watchdog posts."""
-_MEMORY_TEXTS = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
+_MEMORY_TEXTS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA out of memory",
+    "due to the node running low on memory",  # Ray's, which ends workers before the system would
+)
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
 
 
@@ -49,13 +54,17 @@ def describe(error: BaseException, run: RunDirectory, *, log: Path, rank: int | 
 def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     """Why a training ended ``at`` some step.
 
-    That is what a worker said of a trouble of its own; a worker whose process died, as the others then only say that
-    they lost it; else what the first worker to fail said; else Ray's own words.
+    That is what a worker said of a trouble of its own; memory for which Ray ended workers; a worker whose process died,
+    as the others then only say that they lost it; else what the first worker to fail said; else Ray's own words.
     """
     first, error = failed.first, failed.error
     if first is not None and (first.fatal or first.kind == HUNG):
         return first
-    causes = getattr(error, "worker_failures", {})
+    causes: dict[int, Any] = getattr(error, "worker_failures", {})
+    for cause in (*causes.values(), getattr(error, "controller_failure", error)):
+        if is_out_of_memory(cause):
+            message, driver_log = _words_of_memory(cause), str(run.logs / "driver.log")
+            return Failure(out_of_memory(message), type(cause).__name__, message, at, driver_log, fatal=True)
     dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
     if dead:
         log = run.logs / f"worker-{dead[0]}.log"
@@ -76,6 +85,12 @@ def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU or the machine had no memory left for a tensor; torch names neither error by a class on CPU."""
     return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _MEMORY_TEXTS)
+
+
+def _words_of_memory(error: BaseException) -> str:
+    """The line that says so; others' words may stand above it."""
+    lines = [line for line in str(error).splitlines() if any(text in line for text in _MEMORY_TEXTS)]
+    return lines[0].strip() if lines else first_line(error)
 
 
 def out_of_memory(message: str) -> ResourceError:

@@ -93,6 +93,22 @@ def test_memory_that_ran_out_is_told_apart_and_answered_with_advice(tmp_path, er
         assert advice in str(failure.error)
 
 
+@pytest.mark.parametrize("where", ["worker_failures", "controller_failure"])
+def test_workers_that_ray_ended_for_memory_get_the_advice_too(tmp_path, where):
+    """The text is Ray 2.60's, of a run whose workers its memory monitor killed."""
+    text = "2 worker(s) were killed due to the node running low on memory. Memory on the node was 1.84GB used"
+    killed = RuntimeError(f"A worker health check failed.\nWorker info: rank 1\n{text}\nTop 10 memory users")
+    group = Exception("Training failed due to worker errors:")
+    setattr(group, where, {1: killed} if where == "worker_failures" else killed)
+    lost = describe(caught(RuntimeError("Connection closed by peer")), RunDirectory(tmp_path), log=tmp_path)
+
+    failure = of_workers(WorkersFailed(lost, group), RunDirectory(tmp_path), at="step 12 of 40")
+
+    assert failure.message == text
+    assert f"memory ran out: 1 problem\n  worker: {text}." in str(failure.error)
+    assert "QLoRA" in str(failure.error)
+
+
 def hung(rank: int) -> Failure:
     error = TrainingError(f"worker {rank} waits")
     return Failure(error, HUNG, "step 7 has taken 130 s", "loop.py:3 in all_reduce", "log", rank=rank)
