@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from pathlib import Path
 
 from ray_jobs.spec_changes import changes, self_contained
@@ -36,10 +37,13 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     run.remove_note(run.stop_file)
     run.result_file.unlink(missing_ok=True)
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
-    if run.latest_checkpoint() is None:
+    is_new = run.latest_checkpoint() is None
+    if is_new:
         run.metrics.rewind(-1)
         for folder in (run.data, run.final):
             run.discard(folder)
+    if is_new or run.read_note(run.id_file) is None:
+        run.write_note(run.id_file, uuid.uuid4().hex[:8])
     run.write_spec(self_contained(spec).to_yaml())
     run.push(run.spec_file)
 

@@ -31,9 +31,18 @@ def require_trackers(config: CommonConfig) -> None:
 
 
 def point_trackers_at(run: RunDirectory, name: str) -> None:
-    """Where a worker's trackers write and what they call the run; what the environment says already stands."""
+    """Where a worker's trackers write; what the environment says already stands.
+
+    A run that continues from a checkpoint goes on in the W&B run that it had.
+    """
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / TENSORBOARD))
-    os.environ.setdefault("WANDB_NAME", name)
     os.environ.setdefault("WANDB_DIR", str(run.path))
+    if (identity := run.read_note(run.id_file)) is not None:
+        os.environ.setdefault("WANDB_RUN_ID", f"{name}-{identity.decode()}")
+        os.environ.setdefault("WANDB_RESUME", "allow")
     os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "tadrib")
-    os.environ.setdefault("MLFLOW_RUN_NAME", name)
+
+
+def tracked_name(name: str) -> str:
+    """What trackers call the run ``name``: the environment may know better."""
+    return os.environ.get("WANDB_NAME") or os.environ.get("MLFLOW_RUN_NAME") or name

@@ -17,7 +17,7 @@ from ray_jobs.failures import describe
 from ray_jobs.link import LINK, Link
 from ray_jobs.mirror import Mirror
 from ray_jobs.streams import send_output_to
-from ray_jobs.trackers import TENSORBOARD, point_trackers_at
+from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from training.config import JobSpec
 from training.config.locations import inside
 from training.run_directory import RunDirectory
@@ -93,10 +93,12 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
     if rank == 0:
         trainer.add_callback(Reporter(link))
+    engine = trainer.ready_trainer()
+    engine.args.run_name = tracked_name(spec.name)
     if run.store is not None:
         from training.engine.store_keeper import StoreKeeper
 
-        trainer.ready_trainer().keeper = StoreKeeper(run.store)
+        engine.keeper = StoreKeeper(run.store)
     return _run(trainer, run, start, stop, post, rank)
 
 

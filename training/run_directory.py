@@ -49,6 +49,7 @@ class RunDirectory:
         self.result_file = self.path / "result.json"
         self.lock_file = self.path / "lock.json"
         self.stop_file = self.path / "stop"
+        self.id_file = self.path / "id"
         self.checkpoints = self.path / ROOT
         self.final = self.path / "final"
         self.logs = self.path / "logs"

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import pytest
 
 from ray_jobs.starts import begin, finished, set_aside
+from ray_jobs.trackers import point_trackers_at
 from training.config import JobSpec
 from training.errors import SpecError
 from training.result import Result
@@ -45,12 +48,37 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_sp
 def test_a_run_that_continues_keeps_its_rows_and_metrics(tmp_path):
     spec = spec_in(tmp_path)
     run = run_with_a_checkpoint(tmp_path, spec)
+    identity = run.read_note(run.id_file)
 
     assert finished(spec, run) is None
     begin(spec, run)
 
     assert run.data.is_dir()
     assert len(run.metrics.read()) == 1
+    assert run.read_note(run.id_file) == identity
+
+
+def test_trackers_take_a_run_that_continues_for_the_same_and_one_that_begins_for_another(
+    tmp_path, monkeypatch
+):
+    for variable in ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_DIR", "TENSORBOARD_LOGGING_DIR"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    spec, found = spec_in(tmp_path), []
+    run = run_with_a_checkpoint(tmp_path, spec)
+    for is_fresh in (False, False, True):
+        if is_fresh:
+            set_aside(run)
+            run.create()
+        begin(spec, run)
+        monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+        point_trackers_at(run, "run")
+        found.append(os.environ["WANDB_RUN_ID"])
+    assert found[0] == found[1] != found[2]
+    assert os.environ["WANDB_RESUME"] == "allow"
+    monkeypatch.setenv("WANDB_RUN_ID", "the user's")
+    point_trackers_at(run, "run")
+    assert os.environ["WANDB_RUN_ID"] == "the user's"
 
 
 def test_a_run_of_a_different_spec_is_not_continued_and_every_difference_is_named(tmp_path):
