@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +30,9 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Run the command line. Errors end in their text on standard error and the exit code of their kind."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown by us, or not at all
+    if not sys.warnoptions:  # what libraries tell programmers is of no use to who types a command
+        warnings.simplefilter("ignore")
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except TadribError as error:

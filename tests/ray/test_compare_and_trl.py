@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +140,15 @@ def test_compare_writes_a_markdown_table_in_which_bars_are_text(dpo_run):
 def test_compare_shows_a_table_by_default(dpo_run):
     done = tadrib("compare", str(dpo_run.path), "--prompt", PROMPTS[0], "--max-length", "8")
     assert all(word in done.stdout for word in ("prompt", "trained", "reference", PROMPTS[0]))
+
+
+def test_no_library_has_a_word_in_what_compare_prints(dpo_run):
+    command = [str(Path(sys.executable).parent / "tadrib"), "compare", str(dpo_run.path), "--json"]
+    done = subprocess.run(
+        [*command, "--prompt", PROMPTS[0], "--max-length", "2"], capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert len(json.loads(done.stdout)) == 1
 
 
 def test_compare_says_what_is_missing(dpo_run, tmp_path):
