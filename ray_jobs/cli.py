@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import sys
@@ -32,7 +31,6 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown by us, or not at all
     if not sys.warnoptions:  # what libraries tell programmers is of no use to who types a command
         warnings.simplefilter("ignore")
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except TadribError as error:
