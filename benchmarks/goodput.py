@@ -20,14 +20,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 from rich.console import Console
 
 from benchmarks.harness import hardware
+from benchmarks.processes import end_of, kill
 from benchmarks.sides import Side, ours, torchrun
 from benchmarks.tiny_runs import ENVIRONMENT, SAVED, TinyRuns
-from benchmarks.turns import end_of, tree
 from training.tiny_model import build_tiny_model
 
 _ENDLESS = 10**6
@@ -87,9 +86,7 @@ def measure(side: Side, faults: int, seconds: float) -> Goodput:
         time.sleep(max(0.0, began + (faults + 1) * seconds - time.time()))
         steps = side.steps()
     finally:
-        for member in tree(process.pid):
-            _kill(member)
-        process.wait()
+        kill(process)
     share, step_seconds = goodput(steps, moments)
     lost = (1 - share) * (steps[-1][1] - steps[0][1]) / faults
     return Goodput(share, lost, recoveries, step_seconds)
@@ -117,13 +114,6 @@ def _wait_for_a_step(side: Side, process: subprocess.Popen, after: float) -> flo
             return later[0]
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     raise RuntimeError(f"no step followed:\n{end_of(side.log)}")
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.NoSuchProcess:
-        return
 
 
 def _report(figures: dict[str, Goodput], faults: int, seconds: float, json_file: Path | None) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.processes import end_of, kill, tree
+
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -42,10 +44,7 @@ def started(
         if process.poll() is not None:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{end_of(log)}")
     finally:
-        for member in tree(process.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        process.wait()
+        kill(process)
 
 
 def take_turns(
@@ -73,18 +72,6 @@ def seconds_a_step(times: list[tuple[int, float]], span: Span) -> float:
     within = [(step, moment) for step, moment in times if span[0] <= moment <= span[1]]
     (first, began), (last, ended) = within[0], within[-1]
     return (ended - began) / (last - first)
-
-
-def end_of(log: Path) -> str:
-    return "\n".join(log.read_text().splitlines()[-20:])
-
-
-def tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _stop(pid: int) -> None:

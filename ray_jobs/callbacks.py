@@ -13,7 +13,7 @@ from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
 from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback
 
-from ray_jobs.events import Metrics, Note, Saved, Step
+from ray_jobs.events import Metrics, Note, ReadyToResize, Step
 from ray_jobs.link import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.5
@@ -107,7 +107,7 @@ class StopTogether(TrainerCallback):
             return
         self._commit()
         if self._link is not None:
-            self._link.post(Saved(state.global_step))
+            self._link.post(ReadyToResize())
 
 
 def outlast_announced_loss() -> None:

@@ -45,10 +45,8 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """The checkpoint of this step is committed, and workers may be replaced by a number that suits the nodes."""
-
-    step: int
+class ReadyToResize:
+    """What is learnt is committed, and workers may be replaced by as many as the nodes hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Note:
     text: str
 
 
-Event = Phase | Step | Metrics | Started | Saved | Failure | Note
+Event = Phase | Step | Metrics | Started | ReadyToResize | Failure | Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from ray_jobs.events import Event, Failure, Saved, Started, Step
+from ray_jobs.events import Event, Failure, ReadyToResize, Started, Step
 from ray_jobs.link import Orders, exchange
 
 
@@ -88,7 +88,7 @@ class Mailbox:
         if isinstance(event, Started):
             self._attempts.append(Attempt(event.step))
             group.begin_at = event.step
-        elif isinstance(event, Saved):
+        elif isinstance(event, ReadyToResize):
             self._save = False
         elif isinstance(event, Step) and self._attempts:
             self._attempts[-1].step = event.done

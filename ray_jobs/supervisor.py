@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig
 
 from ray_jobs.controller import Training
 from ray_jobs.display import Display
-from ray_jobs.events import Failure, Metrics, Outcome, Saved, Started, Step, WorkersFailed
+from ray_jobs.events import Failure, Metrics, Outcome, ReadyToResize, Started, Step, WorkersFailed
 from ray_jobs.failures import HUNG, of_hung
 from ray_jobs.gauges import Gauges
 from ray_jobs.mailbox import Mailbox
@@ -133,7 +133,7 @@ class Supervisor:
                 self._gauges.advance(event)
             elif isinstance(event, Failure):
                 self._take_failure(event)
-            elif isinstance(event, Saved):
+            elif isinstance(event, ReadyToResize):
                 self._is_resized = True
             elif isinstance(event, Started):
                 self._note_restart()

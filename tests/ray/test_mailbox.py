@@ -3,7 +3,7 @@
 
 import pytest
 
-from ray_jobs.events import Failure, Saved, Started, Step
+from ray_jobs.events import Failure, ReadyToResize, Started, Step
 from ray_jobs.mailbox import Group, Mailbox
 from training.errors import TrainingError
 
@@ -64,7 +64,7 @@ def test_a_save_is_asked_for_until_it_is_done_or_the_workers_are_others():
     mailbox.request_save()
     mailbox.take(Step(7, 100, 0), Group())
     assert not mailbox.has_saved
-    mailbox.take(Saved(8), Group())
+    mailbox.take(ReadyToResize(), Group())
     assert mailbox.has_saved
 
     mailbox.request_save()
