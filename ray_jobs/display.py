@@ -17,6 +17,8 @@ from ray_jobs.events import Event, Metrics, Note, Phase, Started, Step
 
 _SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
 
+_REASON = ", because "
+
 
 class Display:
     """Shows phase, step, loss, speed and time left on ``screen``; the line is live inside the context."""
@@ -25,6 +27,7 @@ class Display:
         self.console = Console(file=screen, highlight=False)
         self.phase = "starting"
         self.step: Step | None = None
+        self.warnings: list[str] = []
         self._loss: float | None = None
         self._tokens_per_second: float | None = None
         self._phase_began = self._began = time.monotonic()
@@ -59,7 +62,7 @@ class Display:
         if isinstance(event, Phase):
             self.enter_phase(event.text)
         elif isinstance(event, Note):
-            self.note(f"! {event.text}", style="yellow")
+            self.warn(event.text)
         elif isinstance(event, Started):
             self.step, self._line_tenths = None, 0
             if event.step:
@@ -82,6 +85,16 @@ class Display:
     def note(self, text: str, style: str = "") -> None:
         """A line that stays, above the live one."""
         self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
+
+    def warn(self, text: str) -> None:
+        """A line that stays, and that ``result.json`` and the report repeat; said once however often it comes.
+
+        Driver and workers replace the same values for reasons of their own, so reasons do not count.
+        """
+        fact = text.partition(_REASON)[0]
+        if all(known.partition(_REASON)[0] != fact for known in self.warnings):
+            self.warnings.append(text)
+            self.note(f"! {text}", style="yellow")
 
     @property
     def in_steps(self) -> bool:

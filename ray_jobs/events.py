@@ -67,7 +67,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line for the user that stays on the screen, such as a checkpoint that was passed over."""
+    """A warning for the user, such as a checkpoint that was passed over; see `training.notices`."""
 
     text: str
 

@@ -21,6 +21,7 @@ from ray_jobs.summary import print_finished, print_summary, shown
 from ray_jobs.trackers import require_trackers
 from training.config import JobSpec, resolve
 from training.errors import StoppedError, TrainingError
+from training.notices import forwarded
 from training.result import Result
 from training.run_directory import RunDirectory
 from training.versions import versions
@@ -58,7 +59,7 @@ def launch(
             start = _Start(
                 spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}", patience
             )
-            with Mirror(run, lambda: state_files(run)):
+            with Mirror(run, lambda: state_files(run)), forwarded(display.warn):
                 result = start.go()
             display.close()
             print_summary(display.console, result, run)
@@ -129,7 +130,7 @@ class _Start:
             f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
         )
         for adjustment in resolve(spec).adjustments:
-            self._display.note(f"! {adjustment}", style="yellow")
+            self._display.warn(str(adjustment))
 
     def _require_complete(self, outcome: Outcome) -> None:
         if outcome.steps_done < outcome.steps_planned:
@@ -167,6 +168,7 @@ class _Start:
             ),
             wall_seconds=round(time.monotonic() - self._began, 3),
             num_workers=self._spec.world_size,
+            warnings=self._display.warnings,
             versions=versions(),
             **facts,
         )

@@ -70,7 +70,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"{len(data.train):,} rows to train on{held_out}")
     for line in [*_left_out(data.report), *data.report.warnings]:
-        display.note(f"! {line}", style="yellow")
+        display.warn(line)
 
 
 def _left_out(report: DataReport) -> Iterator[str]:

@@ -52,6 +52,7 @@ class RunStatus:
     error: str | None = None
     log: str | None = None
     resume: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -153,6 +154,7 @@ def _ending(result: Result) -> dict[str, Any]:
         "error": result.error.message if result.error else None,
         "log": result.error.log if result.error and result.error.log else None,
         "resume": result.resume,
+        "warnings": tuple(result.warnings),
     }
 
 

@@ -83,6 +83,7 @@ def facts(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.state == "died":
         yield "continue with", "the command that started it"
     yield "run directory", status.run_directory
+    yield from (("warning", warning) for warning in status.warnings)
 
 
 def _steps(status: RunStatus) -> str:

@@ -28,6 +28,8 @@ def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         console.print(Text.assemble((f"  {label:<{width}}  ", "dim"), value), soft_wrap=True)
+    for warning in result.warnings:
+        console.print(Text(f"  ! {warning}", style="yellow"), soft_wrap=True)
 
 
 def print_finished(result: Result, run: RunDirectory) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from ray_jobs.attempt import Start, begin, planned_workers
 from ray_jobs.cores import keep_to_own_cores
-from ray_jobs.events import Outcome, Phase
+from ray_jobs.events import Note, Outcome, Phase
 from ray_jobs.failures import describe
 from ray_jobs.link import LINK, Link
 from ray_jobs.mirror import Mirror
@@ -20,6 +21,7 @@ from ray_jobs.streams import send_output_to
 from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from training.config import JobSpec
 from training.config.locations import inside
+from training.notices import forwarded
 from training.run_directory import RunDirectory
 
 
@@ -45,7 +47,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     from ray_jobs.callbacks import outlast_announced_loss
 
     point_trackers_at(run, job.spec.name)
-    with Mirror(run, lambda: _files_of(run, rank)):
+    heard = forwarded(lambda text: link.post(Note(text))) if rank == 0 else nullcontext()
+    with Mirror(run, lambda: _files_of(run, rank)), heard:
         try:
             outcome = _train(job.spec, run, link, rank)
         except Exception as error:

@@ -33,6 +33,7 @@ _PAGE = jinja2.Template(
  body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
  h1 { margin: 0 } .status { font-weight: 600 } .succeeded { color: #17734a } .failed { color: #b3261e }
  table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem 1.2rem .2rem 0; text-align: left }
+ .warnings { background: #fff6db; padding: .6rem 1rem .6rem 2rem }
  td.n { text-align: right; font-variant-numeric: tabular-nums }
  .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem }
  svg { width: 100%; height: auto } pre { background: #f4f5f7; padding: 1rem; overflow: auto }
@@ -42,6 +43,9 @@ _PAGE = jinja2.Template(
 {{ result.steps_done }} of {{ result.steps_planned or "?" }}, {{ "{:,}".format(result.tokens) }} tokens,
 {{ result.num_workers }} worker{{ "s" if result.num_workers != 1 }}, {{ "%.0f"|format(result.wall_seconds) }} s.</p>
 {% if result.error %}<pre>{{ result.error.kind }}: {{ result.error.message }}</pre>{% endif %}
+{% if result.warnings %}<h2>Warnings</h2><ul class="warnings">
+{% for warning in result.warnings %}<li>{{ warning }}</li>
+{% endfor %}</ul>{% endif %}
 {% if evaluation %}<table><tr><th>held-out rows</th><th>before</th><th>after</th></tr>
 {% for name, before, after in evaluation %}<tr><td>{{ name }}</td><td class="n">{{ before }}</td>
 <td class="n">{{ after }}</td></tr>

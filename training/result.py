@@ -24,7 +24,8 @@ class Result(BaseModel):
     training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
     before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
     ``tokens`` all that the run has trained on, over every start. ``path`` is the attention path that the start-up check
-    chose, with its evidence. ``resume`` is the command that continues a run that did not finish.
+    chose, with its evidence. ``warnings`` are the notices of this start, each once (`training.notices`). ``resume`` is
+    the command that continues a run that did not finish.
     """
 
     status: Literal["succeeded", "failed", "stopped"]
@@ -39,6 +40,7 @@ class Result(BaseModel):
     tokens: int = 0
     num_workers: int = 1
     path: str | None = None
+    warnings: list[str] = []
     versions: dict[str, str] = {}
     error: ErrorReport | None = None
     resume: str | None = None

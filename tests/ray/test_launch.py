@@ -43,7 +43,6 @@ def spec_in(folder: Path, **changes) -> JobSpec:
         "storage_path": str(folder / "runs"),
         "learning_rate": 1e-3,
         "max_seq_length": 256,
-        "torch_dtype": "float32",
         "gradient_checkpointing": False,
         "use_lora": False,
         "max_steps": 4,
@@ -73,6 +72,7 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     kept = [row for row in state["log_history"] if row["step"]]
     assert kept[-1]["step"] == 4
     assert [row for row in run.metrics.read() if row["step"]][: len(kept)] == kept
+    assert len([w for w in result.warnings if w.startswith("torch_dtype")]) == 1  # driver and workers say so
     screen = capfd.readouterr()
     assert screen.err == ""
     assert "✓ run succeeded" in screen.out
