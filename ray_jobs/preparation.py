@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
-from training.config import CommonConfig, JobSpec
+from training.config import CommonConfig, JobSpec, resolve
 from training.config.strategy import as_text, read_settings
 from training.run_directory import RunDirectory
 
@@ -22,20 +22,21 @@ _PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path")
 
 
 def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
-    """The spec for workers, whose working directory may be another: paths that exist here are absolute.
+    """The spec for workers, its defaults adjusted. Their working directory may be another: paths that exist here are
+    absolute.
 
     Raises SpecError or ResourceError when the strategy's DeepSpeed cannot be used.
     """
-    config = spec.config.model_copy()
+    placed = spec.with_config(spec.config)
+    if run.store is None:
+        placed.storage_path = str(run.path.parent)
+    config = resolve(placed).spec.config
     _settle_strategy(config)
     for key in _PATHS:
         value = getattr(config, key, None)
         if value is not None and Path(value).exists():
             setattr(config, key, os.path.abspath(value))
-    settled = spec.with_config(config)
-    if run.store is None:
-        settled.storage_path = str(run.path.parent)
-    return settled
+    return placed.with_config(config)
 
 
 def _settle_strategy(config: CommonConfig) -> None:

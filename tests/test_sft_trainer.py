@@ -159,8 +159,42 @@ def test_a_folder_without_a_model_says_what_it_should_hold(tmp_path):
         create_sft_trainer(config(tmp_path, model_name=str(tmp_path))).train()
 
 
-def test_evaluating_without_held_out_rows_says_what_to_set(tmp_path):
+def test_evaluating_without_held_out_rows_measures_training_rows_and_says_so(tmp_path, caplog):
+    trainer = create_sft_trainer(config(tmp_path, eval_dataset_path=None, evaluation_strategy="no"))
+    held_out = create_sft_trainer(config(tmp_path, eval_dataset_path=str(tmp_path / "train.jsonl")))
+
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(held_out.evaluate()["eval_loss"], abs=1e-6)
+    assert "no rows are held out, so this measures 48 of the 48 training rows" in caplog.text
+    assert "Set validation_split: 0.05" in caplog.text
+
+
+def test_early_stopping_alone_gets_held_out_rows_and_stops(tmp_path):
+    given = config(tmp_path, eval_dataset_path=None, learning_rate=1e-12, max_steps=20)
+    plain = given.replace(callbacks=[EarlyStoppingCallback(1, early_stopping_threshold=0.1)])
+
+    trainer = create_sft_trainer(plain)
+    trainer.train()
+
+    assert trainer.config.validation_split == 0.05
+    assert (len(trainer.data.train), len(trainer.data.eval)) == (46, 2)
+    assert trainer.trainer.state.global_step < 20
+
+
+def test_an_early_stopping_that_can_never_act_is_said(tmp_path, caplog):
+    given = config(tmp_path, max_steps=2, eval_steps=500, save_steps=1000)
+    given.callbacks = [EarlyStoppingCallback(early_stopping_patience=3)]
+
+    create_sft_trainer(given).train()
+
+    assert (
+        "cannot stop this run of 2 steps: eval_steps is 500, too rarely for its patience of 3" in caplog.text
+    )
+
+
+def test_early_stopping_added_to_a_trainer_that_does_not_evaluate_is_refused(tmp_path):
     trainer = create_sft_trainer(config(tmp_path, eval_dataset_path=None, evaluation_strategy="no"))
 
-    with pytest.raises(ValueError, match="set eval_dataset_path or validation_split"):
-        trainer.evaluate()
+    with pytest.raises(
+        SpecError, match="callbacks: an EarlyStoppingCallback, but this trainer does not evaluate"
+    ):
+        trainer.add_callback(EarlyStoppingCallback(3))

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from training.adapters import ADAPTER_FILE, add_lora, load_lora
 from training.arguments import rows_per_step, training_arguments
 from training.config import CommonConfig
+from training.config.adjust import early_stopping
+from training.config.methods import method_of
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
 from training.engine.gathering import whole_state
@@ -23,6 +25,8 @@ from training.engine.group_trainer import GroupTrainer, Objective
 from training.engine.keeper import is_rank_zero
 from training.engine.nonfinite import NonfiniteGuard
 from training.engine.policy import install_scoring
+from training.errors import Problem, SpecError
+from training.evaluation import EarlyStoppingWatch, training_sample
 from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.models import load_model
@@ -36,18 +40,21 @@ class BaseTrainer(ABC):
     """Loads data and model when first needed, then trains, evaluates, saves and answers.
 
     ``data`` takes rows that are prepared already, as the workers of a run do. The config is copied: later changes to
-    the caller's object have no effect here.
+    the caller's object have no effect here. A subclass of your own needs `create_trainer` alone, which may return any
+    `transformers.Trainer`; its rows are those of the config's method.
     """
 
     method: ClassVar[str]
 
     def __init__(self, config: CommonConfig, data: PreparedData | None = None) -> None:
+        if not hasattr(self, "method"):
+            self.method = method_of(config)  # type: ignore[misc]
         held_out = None if data is None else data.eval is not None
         self.config = fit_to_hardware(config, has_eval_data=held_out)
         self.data = data
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.model: PreTrainedModel | None = None
-        self.trainer: GroupTrainer | None = None
+        self.trainer: Trainer | None = None
         self.planned_workers: int | None = (
             None  # the workers that the global batch is made for; None: those here
         )
@@ -80,8 +87,8 @@ class BaseTrainer(ABC):
         return self.ready_trainer().get_train_dataloader()
 
     @abstractmethod
-    def create_trainer(self) -> GroupTrainer:
-        """The engine with this method's objective; call `build_group_trainer`."""
+    def create_trainer(self) -> Trainer:
+        """The engine with this method's objective, by `build_group_trainer`; or another `transformers.Trainer`."""
 
     def build_group_trainer(
         self, objective: Objective, *, bin_tokens: int | None = None, **options
@@ -106,7 +113,14 @@ class BaseTrainer(ABC):
         )
 
     def add_callback(self, callback: TrainerCallback) -> None:
-        """As ``config.callbacks``, for code that holds a trainer already."""
+        """As ``config.callbacks``, for code that holds a trainer already. Raises SpecError for an early stopping that
+        has no score to watch."""
+        if early_stopping([callback]) and self.config.evaluation_strategy == "no":
+            message = (
+                "an EarlyStoppingCallback, but this trainer does not evaluate, so there is no score to watch."
+            )
+            action = "Put it in config.callbacks before the trainer is created, or set validation_split: 0.05 there."
+            raise SpecError(type(self).__name__, [Problem("callbacks", message, action)])
         self._callbacks.append(callback)
         if self.trainer is not None:
             self.trainer.add_callback(callback)
@@ -114,14 +128,20 @@ class BaseTrainer(ABC):
     # --- use
 
     def train(self, resume_from_checkpoint: str | None = None) -> dict[str, float]:
-        """Train to the end of the schedule, from a checkpoint folder if one is given; returns the run's metrics."""
-        return self.ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
+        """Train to the end of the schedule, from a checkpoint folder if one is given; returns the run's metrics.
+
+        The model is left ready to answer, its dropout off.
+        """
+        metrics = self.ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
+        self.ready_model().eval()
+        return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Metrics on the held-out rows, ``eval_loss`` among them. Raises ValueError when the config names none."""
+        """Metrics on the held-out rows, ``eval_loss`` among them. Without any, those of a sample of training rows,
+        and a warning says so."""
         trainer = self.ready_trainer()
         if trainer.eval_dataset is None:
-            raise ValueError("no held-out rows: set eval_dataset_path or validation_split")
+            return trainer.evaluate(training_sample(trainer.train_dataset, self.config.seed))
         return trainer.evaluate()
 
     def save_model(self, path: str | Path | None = None) -> Path:
@@ -224,7 +244,8 @@ class BaseTrainer(ABC):
                 self.setup_lora()
         return self.model
 
-    def ready_trainer(self) -> GroupTrainer:
+    def ready_trainer(self) -> Trainer:
         if self.trainer is None:
             self.trainer = self.create_trainer()
+            self.trainer.add_callback(EarlyStoppingWatch(self._callbacks))
         return self.trainer

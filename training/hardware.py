@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TypeVar
 
 import torch
 
 from training.config import CommonConfig, adjust
+from training.notices import warn
 
 Config = TypeVar("Config", bound=CommonConfig)
-
-logger = logging.getLogger("tadrib")
 
 
 def local_device() -> torch.device:
@@ -24,7 +22,7 @@ def local_device() -> torch.device:
 
 
 def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Config:
-    """A copy of ``config`` whose defaults hold on this machine; each change is logged with its key.
+    """A copy of ``config`` whose defaults hold on this machine; the user is told of each change with its key.
 
     ``has_eval_data`` tells of held-out rows that the config does not name; None goes by the config.
 
@@ -36,5 +34,5 @@ def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Con
         config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16, has_eval_data=has_eval_data
     )
     for adjustment in adjustments:
-        logger.warning("%s", adjustment)
+        warn(str(adjustment))
     return fitted

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import EarlyStoppingCallback
 
 from training.config import DPOConfig, SFTConfig, adjust, parse_spec, resolve
 from training.config.adjust import ADJUSTERS
@@ -20,6 +21,36 @@ CASES = {
     "nothing where bfloat16 was asked for on CPU": ({**DATA, "torch_dtype": "bfloat16"}, CPU, {}),
     "evaluation and best model without evaluation data": (
         {},
+        GPU,
+        {"evaluation_strategy": "no", "load_best_model_at_end": False},
+    ),
+    "a split where evaluation was asked for": (
+        {"evaluation_strategy": "epoch"},
+        GPU,
+        {"validation_split": 0.05, "save_strategy": "epoch"},
+    ),
+    "a split where the best model was asked for": (
+        {"load_best_model_at_end": True},
+        GPU,
+        {"validation_split": 0.05},
+    ),
+    "a split where scores were named": (
+        {"metric_for_best_model": "eval_perplexity", "eval_steps": 100},
+        GPU,
+        {"validation_split": 0.05},
+    ),
+    "a split where early stopping watches": (
+        {"callbacks": [EarlyStoppingCallback(3)]},
+        GPU,
+        {"validation_split": 0.05},
+    ),
+    "no split where evaluation was turned off": (
+        {"evaluation_strategy": "no", "eval_steps": 100},
+        GPU,
+        {"load_best_model_at_end": False},
+    ),
+    "no split where none was wanted": (
+        {"validation_split": 0.0, "eval_steps": 100},
         GPU,
         {"evaluation_strategy": "no", "load_best_model_at_end": False},
     ),
@@ -106,9 +137,18 @@ def test_every_adjuster_has_words():
             r"torch_dtype: bfloat16, but this GPU does not compute in bfloat16",
         ),
         ({"bf16": True}, OLD_GPU, r"bf16: true, but this GPU does not compute in bfloat16"),
-        ({"evaluation_strategy": "epoch"}, GPU, r"evaluation_strategy: epoch, but neither eval_dataset_path"),
         (
-            {"load_best_model_at_end": True},
+            {"evaluation_strategy": "epoch", "validation_split": 0.0},
+            GPU,
+            r"evaluation_strategy: epoch, but neither eval_dataset_path",
+        ),
+        (
+            {"callbacks": [EarlyStoppingCallback(3)], "evaluation_strategy": "no"},
+            GPU,
+            r"callbacks: an EarlyStoppingCallback, but evaluation_strategy is no",
+        ),
+        (
+            {"load_best_model_at_end": True, "validation_split": 0.0},
             GPU,
             r"load_best_model_at_end: true, but evaluation_strategy is no",
         ),
@@ -125,6 +165,11 @@ def test_data_handed_over_in_python_counts_as_evaluation_data():
     assert (used.evaluation_strategy, used.load_best_model_at_end) == ("steps", True)
     used, _ = adjust(SFTConfig(validation_split=0.1), **GPU, has_eval_data=False)
     assert used.evaluation_strategy == "no"
+
+
+def test_rows_that_were_handed_over_are_not_split():
+    with pytest.raises(SpecError, match="evaluation_strategy: steps, but neither eval_dataset_path"):
+        adjust(SFTConfig(evaluation_strategy="steps"), **GPU, has_eval_data=False)
 
 
 def test_callbacks_survive_adjusting():

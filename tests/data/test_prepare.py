@@ -66,11 +66,19 @@ def test_rows_of_one_prompt_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
     assert data.report.duplicate_prompts == 20
 
 
-@pytest.mark.parametrize("share", [0.01, 0.99])
-def test_a_split_that_leaves_one_side_empty_is_refused(tmp_path: Path, share: float) -> None:
-    name = write_jsonl(tmp_path / "rows.jsonl", rows("sft", 4))
-    with pytest.raises(DataError, match=r"of 4 distinct prompts is \d; both parts need at least one"):
+@pytest.mark.parametrize(("share", "count"), [(0.99, 4), (0.05, 1)])
+def test_a_split_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path, share: float, count: int) -> None:
+    name = write_jsonl(tmp_path / "rows.jsonl", rows("sft", count))
+    with pytest.raises(
+        DataError, match=rf"of {count} distinct prompts is {count}; both parts need at least one"
+    ):
         prepare_data(config("sft", name, validation_split=share), "sft", build_tokenizer())
+
+
+def test_a_split_of_few_rows_holds_out_one(tmp_path: Path) -> None:
+    name = write_jsonl(tmp_path / "rows.jsonl", rows("sft", 4))
+    data = prepare_data(config("sft", name, validation_split=0.05), "sft", build_tokenizer())
+    assert (data.report.train_rows, data.report.eval_rows) == (3, 1)
 
 
 def test_a_split_that_leaves_kto_one_kind_of_label_is_refused(tmp_path: Path) -> None:

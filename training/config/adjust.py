@@ -32,7 +32,7 @@ Change = tuple[str, Any, str]
 @dataclass(frozen=True, slots=True)
 class Adjuster:
     """A named function from a view to changes ``(key, value, reason)``; skipped where one of its keys is
-    unknown."""
+    unknown. A fact ``run.…`` may follow from a change; it is no setting, and not reported."""
 
     name: str
     keys: tuple[str, ...]
@@ -62,12 +62,53 @@ def settle(view: View) -> tuple[View, list[Adjustment]]:
         if not view.has(each.keys):
             continue
         for key, value, reason in each.change(view):
+            if key.startswith("run."):
+                view = view.with_values(**{key: value})
+                continue
             if key in view.given or view[key] == value:
                 continue
             before = done[key].given if key in done else view[key]
             done[key] = Adjustment(key, before, value, reason)
             view = view.with_values(**{key: value})
     return view, list(done.values())
+
+
+@adjuster(
+    "validation_split",
+    "evaluation_strategy",
+    "load_best_model_at_end",
+    "eval_steps",
+    "metric_for_best_model",
+    "callbacks",
+    "run.eval_data",
+    "run.may_split",
+)
+def evaluation_asked_for_gets_rows(view: View) -> Iterator[Change]:
+    """Where evaluation was asked for without evaluation data, `validation_split` becomes 0.05. What asks for it: an
+    `evaluation_strategy` that was set, `load_best_model_at_end: true`, `eval_steps`, `metric_for_best_model`, or an
+    `EarlyStoppingCallback`."""
+    asked = _what_asks_for_evaluation(view)
+    if view["run.eval_data"] or not view["run.may_split"] or "validation_split" in view.given or not asked:
+        return
+    yield "validation_split", 0.05, f"{asked} needs evaluation rows, and no eval_dataset_path is set"
+    yield "run.eval_data", True, ""
+
+
+def _what_asks_for_evaluation(view: View) -> str | None:
+    """The setting, as the user wrote it; None where none does, or `evaluation_strategy: no` was set."""
+    if view["evaluation_strategy"] == "no" and "evaluation_strategy" in view.given:
+        return None
+    if early_stopping(view["callbacks"]):
+        return "the EarlyStoppingCallback"
+    keys = ("evaluation_strategy", "load_best_model_at_end", "eval_steps", "metric_for_best_model")
+    key = next((key for key in keys if key in view.given and view[key]), None)
+    return key and f"{key}: {_text(view[key])}"
+
+
+def early_stopping(callbacks: list[Any]) -> bool:
+    """Whether one is transformers' `EarlyStoppingCallback`, which this package cannot import for its weight."""
+    names = {kind.__name__ for callback in callbacks for kind in type(callback).__mro__}
+    return "EarlyStoppingCallback" in names
 
 
 @adjuster("evaluation_strategy", "run.eval_data")

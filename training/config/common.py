@@ -77,7 +77,8 @@ class CommonConfig(Section):
     eval_dataset_path: Location | None = None
     """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
     validation_split: Share = 0.0
-    """Share of the training rows held out for evaluation, chosen by `seed`; 0 holds out none."""
+    """Share of the training prompts held out with their rows for evaluation, at least one; chosen by `seed`. 0 holds
+    out none; the default becomes 0.05 where evaluation was asked for and `eval_dataset_path` is null."""
     instruction_template: Template = "plain"
     """How a prompt is written: a named template, `plain` (the text as it is), or `tokenizer` (the chat
     template that comes with the tokenizer)."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from training.config.common import CommonConfig, Template
 from training.config.types import Count, Flag, LearningRate, Location, NonNegative, Positive, Smoothing, Text
+from training.errors import Problem, SpecError
 
 
 class SFTConfig(CommonConfig):
@@ -127,3 +128,13 @@ METHODS: dict[str, type[CommonConfig]] = {
     "cpo": CPOConfig,
     "simpo": SimPOConfig,
 }
+
+
+def method_of(config: CommonConfig) -> str:
+    """The method whose settings ``config`` holds. Raises SpecError for the settings of none."""
+    for name, kind in METHODS.items():
+        if isinstance(config, kind):
+            return name
+    kinds = ", ".join(kind.__name__ for kind in METHODS.values())
+    message = f"{type(config).__name__} holds the settings of no method."
+    raise SpecError("no method to train", [Problem("config", message, f"Use one of {kinds}.")])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from training.config.adjust import early_stopping
 from training.config.view import View
 from training.errors import Problem
 
@@ -152,6 +153,18 @@ def evaluation_has_rows(view: View) -> Problem | None:
             "evaluation_strategy",
             f"{view['evaluation_strategy']}, but neither eval_dataset_path nor validation_split is set.",
             "Set eval_dataset_path, or validation_split: 0.05, or evaluation_strategy: no.",
+        )
+    return None
+
+
+@rule("callbacks", "evaluation_strategy", "run.eval_data")
+def early_stopping_has_scores(view: View) -> Problem | None:
+    """An `EarlyStoppingCallback` needs evaluation: `evaluation_strategy` other than `no`, and rows to evaluate on."""
+    if view["evaluation_strategy"] == "no" and early_stopping(view["callbacks"]):
+        return Problem(
+            "callbacks",
+            "an EarlyStoppingCallback, but evaluation_strategy is no, so there is no score to watch.",
+            "Remove evaluation_strategy, or set it to steps or epoch; validation_split: 0.05 holds out rows.",
         )
     return None
 

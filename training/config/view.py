@@ -21,6 +21,7 @@ class View:
     - ``run.device``: "cpu" or "cuda"; ``run.device_reason``: the half-sentence that says why
     - ``run.bf16``: whether the device computes in bfloat16
     - ``run.eval_data``: whether there is data to evaluate on
+    - ``run.may_split``: whether the rows are still to be read, so that some can be held out
     - ``run.checkpoints``: where the checkpoints of a spec's run go
     """
 
@@ -43,12 +44,14 @@ class View:
         return self.with_values(**facts, **({} if bf16 is None else {"run.bf16": bf16}))
 
     def with_eval_data(self, known: bool | None = None) -> View:
-        """The view with ``run.eval_data``: as ``known``, or by the settings, where a path or a split means
-        yes."""
-        keys = ("eval_dataset_path", "validation_split")
-        if known is None and self.has(keys):
-            known = self["eval_dataset_path"] is not None or self["validation_split"] > 0
-        return self if known is None else self.with_values(**{"run.eval_data": known})
+        """The view with ``run.eval_data``: as ``known`` of rows that are read already, or by the settings, where a
+        path or a split means yes."""
+        if known is not None:
+            return self.with_values(**{"run.eval_data": known, "run.may_split": False})
+        if not self.has(("eval_dataset_path", "validation_split")):
+            return self
+        named = self["eval_dataset_path"] is not None or self["validation_split"] > 0
+        return self.with_values(**{"run.eval_data": named, "run.may_split": True})
 
     def with_run_directory(self) -> View:
         """The view of a spec with ``run.checkpoints``, which is also ``output_dir`` unless another one was

@@ -137,6 +137,10 @@ class GroupDataset:
             self.table.remove_columns("reference").add_column("reference", scores, feature=column)
         )
 
+    def select(self, members: list[int]) -> GroupDataset:
+        """Those groups alone, in that order."""
+        return GroupDataset(self.table.select(members))
+
     def count(self, members: list[int]) -> Counts:
         """The counts of several groups together."""
         return Counts(*self._counts[members].sum(0).tolist())

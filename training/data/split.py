@@ -16,7 +16,7 @@ def prompt_key(dialogue: Dialogue) -> str:
 
 
 def held_out(name: str, dialogues: Sequence[Dialogue], share: float, seed: int) -> list[bool]:
-    """For each dialogue whether it is held out: ``share`` of the distinct prompts, with all their rows.
+    """For each dialogue whether it is held out: ``share`` of the distinct prompts, at least one, with all their rows.
 
     Prompts are ordered by a hash of seed and prompt and taken from the front, so the choice depends neither
     on the order of rows nor on the process, and adding rows moves few prompts between the parts.
@@ -26,8 +26,8 @@ def held_out(name: str, dialogues: Sequence[Dialogue], share: float, seed: int) 
     """
     keys = [prompt_key(dialogue) for dialogue in dialogues]
     ranked = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    count = round(share * len(ranked))
-    if not 0 < count < len(ranked):
+    count = max(1, round(share * len(ranked)))
+    if count == len(ranked):
         message = f"{share} of {len(ranked)} distinct prompts is {count}; both parts need at least one."
         raise DataError(name, [Problem("validation_split", message, "Change it, or use eval_dataset_path.")])
     chosen = set(ranked[:count])

@@ -9,6 +9,7 @@ wrapping it in a module of ours, keeps it a `PreTrainedModel` or `PeftModel` for
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -25,7 +26,9 @@ from training.errors import SpecError
 def install_scoring(model: PreTrainedModel) -> None:
     """Give a causal LM's forward a second use: with ``targets`` it returns their log-probs [T] in float32.
 
-    Without ``targets`` the forward is the model's own. Raises SpecError for a head whose weight cannot be read.
+    Without ``targets`` the forward is the model's own, and its signature always is: transformers reads from it which
+    columns a plain `Trainer` keeps and whether generation needs a mask. Generating attends as transformers does.
+    Raises SpecError for a head whose weight cannot be read.
     """
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear:
@@ -33,15 +36,21 @@ def install_scoring(model: PreTrainedModel) -> None:
             f"the language-model head is a {type(head).__name__}; scoring needs a plain Linear. "
             "Take lm_head out of lora_target_modules and leave it unquantized."
         )
-    plain_forward = model.forward
+    plain_forward, plain_generate = model.forward, model.generate
 
+    @functools.wraps(plain_forward)
     def forward(*args, targets: Tensor | None = None, **kwargs):
         if targets is None:
             with plain_attention(model):
                 return plain_forward(*args, **kwargs)
         return _score(model, targets=targets, **kwargs)
 
-    model.forward = forward
+    @functools.wraps(plain_generate)
+    def generate(*args, **kwargs):
+        with plain_attention(model):
+            return plain_generate(*args, **kwargs)
+
+    model.forward, model.generate = forward, generate
 
 
 def _score(
