@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
-
 from ray_jobs.run_files import RunFiles
+from training.config.yaml_file import parse_yaml
 from training.result import Result
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
@@ -71,7 +70,7 @@ def read_status(run: RunFiles) -> RunStatus:
     lock = run.lock()
     is_alive = lock is not None and _is_alive(run, lock)
     rows = [row for row in run.metrics() if "loss" in row]
-    facts = _facts(run, yaml.safe_load(spec), rows, lock)
+    facts = _facts(run, parse_yaml(spec)[0], rows, lock)
     result = run.result()
     if is_alive and result is None:
         return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})

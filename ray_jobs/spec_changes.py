@@ -7,11 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from training.config import JobSpec
 from training.config.differences import differences
 from training.config.strategy import as_text, is_json
+from training.config.yaml_file import parse_yaml
 from training.errors import Problem
 from training.run_directory import RunDirectory
 
@@ -40,7 +39,7 @@ _FREE_KEYS = {
 
 def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     """Every difference from the spec that ``run`` began with, of those that make another run of it."""
-    before = yaml.safe_load(run.spec_file.read_text(encoding="utf-8")) if run.spec_file.exists() else {}
+    before = parse_yaml(run.spec_file.read_text(encoding="utf-8"))[0] if run.spec_file.exists() else {}
     action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
     text = "was {0!r} and is {1!r}."
     now = self_contained(spec).to_mapping()

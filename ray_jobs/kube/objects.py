@@ -6,12 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
 from ray_jobs.kube.pods import is_ready, trouble_of
 from ray_jobs.kube.queues import is_queued
 from training.config.locations import inside
+from training.config.yaml_file import parse_yaml
 from training.errors import Problem, SpecError
 
 Object = dict[str, Any]
@@ -129,7 +128,7 @@ def read_spec(api: KubernetesApi, job: Object) -> tuple[str, Object]:
     """Text and keys of the spec that the pods of a RayJob read. Raises NotFound."""
     path = f"/api/v1/namespaces/{api.namespace}/configmaps/{job['metadata']['name']}"
     text = (api.get(path).get("data") or {}).get(f"{run_of(job)}.yaml", "")
-    return text, yaml.safe_load(text) or {}
+    return text, parse_yaml(text)[0] or {}
 
 
 def run_directory(job: Object, spec: Object) -> str:

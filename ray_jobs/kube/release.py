@@ -17,6 +17,7 @@ from ray_jobs.kube.rules import problems
 from training.config import JobSpec, load_spec
 from training.config.loading import apply_overrides
 from training.config.yaml_file import read_yaml
+from training.config.yaml_text import to_yaml
 from training.errors import Problem, SpecError
 
 Object = dict[str, Any]
@@ -61,7 +62,7 @@ class Release:
     def _arguments(self) -> Iterator[list[str]]:
         with tempfile.TemporaryDirectory() as folder:
             own = Path(folder) / "run.yaml"
-            own.write_text(yaml.safe_dump(self.own_values, allow_unicode=True), encoding="utf-8")
+            own.write_text(to_yaml(self.own_values), encoding="utf-8")
             files = [part for path in (*self.values, own) for part in ("--values", str(path))]
             yield [self.name, find_chart(), "--namespace", self.namespace, *files]
 
@@ -102,7 +103,7 @@ def _text(path: Path, overrides: Sequence[str]) -> str:
             return file.read()
     mapping, _ = read_yaml(path)
     apply_overrides(mapping, overrides)
-    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
+    return to_yaml(mapping)
 
 
 def _read_values(path: Path, run: str) -> Object:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
-import yaml
 from rich.console import Console
 
 from ray_jobs.kube.api import KubernetesApi, NotFound
@@ -17,6 +16,7 @@ from ray_jobs.kube.release import Release
 from ray_jobs.messages import print_note
 from training.config import parse_spec
 from training.config.differences import differences
+from training.config.yaml_file import parse_yaml
 from training.errors import ClusterError, Problem, SpecError, StoppedError
 
 
@@ -64,7 +64,7 @@ def _require_same(api: KubernetesApi, job: Object, release: Release) -> None:
     name = job["metadata"]["name"]
     try:
         text, _ = read_spec(api, job)
-        before = parse_spec(yaml.safe_load(text), name).to_mapping()
+        before = parse_spec(parse_yaml(text)[0], name).to_mapping()
     except (NotFound, SpecError) as error:
         problem = Problem(name, "runs, and its spec cannot be read to compare.", _END.format(release.name))
         raise ClusterError(f"{release.name} runs already", [problem]) from error

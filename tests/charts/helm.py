@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ray_jobs.kube.helm import find_helm
+from training.config.yaml_text import to_yaml
 from training.errors import ResourceError
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def refused(chart: str, values: Object, tmp_path: Path, kube: str = "1.34.0") ->
 
 def write_values(values: Object, tmp_path: Path) -> Path:
     path = tmp_path / f"values-{abs(hash(yaml.safe_dump(values)))}.yaml"
-    path.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    path.write_text(to_yaml(values), encoding="utf-8")
     return path
 
 

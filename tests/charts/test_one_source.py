@@ -14,6 +14,7 @@ import yaml
 
 from charts import make_schema
 from charts.chart_values import TrainingJobValues
+from ray_jobs.kube.release import read_release
 from tests.charts.helm import CHARTS, EXAMPLES, JOB_VALUES, PRESETS, a_job, helm, of_kind, one, render
 from training.config import METHODS, load_spec, parse_spec
 from training.config.yaml_file import parse_yaml
@@ -203,3 +204,37 @@ def test_a_packaged_chart_is_whole(chart, tmp_path):
 
 def test_a_small_job_of_the_test_helpers_is_valid(tmp_path):
     assert one(render("training-job", a_job(), tmp_path), "RayJob")
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [
+        "12345e7",
+        "1234567e890",
+        "0x0123456789abcdef01",
+        "1_000",
+        "0o7",
+        "on",
+        "~",
+        "12:30",
+        "a\x85b",
+        "a\u2028b",
+    ],
+    ids=ascii,
+)
+def test_a_text_that_looks_like_something_else_stays_a_text_in_values(revision, tmp_path):
+    given = a_job(model_revision=revision, learning_rate=2e-05, seed=4294967295)
+    (text,) = config_map(render("training-job", given, tmp_path))["data"].values()
+    assert parse_yaml(text) == (given["jobs"]["run"]["spec"], [])
+
+
+def test_a_run_named_like_a_number_is_rendered(tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text('method: sft\nname: "12345e7"\ndataset_path: rows.jsonl\nmodel_revision: "1234567e890"\n')
+    values = tmp_path / "values.yaml"
+    values.write_text("platform: {storage: {claim: tadrib}}\n")
+    helm("version")  # skipped where there is none
+    release = read_release(file, ["seed=7"], namespace="default", values=[values])
+    objects = list(yaml.safe_load_all(release.render()))
+    (text,) = config_map(objects)["data"].values()
+    assert parse_spec(parse_yaml(text)[0]) == parse_spec(parse_yaml(file.read_text())[0] | {"seed": 7})

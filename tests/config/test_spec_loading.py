@@ -293,3 +293,9 @@ def test_whatever_the_file_holds_the_answer_is_a_spec_error(tmp_path_factory, te
     path.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(SpecError):
         load_spec(path)
+
+
+def test_a_run_named_like_a_number_keeps_its_name(write):
+    spec = JobSpec(method="sft", name="12345e7", dataset_path="1e400", model_revision="1e5")
+    again = load_spec(write(spec.to_yaml()))
+    assert (again.name, again.config.dataset_path, again.config.model_revision) == ("12345e7", "1e400", "1e5")

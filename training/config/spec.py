@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, PrivateAttr
 
 from training.config.adjust import settle
@@ -21,6 +20,7 @@ from training.config.section import Section, read_section
 from training.config.types import Index, Location, Positive
 from training.config.view import View
 from training.config.violations import missing_key
+from training.config.yaml_text import to_yaml
 from training.errors import Problem, SpecError, nearest
 
 MethodName = Literal["sft", "dpo", "kto", "ipo", "cpo", "simpo"]
@@ -127,7 +127,7 @@ class JobSpec(Section):
 
     def to_yaml(self) -> str:
         """``to_mapping`` as YAML; loading it gives the resolved spec again."""
-        return yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True, width=110)
+        return to_yaml(self.to_mapping())
 
     def with_config(self, config: CommonConfig) -> JobSpec:
         """The same job with other settings of its method; they are taken as they are."""

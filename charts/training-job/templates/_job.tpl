@@ -7,7 +7,7 @@
 {{- $entry := get .root.Values.jobs .key -}}
 {{- $platform := mergeOverwrite (deepCopy .root.Values.platform) (deepCopy ($entry.platform | default dict)) -}}
 {{- $text := $entry.specFile | default "" -}}
-{{- if $entry.spec }}{{- $text = toYaml $entry.spec | printf "%s\n" }}{{- end -}}
+{{- if $entry.spec }}{{- $text = include "job.text" $entry.spec }}{{- end -}}
 {{- $spec := include "job.spec" (dict "key" .key "entry" $entry "text" $text) | fromYaml -}}
 {{- $start := dict "restart" ($entry.restart | default "") -}}
 {{- if eq $platform.restartOn "upgrade" }}{{- $_ := set $start "revision" (int .root.Release.Revision) }}{{- end -}}
@@ -20,6 +20,17 @@
 {{- $_ := set $job "group" $group -}}
 {{- $_ := set $job "elastic" (ne (int $group.min) (int $group.max)) -}}
 {{- toJson $job -}}
+{{- end -}}
+
+{{/* A spec given as values, as text. Helm's toYaml leaves some texts unquoted that YAML 1.2 reads as numbers (1e400,
+     a long hexadecimal) and loses the next-line character; JSON, which is YAML too, keeps every text. */}}
+{{- define "job.text" -}}
+{{- $text := toYaml . -}}
+{{- $json := toJson . -}}
+{{- if or (contains "\u0085" $json) (regexMatch "[0-9.][eE][-+]?[0-9]{3}|0x[0-9a-fA-F]{16}" $text) -}}
+{{- $text = replace "\u0085" "\\u0085" $json -}}
+{{- end -}}
+{{- printf "%s\n" $text -}}
 {{- end -}}
 
 {{/* The parsed spec. What a pod would refuse anyway is left to it, save for what this chart itself reads. */}}
