@@ -11,8 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ray_jobs.run_files import RunFiles
+from ray_jobs.run_status import read_status
+from ray_jobs.status_text import sentence
 from training.config import load_spec
-from training.errors import Problem, SpecError, nearest
+from training.errors import Problem, SpecError
 from training.run_directory import RunDirectory
 
 COLUMNS = {
@@ -25,14 +28,17 @@ COLUMNS = {
 def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict[str, str]]:
     """Rows of ``prompt``, ``trained_model_response`` and ``reference_model_response``.
 
+    ``run`` is a directory, or a name under ``./runs``.
+
     Raises SpecError when ``run`` is no folder of a run that has finished, or there is nothing to ask.
     """
-    directory = RunDirectory(run)
+    files = RunFiles(str(run))
+    directory = RunDirectory(files.location)
     if not prompts:
         action = "Give --prompt TEXT, once or more, or --file with one prompt a line."
         raise SpecError("nothing to compare", [Problem("--prompt", "no prompt was given.", action)])
     if not directory.final.is_dir():
-        raise SpecError("the run cannot be compared", [_no_model(run)])
+        raise SpecError("the run cannot be compared", [_no_model(run, files)])
     from training.trainers import create_trainer
 
     spec = load_spec(directory.spec_file)
@@ -42,11 +48,15 @@ def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict
     return trainer.compare(prompts, max_length=max_length)
 
 
-def _no_model(run: Path) -> Problem:
-    siblings = [p.name for p in run.parent.iterdir() if (p / "final").is_dir()] if run.parent.is_dir() else []
-    close = nearest(run.name, siblings)
-    action = f"Did you mean {run.parent / close}?" if close else "Name the folder of a run that has finished."
-    return Problem("RUN", f"{run} has no final/ folder.", action)
+def _no_model(run: Path, files: RunFiles) -> Problem:
+    status = read_status(files)
+    if status.state == "missing":
+        action = f"Did you mean {status.nearest}?" if status.nearest else "`tadrib list` shows the runs here."
+        return Problem("RUN", f"{run} holds no run.", action)
+    action = "It can be compared when it has finished."
+    if status.resume:
+        action = f"Finish it with `{status.resume}`."
+    return Problem("RUN", f"{run} has no final/ folder: {sentence(status)}.", action)
 
 
 def read_prompts(file: Path) -> list[str]:

@@ -67,7 +67,11 @@ def runs_here() -> list[RunFiles]:
 def require_run(status: RunStatus) -> None:
     """Raise SpecError when nothing was ever started in the directory."""
     if status.state == "missing":
-        action = "Give a run directory, a name under ./runs, or a name and the --address of its cluster."
+        action = (
+            f"Did you mean {status.nearest}?"
+            if status.nearest
+            else "Give a run directory, a name under ./runs, or a name and the --address of its cluster."
+        )
         raise SpecError("no such run", [Problem(status.run_directory, "holds no run.", action)])
 
 

@@ -14,6 +14,7 @@ from training.atomic_file import write_atomically
 from training.checkpoints import ROOT, stored_steps
 from training.config.locations import inside, is_url
 from training.engine.checkpoints import committed
+from training.errors import nearest
 from training.metrics_file import parse_rows
 from training.result import Result
 
@@ -42,6 +43,15 @@ class RunFiles:
     @property
     def name(self) -> str:
         return self.location.partition("?")[0].rpartition("/")[2]
+
+    def nearest(self) -> str | None:
+        """The run of the nearest name, beside this one or under ``./runs``, as a user would type it."""
+        if self._store is not None:
+            return None
+        files = [*Path(self.location).parent.glob("*/spec.yaml"), *Path("runs").glob("*/spec.yaml")]
+        runs = {file.parent.name: file.parent for file in reversed(files)}
+        close = nearest(self.name, runs)
+        return os.path.relpath(runs[close]) if close else None
 
     def place(self, name: str) -> str:
         """Path or URL of a file, to show."""

@@ -33,7 +33,8 @@ class RunStatus:
     """``waiting`` is known of jobs only, ``died`` means that no driver lives and none left a result.
 
     Steps are those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the
-    spec counts epochs. ``seconds_silent`` is the age of the driver's last heartbeat.
+    spec counts epochs. ``seconds_silent`` is the age of the driver's last heartbeat. ``nearest`` is the run that was
+    probably meant by the name of a missing one.
     """
 
     state: State
@@ -51,6 +52,7 @@ class RunStatus:
     error: str | None = None
     log: str | None = None
     resume: str | None = None
+    nearest: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -66,7 +68,7 @@ def read_status(run: RunFiles) -> RunStatus:
     """The status of ``run`` now. Takes some seconds where a heartbeat of another machine looks old."""
     spec = run.text("spec.yaml")
     if spec is None:
-        return RunStatus("missing", run.location, name=run.name)
+        return RunStatus("missing", run.location, name=run.name, nearest=run.nearest())
     lock = run.lock()
     is_alive = lock is not None and _is_alive(run, lock)
     rows = [row for row in run.metrics() if "loss" in row]

@@ -62,7 +62,8 @@ def sentence(status: RunStatus) -> str:
                 f"{name} ended without a word: {_steps(status)}, no result and no driver{_last_seen(status)}"
             )
         case _:
-            return f"there is no run in {status.run_directory}"
+            meant = f"; did you mean {status.nearest}?" if status.nearest else ""
+            return f"there is no run in {status.run_directory}{meant}"
 
 
 def facts(status: RunStatus) -> Iterator[tuple[str, str]]:

@@ -30,4 +30,6 @@ def test_workers_get_the_adjusted_values_and_the_driver_prepares_by_them(tmp_pat
 
     assert (used.config.validation_split, used.config.save_strategy) == (0.05, "epoch")
     assert used.config.output_dir == f"{tmp_path}/runs/run/checkpoints"
-    assert (spec.storage_path, spec.config.validation_split) == ("./runs", 0.0), "what was given stays as it is"
+    assert (spec.storage_path, spec.config.validation_split) == ("./runs", 0.0), (
+        "what was given stays as it is"
+    )

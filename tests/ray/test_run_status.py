@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from ray_jobs.cluster_runs import reason, together
+from ray_jobs.comparison import compare_run
 from ray_jobs.jobs import JobDetails
 from ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
 from ray_jobs.run_control import print_log, stop_run
@@ -220,3 +221,30 @@ def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
     assert done.returncode == 3, done.stdout + done.stderr
     assert "no Ray runs on this machine" in done.stderr
     assert "`tadrib train`" in done.stderr
+
+
+@pytest.mark.parametrize("typed", ["runs/my-frist-run", "my-frist-run", "rusn/my-frist-run"])
+def test_a_misspelt_run_is_answered_with_the_nearest(tmp_path, monkeypatch, typed):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my-first-run", "another"):
+        run_in(tmp_path / "runs" / name)
+    run, meant = RunFiles(typed), r"Did you mean runs/my-first-run\?"
+    assert sentence(read_status(run)).endswith("my-frist-run; did you mean runs/my-first-run?")
+    for command in (
+        lambda: stop_run(run, seconds=1, note=print),
+        lambda: print_log(run, None, is_followed=False, write=print),
+        lambda: compare_run(Path(typed), ["x"], 8),
+    ):
+        with pytest.raises(SpecError, match=meant):
+            command()
+
+
+def test_a_run_that_has_not_finished_cannot_be_compared_and_says_how_to_finish_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = {"status": "stopped", "steps_done": 3, "steps_planned": 9, "resume": "tadrib train spec.yaml"}
+    run_in(
+        tmp_path / "runs" / "run", result={**result, "wall_seconds": 1.0, "num_workers": 1, "versions": {}}
+    )
+    said = r"no final/ folder: run was stopped: step 3 of 9. Finish it with `tadrib train spec.yaml`."
+    with pytest.raises(SpecError, match=said):
+        compare_run(Path("run"), ["x"], 8)
