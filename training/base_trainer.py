@@ -29,6 +29,7 @@ from training.errors import Problem, SpecError
 from training.evaluation import EarlyStoppingWatch, training_sample
 from training.generation import generate
 from training.hardware import fit_to_hardware
+from training.model_source import ModelSource
 from training.models import load_model
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
@@ -167,7 +168,7 @@ class BaseTrainer(ABC):
             install_scoring(base)
             self.model = load_lora(base, path, self.config)
         else:
-            self.model = load_model(self.config, source=str(path))
+            self.model = load_model(self.config, ModelSource.saved(path, self.config))
             install_scoring(self.model)
         self.trainer = None
 

@@ -4,36 +4,51 @@
 from __future__ import annotations
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from training.config import CommonConfig
 from training.hardware import local_device
-from training.model_source import locate, source_options, unloadable
+from training.model_source import ModelSource, locate, unloadable
 from training.strategies import is_loaded_in_shards
+from training.weights import require_whole
+
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError, StrictDataclassError)
+"""What transformers raises for files that hold no model."""
 
 
-def load_model(config: CommonConfig, source: str | None = None, *, trained: bool = True) -> PreTrainedModel:
+def load_model(
+    config: CommonConfig, source: ModelSource | None = None, *, trained: bool = True
+) -> PreTrainedModel:
     """The base model in ``torch_dtype`` (or 4/8 bits), on this process's device.
 
     Without LoRA the weights themselves are ``trained`` and stay in float32, whose updates a 16-bit weight would round
     away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). DeepSpeed's optimizer keeps such
     a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone. ``source`` replaces
-    ``model_name``, for a fine-tuned copy. Raises SpecError when it cannot be loaded.
+    ``model_name``. Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
     """
+    source = source or ModelSource.start(config)
     in_full = trained and not config.use_lora and not config.uses_deepspeed
     dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
-    options = source_options(config) if source is None else {"trust_remote_code": config.trust_remote_code}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source or locate(config),
+        model, report = AutoModelForCausalLM.from_pretrained(
+            locate(source),
             dtype=dtype,
             use_safetensors=True,
             quantization_config=_quantization(config, dtype),
             device_map=None if is_loaded_in_shards() else {"": local_device()},
-            **options,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported with all others
+            **source.options,
         )
-    except (OSError, ValueError) as error:
-        raise unloadable(config, error) from error
+    except UNREADABLE as error:
+        raise unloadable(source, error) from error
+    except RuntimeError as error:  # in shards (ZeRO-3), transformers raises for the first wrong shape
+        if "state_dict" not in str(error):
+            raise
+        raise unloadable(source, error) from error
+    require_whole(source, model, report)
     if config.load_in_4bit:
         _keep_differentiable_layout(model)
     return model

@@ -7,11 +7,12 @@ from transformers import PreTrainedModel
 
 from training.config import CommonConfig
 from training.engine.policy import install_scoring
+from training.model_source import ModelSource
 from training.models import load_model
 
 
 def load_reference_model(config: CommonConfig) -> PreTrainedModel:
     """``ref_model_name``, or the model that training starts from, scoring and frozen."""
-    model = load_model(config, source=getattr(config, "ref_model_name", None), trained=False)
+    model = load_model(config, ModelSource.reference(config), trained=False)
     install_scoring(model)
     return model.requires_grad_(False).eval()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,9 +16,12 @@ from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.collate import collate
 from training.engine.reference import Reference, adapters_off, frozen
-from training.engine.reference_cache import ReferenceCache, group_key, weights_fingerprint
+from training.engine.reference_cache import ReferenceCache, group_key, model_fingerprint
 from training.engine.self_check import choose_path
+from training.hardware import local_device
+from training.model_source import ModelSource
 from training.reference_model import load_reference_model
+from training.versions import versions
 
 if TYPE_CHECKING:
     from training.preference_trainer import PreferenceTrainer
@@ -80,14 +82,14 @@ def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> Prepa
 
 
 def _missing(sets: list[GroupDataset], cache: ReferenceCache) -> dict[bytes, tuple[GroupDataset, int]]:
-    """Groups without a score, by key, in the same order on every worker."""
-    if dist.is_initialized():
-        dist.barrier()  # nobody may write before everybody has looked
+    """Groups that some worker finds no score for, by key, in the same order on every worker."""
     known = cache.read()
     wanted = {group_key(group): (groups, i) for groups in sets for i, group in enumerate(groups)}
+    is_missing = torch.tensor([key not in known for key in wanted], dtype=torch.uint8, device=local_device())
     if dist.is_initialized():
-        dist.barrier()
-    return {key: place for key, place in wanted.items() if key not in known}
+        # also keeps everybody from writing before all have looked
+        dist.all_reduce(is_missing, dist.ReduceOp.MAX)
+    return {key: wanted[key] for key, lacks in zip(wanted, is_missing.tolist(), strict=True) if lacks}
 
 
 def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, batch_groups: int) -> None:
@@ -116,18 +118,16 @@ def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, b
 
 
 def _fingerprint(config: CommonConfig) -> str:
-    """Of the reference's weights, dtype and quantization; a Hub model is named by its revision."""
-    name = getattr(config, "ref_model_name", None) or config.model_name
-    weights = (
-        weights_fingerprint(Path(name))
-        if Path(name).is_dir()
-        else f"{name}@{_commit(name, config.model_revision)}"
-    )
+    """Of all that decides the reference's log-probs: its files, dtype and quantization, and the libraries' versions; a
+    Hub model's files are those of its commit."""
+    source = ModelSource.reference(config) or ModelSource.start(config)
+    files = _commit(source) if source.folder is None else model_fingerprint(source.folder)
     kind = f"{config.torch_dtype} {config.load_in_4bit} {config.load_in_8bit}"
-    return hashlib.sha256(f"{weights} {kind}".encode()).hexdigest()[:24]
+    computed_by = {name: versions().get(name) for name in ("tadrib", "transformers", "bitsandbytes")}
+    return hashlib.sha256(f"{files} {kind} {computed_by}".encode()).hexdigest()[:24]
 
 
-def _commit(name: str, revision: str | None) -> str:
+def _commit(source: ModelSource) -> str:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(name, revision=revision or "main")._commit_hash
+    return f"{source.name}@{AutoConfig.from_pretrained(source.name, **source.options)._commit_hash}"

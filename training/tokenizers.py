@@ -7,16 +7,16 @@ from transformers import AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from training.config import CommonConfig
-from training.model_source import locate, source_options, unloadable
+from training.model_source import ModelSource, locate, unloadable
 
 
 def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a padding token pads with its end-of-sequence token."""
-    source = locate(config)
+    source = ModelSource.start(config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **source_options(config))
+        tokenizer = AutoTokenizer.from_pretrained(locate(source), **source.options)
     except (OSError, ValueError) as error:
-        raise unloadable(config, error) from error
+        raise unloadable(source, error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -26,6 +26,7 @@ from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.group_trainer import perplexity
 from training.errors import SpecError
+from training.model_source import ModelSource
 from training.models import load_model
 from training.preference_watch import PreferenceWatch
 from training.tokenizers import load_tokenizer
@@ -84,10 +85,10 @@ class _OnTrl(BaseTrainer):
         """None stands for the model with its adapters off."""
         if not isinstance(self.config, ReferencedConfig):
             return {}
-        source = self.config.ref_model_name
+        source = ModelSource.reference(self.config)
         if self.config.use_lora and source is None and self.config.reference != "copy":
             return {"ref_model": None}
-        model = load_model(self.config, source=source, trained=False)
+        model = load_model(self.config, source, trained=False)
         return {"ref_model": model.requires_grad_(False).eval()}
 
     def setup_model_and_tokenizer(self) -> None:
@@ -100,7 +101,7 @@ class _OnTrl(BaseTrainer):
         """As the base class, without our scoring."""
         self.tokenizer = self.tokenizer or load_tokenizer(self.config)
         adapters = (Path(path) / ADAPTER_FILE).is_file()
-        model = load_model(self.config, source=None if adapters else str(path))
+        model = load_model(self.config, None if adapters else ModelSource.saved(path, self.config))
         self.model = load_lora(model, path, self.config) if adapters else model
         self.trainer = None
 

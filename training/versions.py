@@ -6,7 +6,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-_PACKAGES = ("tadrib", "torch", "transformers", "trl", "peft", "deepspeed", "ray")
+_PACKAGES = ("tadrib", "torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "ray")
 
 
 def versions() -> dict[str, str]:
