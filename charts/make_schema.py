@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the generated files of the charts: values.yaml and values.schema.json, from the classes of
-charts/chart_values.py and the schema of a spec.
+charts/chart_values.py and the schema of a spec, and the patterns by which credentials are refused.
 
 ``python -m charts.make_schema`` writes them; with ``--check`` it writes nothing and exits 1 where one differs.
 """
@@ -20,12 +20,26 @@ from charts.chart_values import RayClusterValues, TrainingJobValues
 from charts.platform_settings import Section
 from training.config.generated import write_or_check
 from training.config.schema import spec_schema, tidy
+from training.redaction import ORDINARY_NAME, SECRET_NAME, SECRET_TEXT
 
 COMMAND = "python -m charts.make_schema"
 FOLDER = Path(__file__).parent
 CHARTS: dict[str, type[Section]] = {"training-job": TrainingJobValues, "ray-cluster": RayClusterValues}
 
 Schema = dict[str, Any]
+
+_SECRETS = f"""{{{{/* SPDX-License-Identifier: Apache-2.0 */}}}}
+{{{{/* What a credential looks like, from training/redaction.py; a text that is none gives nothing.
+     Written by `{COMMAND}`. */}}}}
+
+{{{{- define "tadrib.isSecretName" -}}}}
+{{{{- if and (regexMatch `{SECRET_NAME}` .) (not (regexMatch `{ORDINARY_NAME}` .)) }}}}yes{{{{ end -}}}}
+{{{{- end -}}}}
+
+{{{{- define "tadrib.hasSecret" -}}}}
+{{{{- if regexMatch `{SECRET_TEXT}` . }}}}yes{{{{ end -}}}}
+{{{{- end -}}}}
+"""
 
 
 def values_schema(values: type[Section]) -> Schema:
@@ -99,6 +113,7 @@ def generated(folder: Path) -> dict[Path, str]:
         files[folder / chart / "values.yaml"] = values_yaml(values)
         schema = json.dumps(values_schema(values), indent=2, ensure_ascii=False) + "\n"
         files[folder / chart / "values.schema.json"] = schema
+    files[folder / "tadrib-library" / "templates" / "_secrets.tpl"] = _SECRETS
     return files
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from ray_jobs import disk
 from ray_jobs.events import Failure, WorkersFailed
 from training.errors import Problem, ResourceError, TadribError, TrainingError
+from training.redaction import redact
 from training.result import ErrorReport
 from training.run_directory import RunDirectory
 
@@ -28,12 +29,12 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", 
 
 
 def describe(error: BaseException, run: RunDirectory, *, log: Path, rank: int | None = None) -> Failure:
-    """The failure of worker ``rank``, or of the driver; prints the traceback, to ``log``.
+    """The failure of worker ``rank``, or of the driver; prints the traceback, to ``log``, without credentials.
 
     A full disk and memory that ran out become ResourceErrors, TadribErrors stay what they are, and all else is a
     TrainingError of three lines. Only that last kind can go well another time.
     """
-    traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.write(redact("".join(traceback.format_exception(error))))
     message = str(error) if isinstance(error, TadribError) else first_line(error)
     kind, place = type(error).__name__, place_of(error)
     who = "" if rank is None else f"worker {rank}"
@@ -89,7 +90,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _words_of_memory(error: BaseException) -> str:
     """The line that says so; others' words may stand above it."""
-    lines = [line for line in str(error).splitlines() if any(text in line for text in _MEMORY_TEXTS)]
+    lines = [line for line in redact(str(error)).splitlines() if any(text in line for text in _MEMORY_TEXTS)]
     return lines[0].strip() if lines else first_line(error)
 
 
@@ -124,8 +125,8 @@ def report(failure: Failure) -> ErrorReport:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the exception's text that says something, cut at 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The first line of the exception's text that says something, cut at 300 characters, without credentials."""
+    lines = [line.strip() for line in redact(str(error)).splitlines() if line.strip()]
     line = lines[0] if lines else "(no message)"
     return line if len(line) <= 300 else f"{line[:297]}..."
 

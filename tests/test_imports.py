@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CONFIG_MAY = {"pydantic", "yaml", "training.errors", "training.config"}
+CONFIG_MAY = {"pydantic", "yaml", "training.errors", "training.redaction", "training.config"}
 TRAINING_MUST_NOT = {"ray", "kubernetes", "ray_jobs"}
 HEAVY = ("torch", "ray", "transformers", "datasets", "numpy", "peft", "trl")
 

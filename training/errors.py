@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as users read them: where, what was found, the rule, the next action; and one exit code per kind."""
+"""Errors as users read them: where, what was found, the rule, the next action; and one exit code per kind.
+
+No text of theirs repeats a credential, whoever wrote it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from training.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Problem:
         text = f"{self.where}: {message}" if self.where else message
         if self.action:
             text += f" {self.action}"
-        return f"{text}   [rule: {self.rule}]" if self.rule else text
+        return redact(f"{text}   [rule: {self.rule}]" if self.rule else text)
 
 
 class TadribError(Exception):
@@ -44,9 +49,9 @@ class TadribError(Exception):
 
     def __str__(self) -> str:
         if not self.problems:
-            return self.title
+            return redact(self.title)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
-        return "\n".join([f"{self.title}: {count}", *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([f"{redact(self.title)}: {count}", *(f"  {problem}" for problem in self.problems)])
 
     def __reduce__(self) -> tuple:
         return type(self), (self.title, self.problems)

@@ -11,7 +11,18 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from training.redaction import redact
+
 logger = logging.getLogger("tadrib")
+
+
+def _without_credentials(record: logging.LogRecord) -> bool:
+    """Whatever is logged here, such as the words of a store that refused, repeats no credential."""
+    record.msg, record.args = redact(record.getMessage()), None
+    return True
+
+
+logger.addFilter(_without_credentials)
 
 
 def warn(text: str) -> None:

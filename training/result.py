@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from training.redaction import redact
 
 
 class ErrorReport(BaseModel):
-    """Why a run ended early: the exception's type, its message, the line of code, and where the log is."""
+    """Why a run ended early: the exception's type, its message without credentials, the line of code, and where the
+    log is."""
 
     kind: str
-    message: str
+    message: Annotated[str, AfterValidator(redact)]
     place: str = ""
     log: str = ""
 

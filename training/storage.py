@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import fsspec
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
 
+from training.config.credentials import find_credentials
 from training.errors import Problem, ResourceError
 
 logger = logging.getLogger("tadrib")
@@ -40,11 +41,14 @@ class Store:
     ``s3://bucket/runs?endpoint_override=host:port&scheme=http`` reaches any S3-compatible store: the query is that of
     ``pyarrow.fs.S3FileSystem.from_uri``; credentials come from the environment.
 
-    Every method raises ResourceError when the store refuses, or has not answered for ``patience`` seconds.
+    Making one raises ResourceError for a ``url`` that holds a credential; so does every method when the store refuses,
+    or has not answered for ``patience`` seconds.
     """
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
         self.url, self._patience = url, patience
+        if found := list(find_credentials(url, url)):
+            raise ResourceError("the address of an object store holds a credential", found)
         try:
             if urlsplit(url).scheme in _ARROW_SCHEMES:
                 self._files, self._root = FileSystem.from_uri(url)

@@ -7,7 +7,8 @@ import copy
 
 import pytest
 
-from tests.charts.helm import CHARTS, a_job, helm, messages, refused
+from tests import credentials
+from tests.charts.helm import CHARTS, a_job, helm, messages, one, refused, render
 
 KAI = {"queue": {"kind": "kai", "name": "team"}}
 KUEUE = {"kind": "kueue", "name": "q"}
@@ -134,7 +135,11 @@ REFUSED = {
     "a credential by its look": (a_job({"env": {"NOTE": FAKE_TOKEN}}), "platform.env.NOTE looks like a"),
     "a credential in the spec": (
         a_job(dataset_path=f"https://user:{FAKE_TOKEN}@host/x"),
-        "jobs.run: the spec holds something that looks like a credential, and it would be in a ConfigMap.",
+        "jobs.run: spec.dataset_path holds something that looks like a credential, and it would be in a ConfigMap.",
+    ),
+    "a credential elsewhere on the platform": (
+        a_job({"serviceAccount": {"annotations": {"for": "s3://me:hunter2@bucket"}}}),
+        "platform.serviceAccount.annotations.for looks like a credential",
     ),
     "a variable that KubeRay sets": (
         a_job({"env": {"RAY_ADDRESS": "x"}}),
@@ -148,7 +153,35 @@ REFUSED = {
 def test_helm_refuses(values, said, tmp_path):
     text = refused("training-job", values, tmp_path)
     assert said in text
-    assert FAKE_TOKEN not in text or "platform.env" not in said
+    assert FAKE_TOKEN not in text
+    assert "hunter2" not in text
+
+
+@pytest.mark.parametrize("line", credentials.REFUSED)
+def test_helm_refuses_a_credential_in_a_spec_file_as_the_launcher_does(line, tmp_path):
+    """The schema does not see a spec that is given as a file."""
+    where, secret = credentials.REFUSED[line]
+    text = refused("training-job", a_job_of_text(f"method: dpo\nname: run\n{line}\n"), tmp_path)
+    assert f"jobs.run: spec.{where} holds something that looks like a credential" in text
+    assert secret not in text
+
+
+def test_helm_refuses_a_credential_in_a_comment(tmp_path):
+    values = a_job_of_text(f"method: dpo\nname: run\ndataset_path: d\n# {credentials.TOKEN}\n")
+    assert "jobs.run: the text of the spec holds something" in refused("training-job", values, tmp_path)
+
+
+@pytest.mark.parametrize("line", credentials.ORDINARY)
+def test_helm_takes_what_only_sounds_like_one(line, tmp_path):
+    lines = {"dataset_path": "dataset_path: d", line.split(":")[0]: line}
+    values = a_job_of_text("method: sft\nname: run\n" + "\n".join(lines.values()) + "\n")
+    assert one(render("training-job", values, tmp_path), "RayJob")
+
+
+def a_job_of_text(text):
+    values = a_job()
+    values["jobs"]["run"] = {"specFile": text}
+    return values
 
 
 def test_two_jobs_may_not_write_one_run_directory(tmp_path):

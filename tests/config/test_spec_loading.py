@@ -194,40 +194,6 @@ def test_wrong_overrides_are_listed_with_the_wrong_keys_of_the_file(write):
     assert "betta" in found
 
 
-SECRET = "hf_" + "abcdEFGH1234" * 3
-
-
-@pytest.mark.parametrize(
-    ("line", "where"),
-    [
-        (f"hub_token: {SECRET}", "hub_token"),
-        (f"model_name: {SECRET}", "model_name"),
-        (f"env: {{HF_TOKEN: {SECRET}}}", "env.HF_TOKEN"),
-        (f"report_to: [{SECRET}]", "report_to[0]"),
-        (f"lora_r: {SECRET}", "lora_r"),
-        ("aws_secret_access_key: abc/def", "aws_secret_access_key"),
-        ("wandb_api_key: 1234", "wandb_api_key"),
-        ("storage_path: s3://AKIAABCDEFGHIJKLMNOP@bucket", "storage_path"),
-        ("dataset_path: https://me:hunter2@host/rows.jsonl", "dataset_path"),
-    ],
-)
-def test_a_credential_is_refused_and_never_repeated(write, line, where):
-    path = write("".join(kept for kept in SPEC.splitlines(True) if kept.split(":")[0] != where) + line)
-    with pytest.raises(SpecError) as caught:
-        load_spec(path)
-    assert any(
-        problem.where == where and problem.rule == "no_credentials" for problem in caught.value.problems
-    )
-    for secret in (SECRET, "abc/def", "1234", "AKIAABCDEFGHIJKLMNOP", "hunter2"):
-        assert secret not in str(caught.value)
-
-
-def test_ordinary_names_are_not_taken_for_credentials(write):
-    revision = "0a1b2c3d4e" * 4
-    spec = load_spec(write(SPEC + f"model_name: org/hf_tokenizer-secret\nmodel_revision: {revision}\n"))
-    assert (spec.config.model_name, spec.config.model_revision) == ("org/hf_tokenizer-secret", revision)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_the_resolved_yaml_loads_to_the_same_run(write, method, gpus):

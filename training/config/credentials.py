@@ -3,53 +3,71 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from training.errors import Problem
+from training.redaction import has_secret, is_secret_name, redact
 
-_SECRET_KEY = re.compile(
-    r"(^|[_\-.])(token|secret|passwd|password|api_?key|secret_?key|access_?key(_?id)?|private_?key|credentials?)$",
-    re.IGNORECASE,
-)
-_SECRET_TEXT = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}"  # Hugging Face
-    r"|\b(AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS access key id
-    r"|aws_secret_access_key\s*[=:]\s*\S+"
-    r"|\b(ghp|gho|ghs)_[A-Za-z0-9]{30,}|\bgithub_pat_\w{20,}"
-    r"|\bsk-[A-Za-z0-9_\-]{20,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|://[^/\s:@]+:[^/\s@]+@",  # user:password in a URL
-)
-
-
-def mask(text: str) -> str:
-    """``text`` with anything that looks like a credential replaced by ``<hidden>``."""
-    return _SECRET_TEXT.sub("<hidden>", text)
+_COMMENT = re.compile(r"(?:^|\s)#(.*)")
 
 
 def find_credentials(value: Any, path: str = "") -> Iterator[Problem]:
-    """A problem for each key or text in nested ``value`` that looks like a credential; the text is not
-    repeated."""
+    """A problem for each key or text in nested ``value`` that looks like a credential, in JSON text as well; what it
+    says is not repeated."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            where = f"{path}.{key}" if path else str(key)
-            if _SECRET_KEY.search(str(key)) and isinstance(inner, (str, int)) and not isinstance(inner, bool):
+            name = str(key)
+            where = f"{path}.{name}" if path else name
+            if has_secret(name) or (is_secret_name(name) and _holds_text(inner)):
                 yield _problem(where)
             else:
                 yield from find_credentials(inner, where)
     elif isinstance(value, (list, tuple)):
         for position, inner in enumerate(value):
             yield from find_credentials(inner, f"{path}[{position}]")
-    elif isinstance(value, str) and _SECRET_TEXT.search(value):
-        yield _problem(path)
+    elif isinstance(value, str):
+        if found := list(find_credentials(_json_mapping(value), path)):
+            yield from found
+        elif has_secret(value):
+            yield _problem(path)
+
+
+def find_credentials_in_comments(text: str) -> Iterator[Problem]:
+    """A problem for each line of YAML whose comment looks like a credential: comments travel with the spec."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        comment = _COMMENT.search(line)
+        if comment and has_secret(comment[1]):
+            yield _problem(f"line {number}")
+
+
+def _holds_text(value: Any) -> bool:
+    """Whether anything is given under a key: text or a number, at any depth."""
+    if isinstance(value, dict):
+        return any(_holds_text(inner) for inner in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_text(inner) for inner in value)
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _json_mapping(text: str) -> dict[str, Any]:
+    """The mapping that ``text`` states as JSON, as `deepspeed` may; else an empty one."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _problem(where: str) -> Problem:
     return Problem(
-        mask(where),
-        "looks like a credential, and a spec is copied into run directories and ConfigMaps.",
-        "Take it out, revoke it if it was shared, and pass it in the environment (HF_TOKEN, AWS_PROFILE).",
+        redact(where),
+        "looks like a credential, and a spec is copied into run directories, job commands and ConfigMaps.",
+        "Take it out, revoke it if it was shared, and give it in the environment of the nodes (HF_TOKEN, AWS_PROFILE, "
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY); with Helm by a Secret that platform.secrets names.",
         "no_credentials",
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def apply_overrides(mapping: dict[Any, Any], overrides: Iterable[str]) -> list[P
         key = key.strip().removeprefix("--")
         if not equals or not all(key.split(".")):
             action = "Write lora_r=8 or resources.num_workers=2."
-            problems.append(Problem(show(override), "an override is key=value.", action))
+            name = re.split(r"[:\s]", key, maxsplit=1)[0]
+            problems.append(Problem(show(override, name), "an override is key=value.", action))
             continue
         try:
             value, twice = parse_yaml(text)
@@ -58,7 +60,7 @@ def _set(mapping: dict[Any, Any], key: str, value: Any) -> Problem | None:
             at[parent] = {}
         if not isinstance(at[parent], dict):
             where = ".".join(parents[:depth])
-            message = f"cannot be set, as {where} is {show(at[parent])} and not a mapping."
+            message = f"cannot be set, as {where} is {show(at[parent], where)} and not a mapping."
             return Problem(key, message, f"Write {where}={{...}} with all its keys.")
         at = at[parent]
     at[leaf] = value
@@ -66,4 +68,6 @@ def _set(mapping: dict[Any, Any], key: str, value: Any) -> Problem | None:
 
 
 def _unreadable(key: str, text: str) -> Problem:
-    return Problem(key, f"the value {show(text)} is not valid YAML.", f"Quote it twice: {key}='\"...\"'.")
+    return Problem(
+        key, f"the value {show(text, key)} is not valid YAML.", f"Quote it twice: {key}='\"...\"'."
+    )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.config.conflicts import conflicts
+from training.config.credentials import find_credentials
 from training.config.view import View
 from training.config.violations import missing_key, unknown_key, violation
 from training.errors import Problem, SpecError
@@ -43,7 +44,7 @@ class Section(BaseModel):
     def problems(cls, values: Mapping[str, Any]) -> list[Problem]:
         """All that is wrong with ``values``: keys and types first, then rules on whatever parsed."""
         reading = read_section(cls, values)
-        return [*reading.problems, *conflicts(reading.view)]
+        return [*find_credentials(dict(values)), *reading.problems, *conflicts(reading.view)]
 
     def view(self) -> View:
         """The settings as rules see them, with nested sections flattened to dotted keys."""
@@ -69,7 +70,7 @@ class Section(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             self._refuse([violation(entry, value, where) for entry in error.errors()])
-        problems = conflicts(self.view())
+        problems = [*find_credentials({where: value}), *conflicts(self.view())]
         if problems:
             self.__dict__.update(before)
             object.__setattr__(self, "__pydantic_fields_set__", given_before)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from training.config.credentials import find_credentials
 from training.config.violations import show
 from training.errors import Problem, SpecError, nearest
 
@@ -21,7 +22,8 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
     """The DeepSpeed settings that a config's ``strategy`` or ``deepspeed`` names; None for DDP.
 
     ``deepspeed`` is the path of a JSON file, or JSON itself, which starts with a brace: workers on other machines get
-    the text and need no file. Raises SpecError where there is no such file or it is no JSON mapping.
+    the text and need no file. Raises SpecError where there is no such file or it is no JSON mapping, or holds a
+    credential.
     """
     if deepspeed is not None and is_json(deepspeed):
         return _parse(deepspeed, "the text")
@@ -32,7 +34,10 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _refused(_unreadable(file, error)) from error
-    return _parse(text, str(file))
+    settings = _parse(text, str(file))
+    if found := list(find_credentials(settings, "deepspeed")):
+        raise _refused(*found)
+    return settings
 
 
 def as_text(deepspeed: str | None) -> str | None:
@@ -95,5 +100,5 @@ def _unreadable(file: Path, error: Exception) -> Problem:
 _PRESETS_ADVICE = "Use strategy: zero2 or zero3, or copy a preset: `tadrib presets` says where they are."
 
 
-def _refused(problem: Problem) -> SpecError:
-    return SpecError("the DeepSpeed configuration cannot be used", [problem])
+def _refused(*problems: Problem) -> SpecError:
+    return SpecError("the DeepSpeed configuration cannot be used", problems)

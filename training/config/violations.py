@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.config.credentials import mask
 from training.errors import Problem, nearest
+from training.redaction import HIDDEN, is_secret_name, redact
 
 _BOUNDS = {
     "greater_than": ("gt", ">"),
@@ -53,9 +53,12 @@ _SYNONYMS = {
 }
 
 
-def show(value: Any) -> str:
-    """``value`` as it stands in YAML, on one line of at most 60 characters, with credentials hidden."""
-    text = mask(json.dumps(value, ensure_ascii=False, default=repr))
+def show(value: Any, key: str = "") -> str:
+    """``value``, which stands under ``key``, as it stands in YAML, on one line of at most 60 characters, with
+    credentials hidden."""
+    if is_secret_name(key):
+        return HIDDEN
+    text = redact(json.dumps(value, ensure_ascii=False, default=repr))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -70,7 +73,7 @@ def unknown_key(where: str, known: Iterable[str]) -> Problem:
     if meant not in known:
         meant = next(iter(same_leaf), None) or nearest(where, siblings) or nearest(where, known)
     action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
-    return Problem(mask(where), "unknown key.", action)
+    return Problem(where, "unknown key.", action)
 
 
 def missing_key(where: str, action: str) -> Problem:
@@ -132,5 +135,5 @@ def _cure(kind: str, value: Any) -> str:
     if kind == "string_type" and isinstance(value, (int, float)):
         return f'Put it in quotes: "{show(value)}".'
     if kind == "list_type" and isinstance(value, str):
-        return f"Write [{mask(value)}]."
+        return f"Write [{value}]."
     return ""

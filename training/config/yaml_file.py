@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from training.config.credentials import find_credentials_in_comments
 from training.errors import Problem, SpecError
 
 MAX_BYTES = 1_000_000
@@ -80,7 +81,7 @@ def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
         raise SpecError(
             title, [Problem("", "the file is empty.", "Start with method, name and dataset_path.")]
         )
-    return value, problems
+    return value, [*problems, *find_credentials_in_comments(text)]
 
 
 def _read_text(path: Path, title: str) -> str:

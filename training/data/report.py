@@ -24,6 +24,7 @@ from training.data.statistics import (
     tokens_per_word,
 )
 from training.data.validation import ProblemCount
+from training.redaction import redact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,7 +138,7 @@ def build_report(
     """The numbers of ``loaded`` before any truncation."""
     validated, dialogues = loaded.validated, loaded.dialogues
     report = DataReport(
-        dataset=validated.source.name,
+        dataset=redact(validated.source.name),
         method=method,
         source=validated.source.kind,
         rows=validated.num_rows,

@@ -42,22 +42,40 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Values of `env` and `nccl` are in the RayJob for everybody to read; a few would also break what KubeRay manages. */}}
+{{/* What a RayJob says can be read by everybody; a few variables would also break what KubeRay manages. */}}
 {{- define "tadrib.refuseEnvironment" -}}
 {{- $managed := list "RAY_ADDRESS" "RAY_AUTH_TOKEN" "RAY_AUTH_MODE" "RAY_REDIS_ADDRESS" "REDIS_PASSWORD" "RAY_enable_autoscaler_v2" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "RAY_JOB_STOP_WAIT_TIME_S" "RAY_CLUSTER_NAME" "RAY_CLUSTER_NAMESPACE" -}}
 {{- range $name, $value := merge (dict) .platform.env .platform.nccl -}}
 {{- if has $name $managed -}}
 {{- fail (printf "platform.env.%s: this variable is set by KubeRay or by this chart. Take it out; see grace, auth and autoscaler." $name) -}}
 {{- end -}}
-{{- if or (regexMatch "(?i)(token|secret|passwd|password|api_?key|access_?key(_id)?|private_?key|credentials?)$" $name) (include "tadrib.secretIn" ($value | toString)) -}}
+{{- if include "tadrib.credentials" (dict "path" "env" "value" (dict $name $value)) -}}
 {{- fail (printf "platform.env.%s looks like a credential, and everybody who can read the RayJob could read it. Put it into a Secret and name that in platform.secrets: [{env: %s, secret: …, key: …}]." $name $name) -}}
 {{- end -}}
 {{- end -}}
+{{- with include "tadrib.credentials" (dict "path" "platform" "value" (omit .platform "env" "nccl" "secrets" "auth")) -}}
+{{- fail (printf "%s looks like a credential, and everybody who can read the RayJob could read it. Take it out and revoke it; the pods' environment comes from platform.secrets, an image's pull secret from platform.image.pullSecrets." (splitList "\n" . | first)) -}}
+{{- end -}}
 {{- end -}}
 
-{{/* Not empty where the text holds something that looks like a credential: the patterns of training/config/credentials.py. */}}
-{{- define "tadrib.secretIn" -}}
-{{- if regexMatch "\\bhf_[A-Za-z0-9]{16,}|\\b(AKIA|ASIA)[A-Z0-9]{16}\\b|aws_secret_access_key\\s*[=:]\\s*\\S+|\\b(ghp|gho|ghs)_[A-Za-z0-9]{30,}|\\bgithub_pat_\\w{20,}|\\bsk-[A-Za-z0-9_\\-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\\s:@]+:[^/\\s@]+@" . -}}
-yes
+{{/* The paths of all that looks like a credential in a value, one a line, by the patterns of _secrets.tpl; what is
+     found is never printed. Takes path and value. */}}
+{{- define "tadrib.credentials" -}}
+{{- $path := .path -}}
+{{- if kindIs "map" .value -}}
+{{- range $name, $inner := .value -}}
+{{- $secret := and (include "tadrib.isSecretName" $name) (not (kindIs "bool" $inner)) (not (kindIs "invalid" $inner)) -}}
+{{- if include "tadrib.hasSecret" $name }}{{ printf "%s: a key\n" $path -}}
+{{- else if $secret }}{{ printf "%s.%s\n" $path $name -}}
+{{- else }}{{ include "tadrib.credentials" (dict "path" (printf "%s.%s" $path $name) "value" $inner) -}}
+{{- end -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $number, $inner := .value }}{{ include "tadrib.credentials" (dict "path" (printf "%s[%d]" $path $number) "value" $inner) }}{{ end -}}
+{{- else if kindIs "string" .value -}}
+{{- $found := "" -}}
+{{- if hasPrefix "{" (trim .value) }}{{- $found = include "tadrib.credentials" (dict "path" $path "value" (fromJson .value)) }}{{- end -}}
+{{- if and (not $found) (include "tadrib.hasSecret" .value) }}{{- $found = printf "%s\n" $path }}{{- end -}}
+{{ $found -}}
 {{- end -}}
 {{- end -}}

@@ -38,8 +38,9 @@
 {{- $where := printf "jobs.%s" .key -}}
 {{- if and .entry.spec .entry.specFile }}{{- fail (printf "%s: has both spec and specFile. Keep one." $where) }}{{- end -}}
 {{- if not .text }}{{- fail (printf "%s: has neither spec nor specFile. Write the spec under spec, or pass --set-file %s.specFile=FILE." $where $where) }}{{- end -}}
-{{- if include "tadrib.secretIn" .text }}{{- fail (printf "%s: the spec holds something that looks like a credential, and it would be in a ConfigMap. Take it out, revoke it, and use platform.secrets." $where) }}{{- end -}}
 {{- $spec := fromYaml .text -}}
+{{- $found := include "tadrib.credentials" (dict "path" "spec" "value" $spec) | splitList "\n" | first -}}
+{{- if or $found (include "tadrib.hasSecret" .text) }}{{- fail (printf "%s: %s holds something that looks like a credential, and it would be in a ConfigMap. Take it out, revoke it, and use platform.secrets." $where ($found | default "the text of the spec")) }}{{- end -}}
 {{- if or (not $spec) (hasKey $spec "Error") }}{{- fail (printf "%s: the spec is not a YAML mapping: %s" $where (get ($spec | default dict) "Error" | default "it is empty")) }}{{- end -}}
 {{- range list "method" "name" "dataset_path" -}}
 {{- if not (get $spec .) }}{{- fail (printf "%s: the spec has no %s. Check the file with: tadrib validate FILE" $where .) }}{{- end -}}
