@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ from training.errors import Problem, ResourceError
 from training.manifest import MANIFEST
 from training.metrics_file import MetricsFile
 from training.result import Result
+from training.scratch import working_copy
 
 if TYPE_CHECKING:
     from training.storage import Store
@@ -173,11 +172,3 @@ class RunDirectory:
             return Result.model_validate_json(self.result_file.read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
-
-
-def working_copy(url: str) -> Path:
-    """Where this machine keeps its copy of the run at ``url``: under TADRIB_SCRATCH, or the temporary directory."""
-    base = os.environ.get("TADRIB_SCRATCH") or os.path.join(tempfile.gettempdir(), f"tadrib-{os.getuid()}")
-    address = url.partition("?")[0]
-    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
-    return Path(base) / f"{address.rstrip('/').rpartition('/')[2]}-{digest}"

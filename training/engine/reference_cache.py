@@ -23,7 +23,7 @@ from training.atomic_file import write_atomically
 from training.config.locations import inside, is_url
 from training.data.group import Group
 from training.notices import warn
-from training.run_directory import working_copy
+from training.scratch import working_copy
 from training.storage import Store
 
 _SCHEMA = pa.schema([("key", pa.binary(32)), ("scores", pa.list_(pa.float32()))])
