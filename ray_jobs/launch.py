@@ -54,13 +54,14 @@ def launch(
     with writing_to(run, on_loss=lost.set, patience=patience):
         if fresh:
             set_aside(run)
-        begin(spec, run)
         with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
             start = _Start(
                 spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}", patience
             )
-            with Mirror(run, lambda: state_files(run)), forwarded(display.warn):
-                result = start.go()
+            with forwarded(display.warn):
+                begin(spec, run)
+                with Mirror(run, lambda: state_files(run)):
+                    result = start.go()
             display.close()
             print_summary(display.console, result, run)
     return result
@@ -135,8 +136,8 @@ class _Start:
     def _require_complete(self, outcome: Outcome) -> None:
         if outcome.steps_done < outcome.steps_planned:
             raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
-        if not self._run.has_final():
-            raise TrainingError(f"training ended without weights in {self._run.final}")
+        if damage := self._run.final_damage():
+            raise TrainingError(f"training ended without whole weights in {self._run.final}: {damage}")
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WorkersFailed):

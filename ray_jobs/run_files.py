@@ -15,6 +15,8 @@ from training.checkpoints import ROOT, stored_steps
 from training.config.locations import inside, is_url
 from training.engine.checkpoints import committed
 from training.errors import nearest
+from training.final_weights import damage_of
+from training.manifest import MANIFEST, sizes_in
 from training.metrics_file import parse_rows
 from training.result import Result
 
@@ -88,6 +90,13 @@ class RunFiles:
             return None if content is None else Result.model_validate_json(content)
         except ValidationError:
             return None
+
+    def final_damage(self) -> str | None:
+        """What is wrong with the final weights, by their names and sizes; None when they are whole."""
+        here = Path(self.location) / "final"
+        sizes = sizes_in(here) if self._store is None else self._store.sizes("final")
+        names = {name.removeprefix("final/"): size for name, size in sizes.items()}
+        return damage_of(self.read(f"final/{MANIFEST}"), names)
 
     def metrics(self) -> list[dict[str, Any]]:
         return parse_rows(self.text("metrics.jsonl") or "")

@@ -78,7 +78,14 @@ def read_status(run: RunFiles) -> RunStatus:
         return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
     if result is None:
         return RunStatus("died", **facts)
-    return RunStatus(result.status, **{**facts, **_ending(result)})
+    facts |= _ending(result)
+    if result.status == "succeeded" and (damage := run.final_damage()):
+        again = {
+            "error": f"{damage}, although the run had succeeded",
+            "resume": "the command that started it",
+        }
+        return RunStatus("failed", **{**facts, **again})
+    return RunStatus(result.status, **facts)
 
 
 def _is_alive(run: RunFiles, lock: dict[str, Any]) -> bool:

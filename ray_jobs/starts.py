@@ -11,8 +11,9 @@ from ray_jobs.spec_changes import changes, self_contained
 from training.checkpoints import ROOT
 from training.config import JobSpec
 from training.config.strategy import read_settings, zero_stage
-from training.errors import Problem, SpecError
+from training.errors import Problem, ResourceError, SpecError
 from training.manifest import MANIFEST, Manifest
+from training.notices import warn
 from training.result import Result
 from training.run_directory import RunDirectory
 
@@ -20,32 +21,59 @@ from training.run_directory import RunDirectory
 def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
     """The result of a run that is done; None when it is to start or to continue.
 
-    Raises SpecError with every difference when the directory holds another spec's checkpoints or result.
+    Success takes the weights as well as the result: without them the run goes on from its last checkpoint.
+
+    Raises SpecError with every difference when the directory holds another spec's checkpoints or result, ResourceError
+    when the weights of a run that succeeded are damaged and no checkpoint is left to make them from.
     """
     result = run.read_result()
     done = result is not None and result.status == "succeeded"
     if (done or run.latest_checkpoint()) and (problems := changes(spec, run)):
         raise SpecError(f"{run} holds a run of a different spec", problems)
+    if done and (damage := run.final_damage()):
+        _require_checkpoint(run, damage)
+        done = False
     if not done and (problem := _shards_that_do_not_fit(spec, run)):
         raise SpecError(f"{run} cannot be continued with other workers", [problem])
     return result if done else None
 
 
 def begin(spec: JobSpec, run: RunDirectory) -> None:
-    """Make the directory ready for this start; what an earlier one left without a checkpoint is removed."""
+    """Make the directory ready for this start; what an earlier one left without a checkpoint is removed, but for final
+    weights, which are set aside."""
+    _tell_of_the_last_start(run)
+    run.result_file.unlink(missing_ok=True)
     run.remove_note(run.result_file)
     run.remove_note(run.stop_file)
-    run.result_file.unlink(missing_ok=True)
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
     is_new = run.latest_checkpoint() is None
     if is_new:
         run.metrics.rewind(-1)
-        for folder in (run.data, run.final):
-            run.discard(folder)
+        run.discard(run.data)
+        if run.has_final():
+            warn(
+                f"final/ is of an earlier start that left no checkpoint; it is kept as {run.set_aside(run.final)}"
+            )
     if is_new or run.read_note(run.id_file) is None:
         run.write_note(run.id_file, uuid.uuid4().hex[:8])
     run.write_spec(self_contained(spec).to_yaml())
     run.push(run.spec_file)
+
+
+def _tell_of_the_last_start(run: RunDirectory) -> None:
+    checkpoint, result = run.latest_checkpoint(), run.read_result()
+    goes_on = f"goes on from {checkpoint.name}" if checkpoint else "begins anew"
+    if result is None and run.read_note(run.result_file) is not None:
+        warn(f"result.json is damaged, so how the run ended is not known; it {goes_on}")
+    elif result is not None and result.status == "succeeded":
+        warn(f"{run.final_damage()}, although the run had succeeded; it {goes_on} to make its weights again")
+
+
+def _require_checkpoint(run: RunDirectory, damage: str) -> None:
+    if run.latest_checkpoint() is None:
+        message = f"{damage}, and there is no checkpoint to make the weights again from."
+        action = "Put them back from a copy, or train again with --fresh, which keeps what is there."
+        raise ResourceError("the model of this run is damaged", [Problem(str(run), message, action)])
 
 
 def set_aside(run: RunDirectory) -> str:

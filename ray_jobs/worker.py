@@ -21,6 +21,7 @@ from ray_jobs.streams import send_output_to
 from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from training.config import JobSpec
 from training.config.locations import inside
+from training.manifest import seal
 from training.notices import forwarded
 from training.run_directory import RunDirectory
 
@@ -135,7 +136,9 @@ def _save(trainer, run: RunDirectory, rank: int) -> None:
     aside, before = run.path / "final.tmp", run.path / "final.old"
     trainer.save_model(aside)
     if rank == 0:
+        seal(aside)
         if run.final.exists():
+            shutil.rmtree(before, ignore_errors=True)  # left by a start that was killed right here
             run.final.rename(before)
         aside.rename(run.final)
         shutil.rmtree(before, ignore_errors=True)

@@ -143,6 +143,24 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
     assert_close(resumed["losses"], whole["losses"], 1e-6)
 
 
+@pytest.mark.parametrize("length", [{"max_steps": 3}, {"num_train_epochs": 0.5}], ids=["steps", "epochs"])
+def test_a_run_that_resumes_after_its_last_step_does_no_other(tmp_path, length):
+    given = fields(tmp_path, save_strategy="steps", save_steps=1)
+    given = {key: value for key, value in given.items() if key != "max_steps"} | length
+    whole = train("sft", given)
+    steps = whole["steps"]
+    assert steps in (3, 4)
+    checkpoint = tmp_path / "out" / f"checkpoint-{steps}"
+
+    resumed = train("sft", given, resume_from=str(checkpoint))
+
+    assert (resumed["steps"], resumed["tokens"], resumed["losses"]) == (
+        steps,
+        whole["tokens"],
+        whole["losses"],
+    )
+
+
 def test_checkpoints_appear_whole_and_hold_no_pickled_arguments(tmp_path):
     given = fields(tmp_path, save_strategy="steps", save_steps=2, save_total_limit=2, max_steps=6)
 

@@ -31,6 +31,7 @@ from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.model_source import ModelSource
 from training.models import load_model
+from training.output_folder import final_folder, keep_earlier_model, require_source_kept
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
 from training.strategies import leave_deepspeed
@@ -62,6 +63,7 @@ class BaseTrainer(ABC):
         self.reference_cache = f"{self.config.output_dir}/reference-cache"  # a path or a URL
         self._callbacks: list[TrainerCallback] = list(config.callbacks)
         self._arguments: TrainingArguments | None = None
+        self._has_saved = False
 
     # --- set-up
 
@@ -131,8 +133,10 @@ class BaseTrainer(ABC):
     def train(self, resume_from_checkpoint: str | None = None) -> dict[str, float]:
         """Train to the end of the schedule, from a checkpoint folder if one is given; returns the run's metrics.
 
-        The model is left ready to answer, its dropout off.
+        Checkpoints of other trainings in ``output_dir`` are set aside. The model is left ready to answer, its dropout
+        off. Raises SpecError when `save_model` would overwrite the model that training starts from.
         """
+        require_source_kept(self.config, final_folder(self.config))
         metrics = self.ready_trainer().train(resume_from_checkpoint=resume_from_checkpoint).metrics
         self.ready_model().eval()
         return metrics
@@ -147,8 +151,13 @@ class BaseTrainer(ABC):
 
     def save_model(self, path: str | Path | None = None) -> Path:
         """Write adapters or full weights with the tokenizer, as peft and transformers read them; ``output_dir/final``
-        by default. All workers call it, one writes."""
-        target = Path(path) if path is not None else Path(self.config.output_dir) / "final"
+        by default, where the model of an earlier training is set aside. All workers call it, one writes. Raises
+        SpecError when ``path`` is the folder that the model was made from."""
+        target = Path(path) if path is not None else final_folder(self.config)
+        require_source_kept(self.config, target)
+        if path is None and not self._has_saved:
+            keep_earlier_model(target)
+            self._has_saved = True
         if self.trainer is not None and (self.trainer.deepspeed or not self.config.uses_deepspeed):
             self.trainer.save_model(str(target))
             return target

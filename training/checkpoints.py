@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from training.aside import set_aside
 from training.engine.checkpoints import committed, step_of
 from training.manifest import MANIFEST, Manifest
 
@@ -34,9 +35,8 @@ def newest_whole(
         damage = f"{MANIFEST} is none" if manifest is None else manifest.damage(path)
         if damage is None:
             return path
-        aside = _free_name(path)
+        aside = set_aside(path, "damaged")
         say(f"{path} is damaged ({damage}); it is set aside as {aside.name} and the one before it used")
-        path.rename(aside)
     return None
 
 
@@ -63,10 +63,3 @@ def stored_steps(store: Store) -> list[int]:
         if file == MANIFEST and (step := step_of(folder)) is not None:
             found.append(step)
     return sorted(found)
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return aside

@@ -13,13 +13,12 @@ from training.storage import Store
 
 
 def share(store: Store, folder: Path, name: str) -> None:
-    """Upload ``folder`` as ``name``, replacing one of that name."""
-    manifest = Manifest(files=describe(folder)).to_json()
+    """Upload ``folder`` as ``name``, replacing one of that name; with its own manifest if it has one."""
+    manifest = Manifest.read(folder) or Manifest(files=describe(folder))
     store.remove(f"{name}/{MANIFEST}")
-    for file in Manifest.model_validate_json(manifest).files:
+    for file in manifest.files:
         store.upload(folder / file, f"{name}/{file}")
-    store.write(f"{name}/{MANIFEST}", manifest.encode())
-    (folder / MANIFEST).write_text(manifest, encoding="utf-8")
+    store.write(f"{name}/{MANIFEST}", manifest.to_json().encode())
 
 
 def bring(store: Store, name: str, target: Path) -> str | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from training.atomic_file import flush
+
 MANIFEST = "manifest.json"
 
 
@@ -54,6 +56,15 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         return self.model_dump_json(indent=1) + "\n"
 
+    def lacking(self, sizes: Mapping[str, int]) -> str | None:
+        """As `damage`, by the files' ``sizes`` in bytes alone, for a look that reads no content."""
+        for name, entry in self.files.items():
+            if name not in sizes:
+                return f"{name} is missing"
+            if sizes[name] != entry.bytes:
+                return f"{name} has {sizes[name]:,} of {entry.bytes:,} bytes"
+        return None
+
     def damage(self, folder: Path, only: str | None = None) -> str | None:
         """What is wrong with the first file in ``folder`` that is not as it was written, of all or of ``only`` one;
         None when nothing is."""
@@ -67,6 +78,25 @@ class Manifest(BaseModel):
             if sha256(path) != entry.sha256:
                 return f"{name} has other content than was written"
         return None
+
+
+def seal(folder: Path, manifest: Manifest | None = None) -> None:
+    """Flush the files of ``folder`` to disk, then write its manifest; by default what the files are, and no more."""
+    for path in folder.rglob("*"):
+        flush(path)
+    sealed = manifest or Manifest(files=describe(folder))
+    (folder / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
+    flush(folder / MANIFEST)
+    flush(folder)
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Bytes of each file under ``folder``, by its path in it; nothing where there is no folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def describe(folder: Path) -> dict[str, Entry]:

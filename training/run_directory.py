@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from training.aside import set_aside
 from training.atomic_file import write_atomically
 from training.checkpoints import ROOT, stored_steps
-from training.config.locations import is_url
+from training.config.locations import inside, is_url
 from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
-from training.manifest import MANIFEST
+from training.final_weights import damage_of
+from training.manifest import MANIFEST, Manifest, sizes_in
 from training.metrics_file import MetricsFile
 from training.result import Result
 from training.scratch import working_copy
@@ -119,6 +121,19 @@ class RunDirectory:
 
             forget(self.store, self._name(folder))
 
+    def set_aside(self, folder: Path) -> str:
+        """Rename a folder of the run, here and in the store, to a free name beside it; returns where it is now."""
+        aside = str(set_aside(folder, "before")) if folder.exists() else ""
+        if self.store is None:
+            return aside
+        number = 1
+        while (there := self._part(folder, f".before-{number}")).sizes():
+            number += 1
+        here = self._part(folder)
+        for name in here.sizes():
+            here.move(name, there)
+        return there.url
+
     def has_anything(self) -> bool:
         return bool(self.store.sizes()) if self.store is not None else self.path.exists()
 
@@ -134,6 +149,12 @@ class RunDirectory:
                 entry.rename(other.path / entry.name)
         self.create()
 
+    def _part(self, folder: Path, ending: str = "") -> Store:
+        """A folder of the run as a store of its own."""
+        from training.storage import Store
+
+        return Store(inside(self.location, self._name(folder) + ending))
+
     def _name(self, file: Path) -> str:
         return file.relative_to(self.path).as_posix()
 
@@ -146,14 +167,23 @@ class RunDirectory:
 
     def has_data(self) -> bool:
         """Whether the prepared rows are where the run keeps them."""
-        return self.data.is_dir() if self.store is None else self._is_stored("data")
+        return self.data.is_dir() if self.store is None else self.read_note(self.data / MANIFEST) is not None
 
     def has_final(self) -> bool:
-        """Whether the final weights are where the run keeps them."""
-        return any(self.final.glob("*.safetensors")) if self.store is None else self._is_stored("final")
+        """Whether anything is where the run keeps its final weights."""
+        return bool(self._final_sizes())
 
-    def _is_stored(self, folder: str) -> bool:
-        return self.store is not None and self.store.read(f"{folder}/{MANIFEST}") is not None
+    def final_damage(self) -> str | None:
+        """What is wrong with the final weights where the run keeps them: on a disk by every byte, in a store by the
+        files' names and sizes; None when they are whole."""
+        if damage := damage_of(self.read_note(self.final / MANIFEST), self._final_sizes()):
+            return damage
+        manifest = Manifest.read(self.final) if self.store is None else None
+        altered = manifest.damage(self.final) if manifest else None
+        return f"final/{altered}" if altered else None
+
+    def _final_sizes(self) -> dict[str, int]:
+        return sizes_in(self.final) if self.store is None else self._part(self.final).sizes()
 
     def free_bytes(self) -> int:
         """Bytes free on the file system that holds, or would hold, the directory."""

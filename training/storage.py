@@ -115,16 +115,22 @@ class Store:
 
     def move(self, name: str, other: Store) -> None:
         """Move a file to the same name under ``other``, a folder of the same store."""
-        self._patiently("move", name, lambda: self._files.move(self._path(name), other._path(name)))
+        path, target = self._path(name), other._path(name)
+        self._make_folder_of(target)
+        self._patiently("move", name, lambda: self._files.move(path, target))
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root
 
     def _writable(self, name: str):
         path = self._path(name)
+        self._make_folder_of(path)
+        return self._files.open_output_stream(path)
+
+    def _make_folder_of(self, path: str) -> None:
+        """On a disk; object stores have no folders."""
         if self._files.type_name in ("local", "py::fsspec+file"):
             self._files.create_dir(posixpath.dirname(path))
-        return self._files.open_output_stream(path)
 
     def _patiently(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
         """Do ``action`` until it works; None when there is no such file."""

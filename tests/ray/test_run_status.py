@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from ray_jobs.run_status import RunStatus, read_status
 from ray_jobs.status_text import sentence
 from training.config import JobSpec
 from training.errors import SpecError, TrainingError
+from training.manifest import Manifest, describe
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,11 @@ def run_in(
         (folder / "lock.json").write_text(json.dumps(lock))
     if result is not None:
         (folder / "result.json").write_text(json.dumps({"name": "run", "method": "sft", **result}))
+        if result["status"] == "succeeded":
+            (folder / "final").mkdir()
+            (folder / "final" / "model.safetensors").write_bytes(bytes(100))
+            manifest = Manifest(files=describe(folder / "final"))
+            (folder / "final" / "manifest.json").write_text(manifest.to_json())
     return RunFiles(str(folder))
 
 
@@ -88,6 +95,30 @@ def test_an_ended_run_is_what_its_result_says(tmp_path, status, code):
     result = {"status": status, "steps_done": 7, "steps_planned": 9, "resume": "tadrib train spec.yaml"}
     found = read_status(run_in(tmp_path / "run", rows=7, result=result))
     assert (found.state, found.exit_code, found.steps_done, found.steps_planned) == (status, code, 7, 9)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (shutil.rmtree, "final/ is missing"),
+        (
+            lambda final: os.truncate(final / "model.safetensors", 99),
+            "final/model.safetensors has 99 of 100 bytes",
+        ),
+        (lambda final: (final / "model.safetensors").unlink(), "final/model.safetensors is missing"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_no_run_has_succeeded_whose_weights_are_gone(tmp_path, harm, said, scheme):
+    run_in(tmp_path / "run", result={"status": "succeeded", "steps_done": 9, "steps_planned": 9})
+    run = RunFiles(f"{scheme}{tmp_path / 'run'}")
+    assert read_status(run).state == "succeeded"
+
+    harm(tmp_path / "run" / "final")
+
+    status = read_status(run)
+    assert (status.state, status.exit_code) == ("failed", 1)
+    assert sentence(status) == f"run failed at step 9 of 9: {said}, although the run had succeeded"
 
 
 def test_where_nothing_was_started_there_is_no_run(tmp_path):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import shutil
 
 import pytest
 
 from ray_jobs.starts import begin, finished, set_aside
 from ray_jobs.trackers import point_trackers_at
 from training.config import JobSpec
-from training.errors import SpecError
+from training.errors import ResourceError, SpecError
+from training.manifest import Manifest, describe
 from training.result import Result
 from training.run_directory import RunDirectory
 
@@ -56,6 +58,91 @@ def test_a_run_that_continues_keeps_its_rows_and_metrics(tmp_path):
     assert run.data.is_dir()
     assert len(run.metrics.read()) == 1
     assert run.read_note(run.id_file) == identity
+
+
+def finished_run(folder, spec: JobSpec, checkpoint: bool) -> RunDirectory:
+    run = RunDirectory(spec.run_dir)
+    run.create()
+    begin(spec, run)
+    if checkpoint:
+        (run.checkpoints / "checkpoint-10").mkdir()
+        (run.checkpoints / "checkpoint-10" / "manifest.json").write_text("{}")
+    run.final.mkdir()
+    (run.final / "model.safetensors").write_bytes(b"weights")
+    (run.final / "manifest.json").write_text(Manifest(files=describe(run.final)).to_json())
+    run.write_result(Result(status="succeeded", name="run", method="sft", steps_done=10))
+    return run
+
+
+def flip_a_byte(run: RunDirectory) -> None:
+    (run.final / "model.safetensors").write_bytes(b"weighty")
+
+
+HARM = {
+    "deleted": (lambda run: shutil.rmtree(run.final), "final/ is missing"),
+    "a file deleted": (
+        lambda run: (run.final / "model.safetensors").unlink(),
+        "final/model.safetensors is missing",
+    ),
+    "a byte flipped": (flip_a_byte, "final/model.safetensors has other content than was written"),
+    "its manifest torn": (
+        lambda run: (run.final / "manifest.json").write_text("{"),
+        "final/manifest.json is none",
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_finished_run_without_whole_weights_goes_on_from_its_checkpoint_and_says_so(tmp_path, caplog, harm):
+    spec = spec_in(tmp_path)
+    run = finished_run(tmp_path, spec, checkpoint=True)
+    assert finished(spec, run).status == "succeeded"
+    do, said = HARM[harm]
+    do(run)
+
+    assert finished(spec, run) is None
+    begin(spec, run)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{said}, although the run had succeeded; it goes on from checkpoint-10 to make its weights again"
+    ]
+
+
+def test_a_finished_run_without_weights_nor_checkpoint_is_not_trained_anew_unasked(tmp_path):
+    spec = spec_in(tmp_path)
+    run = finished_run(tmp_path, spec, checkpoint=False)
+    shutil.rmtree(run.final)
+    with pytest.raises(ResourceError, match=r"run: final/ is missing, and there is no checkpoint.*--fresh"):
+        finished(spec, run)
+    assert run.read_result().status == "succeeded"
+
+
+def test_weights_of_an_earlier_version_are_whole_without_a_manifest(tmp_path):
+    spec = spec_in(tmp_path)
+    run = finished_run(tmp_path, spec, checkpoint=False)
+    (run.final / "manifest.json").unlink()
+    assert finished(spec, run).status == "succeeded"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_damaged_result_deletes_no_weights(tmp_path, scheme, monkeypatch, caplog):
+    monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path / "scratch"))
+    spec = spec_in(tmp_path)
+    finished_run(tmp_path, spec, checkpoint=False)
+    (tmp_path / "run" / "result.json").write_text('{"status": "succ')
+
+    again = spec_in(tmp_path, storage_path=f"{scheme}{tmp_path}")
+    run = RunDirectory(again.run_dir)
+    run.create()
+    run.pull()
+    assert finished(again, run) is None
+    begin(again, run)
+
+    assert (tmp_path / "run" / "final.before-1" / "model.safetensors").read_bytes() == b"weights"
+    assert not run.has_final()
+    damaged, kept = (record.getMessage() for record in caplog.records)
+    assert damaged == "result.json is damaged, so how the run ended is not known; it begins anew"
+    assert kept.endswith(f"it is kept as {scheme}{tmp_path}/run/final.before-1")
 
 
 def test_trackers_take_a_run_that_continues_for_the_same_and_one_that_begins_for_another(

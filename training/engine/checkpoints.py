@@ -3,32 +3,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from training.manifest import MANIFEST, Manifest
+from training.atomic_file import flush
+from training.manifest import MANIFEST
 
 STAGING = ".saving"
 """Folder beside the checkpoints in which one is written before it is renamed into place."""
-NAME = re.compile(r"checkpoint-(\d+)")
+NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
 
 
 def step_of(name: str) -> int | None:
     """The step in a checkpoint's name; None for any other name."""
     match = NAME.fullmatch(name)
     return int(match[1]) if match else None
-
-
-def seal(folder: Path, manifest: Manifest) -> None:
-    """Flush the files of ``folder`` to disk, then write its manifest."""
-    for path in folder.rglob("*"):
-        _flush(path)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    _flush(folder / MANIFEST)
-    _flush(folder)
 
 
 def commit(aside: Path, target: Path) -> None:
@@ -43,7 +34,7 @@ def commit(aside: Path, target: Path) -> None:
         shutil.rmtree(old)
     else:
         aside.rename(target)
-    _flush(target.parent)
+    flush(target.parent)
     aside.parent.rmdir()
 
 
@@ -58,14 +49,10 @@ def surplus(steps: Collection[int], limit: int | None, best: int | None) -> list
 
 def committed(folder: Path) -> dict[int, Path]:
     """The checkpoints of ``folder`` by step: those that have a manifest."""
+    return {step: path for step, path in named(folder).items() if (path / MANIFEST).is_file()}
+
+
+def named(folder: Path) -> dict[int, Path]:
+    """By step, what is called a checkpoint in ``folder``, whoever wrote it."""
     found = folder.iterdir() if folder.is_dir() else []
-    steps = {step: path for path in found if (step := step_of(path.name)) is not None}
-    return {step: path for step, path in steps.items() if (path / MANIFEST).is_file()}
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return {step: path for path in found if (step := step_of(path.name)) is not None}

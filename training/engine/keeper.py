@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch.distributed as dist
 
-from training.engine.checkpoints import commit, committed, seal, step_of, surplus
-from training.manifest import Manifest, describe
+from training.aside import set_aside
+from training.engine.checkpoints import commit, committed, named, step_of, surplus
+from training.manifest import Manifest, describe, seal
+from training.notices import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,17 @@ class Saved:
     best: int | None
     versions: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def step(self) -> int:
+        return step_of(self.target.name) or 0
+
+    def surplus(self, steps: Iterable[int]) -> list[int]:
+        """Those of ``steps`` that this save makes superfluous; later ones are not this training's to delete."""
+        return surplus([step for step in steps if step <= self.step], self.limit, self.best)
+
     def manifest(self, files: dict) -> Manifest:
         return Manifest(
-            step=step_of(self.target.name) or 0,
+            step=self.step,
             num_workers=dist.get_world_size() if dist.is_initialized() else 1,
             rows_per_step=self.rows_per_step,
             versions=self.versions,
@@ -40,7 +51,10 @@ class Saved:
 
 
 class Keeper(Protocol):
-    """Commits checkpoints. Both methods are collective: all workers call them."""
+    """Commits checkpoints. All methods are collective: all workers call them."""
+
+    def begin(self, folder: Path, step: int) -> None:
+        """Make ``folder`` ready for a training that begins after ``step``."""
 
     def keep(self, saved: Saved) -> None:
         """Make ``saved`` the newest checkpoint, now or soon, and delete what is surplus after that."""
@@ -52,12 +66,24 @@ class Keeper(Protocol):
 class FolderKeeper:
     """Commits in the folder itself: a disk of one machine, or one that all machines share."""
 
+    def begin(self, folder: Path, step: int) -> None:
+        """Set aside the checkpoints after ``step``: they are another training's, and this one would replace them."""
+        if is_rank_zero():
+            later = {each: path for each, path in sorted(named(folder).items()) if each > step}
+            moved = [f"{path.name} as {set_aside(path, 'before').name}" for path in later.values()]
+            if moved:
+                warn(
+                    f"{folder} holds checkpoints of another training, which are kept: {', '.join(moved)}. To continue"
+                    " that one, resume from its checkpoint; else give each training an output_dir of its own"
+                )
+        barrier()
+
     def keep(self, saved: Saved) -> None:
         if is_rank_zero():
             seal(saved.aside, saved.manifest(describe(saved.aside)))
             commit(saved.aside, saved.target)
             folder = saved.target.parent
-            for step in surplus(committed(folder), saved.limit, saved.best):
+            for step in saved.surplus(committed(folder)):
                 remove(folder / f"checkpoint-{step}")
         barrier()
 

@@ -15,7 +15,7 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.engine.checkpoints import STAGING, committed
+from training.engine.checkpoints import STAGING, committed, step_of
 from training.engine.keeper import FolderKeeper, Keeper, Saved
 from training.manifest import Manifest
 from training.permissions import follow_umask
@@ -33,6 +33,21 @@ class SavesWhole(Trainer):
     keeper: Keeper = FolderKeeper()
     global_batch: int | None = None
     checkpoint_seconds: float = 0.0
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """As transformers', after other trainings' checkpoints in the output folder have been set aside."""
+        if resume_from_checkpoint is not True:  # then it is the newest one in the output folder
+            output, begins = Path(self.args.output_dir), Path(resume_from_checkpoint or "")
+            is_here = begins.resolve().parent == output.resolve()
+            self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
+        return super().train(resume_from_checkpoint, **kwargs)
+
+    def _run_epoch(self, **kwargs) -> None:
+        """As transformers', which would do one step more after a checkpoint of the last step within an epoch."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(**kwargs)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""

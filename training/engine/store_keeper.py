@@ -16,7 +16,7 @@ import torch.distributed as dist
 from pydantic import TypeAdapter
 
 from training.checkpoints import ROOT, stored_steps
-from training.engine.checkpoints import committed, surplus
+from training.engine.checkpoints import committed
 from training.engine.keeper import Saved, barrier, is_rank_zero, remove
 from training.errors import ResourceError
 from training.folders import forget
@@ -42,6 +42,9 @@ class StoreKeeper:
         self._machines: list[Any] = []
         self._upload: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def begin(self, folder: Path, step: int) -> None:
+        """Nothing: what the store has decides, and ``folder`` is a copy."""
 
     def keep(self, saved: Saved) -> None:
         """Hand ``saved`` to the upload in the background."""
@@ -109,7 +112,7 @@ class StoreKeeper:
             self._store.write(f"{prefix}/{self._part_name(part)}", _ENTRIES.dump_json(entries))
             (saved.target / MANIFEST).write_text(saved.manifest(entries).to_json(), encoding="utf-8")
         local = committed(saved.target.parent)
-        for step in surplus(local, saved.limit, saved.best):
+        for step in saved.surplus(local):
             remove(local[step])
 
     def _part_name(self, part: int) -> str:
@@ -135,7 +138,7 @@ class StoreKeeper:
         return parts
 
     def _rotate(self, saved: Saved) -> None:
-        for step in surplus(stored_steps(self._store), saved.limit, saved.best):
+        for step in saved.surplus(stored_steps(self._store)):
             forget(self._store, f"{ROOT}/checkpoint-{step}")
 
 
