@@ -44,8 +44,10 @@ def _settle_strategy(config: CommonConfig) -> None:
     settings = read_settings(config.strategy, config.deepspeed)
     if settings is None:
         return
+    from training.hardware import tell_of_preset
     from training.strategies import check_tools
 
+    tell_of_preset(config)
     check_tools(settings)
     config.deepspeed = as_text(config.deepspeed)
 

@@ -144,11 +144,19 @@ def train_other_ways(cases: list[tuple[str, dict]]) -> list[dict]:
 
 @pytest.mark.slow
 def test_one_process_offload_copied_references_and_recomputation_change_no_loss(tmp_path):
+    own = {
+        "zero_optimization": {"stage": 1},
+        "optimizer": {"type": "AdamW", "params": {"lr": "auto", "weight_decay": "auto"}},
+        "scheduler": {
+            "type": "WarmupDecayLR",
+            "params": {"warmup_num_steps": "auto", "total_num_steps": "auto"},
+        },
+    }
     others = [
         {"strategy": "ddp"},
         {"strategy": "zero3-offload", "optim": "adamw_torch_fused"},
         {"strategy": "zero3", "reference": "copy", "gradient_checkpointing": True},
-        {"deepspeed": '{"zero_optimization": {"stage": 1}}', "reference": "cache"},
+        {"deepspeed": own, "reference": "cache"},
     ]
     given = case(tmp_path, "dpo", "full", "ddp")[1]
 

@@ -34,7 +34,7 @@ from training.models import load_model
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
-from training.strategies import leave_deepspeed
+from training.strategies import leave_deepspeed, tell_of_compiling
 from training.tokenizers import load_tokenizer
 
 
@@ -240,6 +240,7 @@ class BaseTrainer(ABC):
         if not self.config.uses_deepspeed:
             leave_deepspeed()
         elif self._arguments is None:
+            tell_of_compiling(self.config)
             self._arguments = training_arguments(self.config, self.planned_workers)
 
     def ready_tokenizer(self) -> PreTrainedTokenizerBase:

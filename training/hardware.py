@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from training.config import CommonConfig, adjust
+from training.config.strategy import preset_behind
 from training.notices import warn
 
 Config = TypeVar("Config", bound=CommonConfig)
@@ -35,4 +36,11 @@ def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Con
     )
     for adjustment in adjustments:
         warn(str(adjustment))
+    tell_of_preset(fitted)
     return fitted
+
+
+def tell_of_preset(config: CommonConfig) -> None:
+    """Say it where a DeepSpeed file that is not there stands for a preset."""
+    if config.deepspeed is not None and (preset := preset_behind(config.deepspeed)):
+        warn(f"deepspeed: there is no file {config.deepspeed}, so the preset of that name is used: {preset}.")

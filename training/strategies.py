@@ -9,15 +9,23 @@ import os
 import shutil
 import sys
 import warnings
+from pathlib import Path
 from typing import Literal
 
 import torch.distributed as dist
 
 from training.config import CommonConfig
-from training.config.strategy import Settings, compiles_optimizer, read_settings, zero_stage
-from training.config.strategy_rules import computes_in
+from training.config.deepspeed_rules import computes_in
+from training.config.strategy import (
+    SECTIONS,
+    Settings,
+    compiles_optimizer,
+    read_settings,
+    zero_stage,
+)
 from training.errors import Problem, ResourceError
 from training.hardware import local_device
+from training.notices import warn
 
 _DERIVED = (
     "train_batch_size",
@@ -28,7 +36,8 @@ _DERIVED = (
 
 
 def deepspeed_settings(config: CommonConfig) -> Settings | None:
-    """What DeepSpeed is given for ``config``; None for DDP. What transformers derives stands as "auto".
+    """What DeepSpeed is given for ``config``; None for DDP. What transformers derives stands as "auto"; optimizer and
+    scheduler are the config's.
 
     Raises SpecError for a file that is missing or no JSON.
     """
@@ -42,7 +51,7 @@ def deepspeed_settings(config: CommonConfig) -> Settings | None:
         # final/ is a plain model directory, so the whole weights are gathered whatever the file says
         gathering = {"stage3_gather_16bit_weights_on_model_save": True}
         derived["zero_optimization"] = {**written["zero_optimization"], **gathering}
-    return written | derived
+    return {key: value for key, value in written.items() if key not in SECTIONS} | derived
 
 
 def precision(config: CommonConfig) -> Literal["bfloat16", "float16"] | None:
@@ -95,6 +104,21 @@ def ready_process(settings: Settings) -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+def tell_of_compiling(config: CommonConfig) -> None:
+    """Say before the first worker of a machine compiles DeepSpeed's CPU optimizer that this takes its time."""
+    from torch.utils.cpp_extension import get_default_build_root
+
+    settings = read_settings(config.strategy, config.deepspeed)
+    if settings is None or not compiles_optimizer(settings):
+        return
+    built = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    if not any(built.rglob("cpu_adam.so")):
+        warn(
+            "deepspeed: its offloaded optimizer is compiled first, once on each machine, which takes about two minutes."
+            ' "zero_force_ds_cpu_optimizer": false takes torch\'s optimizer, which needs no compiling.'
+        )
 
 
 def is_loaded_in_shards() -> bool:

@@ -160,7 +160,7 @@ CASES = {
     ),
     "a setting of DDP without DDP": (
         "unused_parameters_are_ddps",
-        {"ddp_find_unused_parameters": False, "strategy": "zero2"},
+        {"ddp_find_unused_parameters": True, "strategy": "zero2"},
         {"strategy": "ddp"},
     ),
     "gloo for the shards of GPUs": (
@@ -189,13 +189,23 @@ CASES = {
         {"strategy": "ddp"},
     ),
     "a batch size written twice, differently": (
-        "deepspeed_file_repeats_nothing",
+        "deepspeed_file_agrees",
         {"deepspeed": '{"train_micro_batch_size_per_gpu": 8, "train_batch_size": 8}'},
         {"per_device_train_batch_size": 8},
     ),
-    "a second optimizer": (
-        "deepspeed_file_repeats_nothing",
-        {"deepspeed": '{"optimizer": {"type": "AdamW"}}'},
+    "another optimizer than was set": (
+        "deepspeed_file_agrees",
+        {"deepspeed": '{"optimizer": {"type": "AdamW"}}', "optim": "sgd"},
+        {"optim": "adamw_torch"},
+    ),
+    "a parameter of the optimizer that no key has": (
+        "deepspeed_file_agrees",
+        {"deepspeed": '{"optimizer": {"type": "AdamW", "params": {"betas": [0.8, 0.99]}}}'},
+        {"deepspeed": '{"optimizer": {"type": "AdamW", "params": {"betas": "auto"}}}'},
+    ),
+    "an optimizer of DeepSpeed alone": (
+        "deepspeed_file_agrees",
+        {"deepspeed": '{"optimizer": {"type": "OneBitAdam"}}'},
         {"deepspeed": ZERO3},
     ),
     "a second place for checkpoints": (

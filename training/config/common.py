@@ -11,6 +11,7 @@ from training.config.section import Section
 from training.config.strategy import Strategy
 from training.config.types import (
     Count,
+    Document,
     Flag,
     Index,
     LearningRate,
@@ -178,8 +179,10 @@ class CommonConfig(Section):
     strategy: Strategy = "ddp"
     """What workers share: nothing but gradients (`ddp`), the optimizer's states and gradients (`zero2`), the weights as
     well (`zero3`), with states and weights in main memory between their uses (`zero3-offload`)."""
-    deepspeed: Location | None = None
-    """A DeepSpeed configuration of your own in place of `strategy`: the path of a JSON file, or the JSON itself."""
+    deepspeed: Document | None = None
+    """A DeepSpeed configuration of your own in place of `strategy`: the path of a JSON file, or the settings
+    themselves, as a mapping or as JSON text. Where there is no file `configs/deepspeed_zero2.json`, the name stands for
+    the preset; so do `…_zero3.json` and `…_zero3_offload.json`."""
 
     callbacks: Annotated[list[Any], Field(strict=False, exclude=True)] = Field(default_factory=list)
     """`transformers.TrainerCallback` objects; from Python only, not a key of a spec."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from training.config import job_rules, method_rules, strategy_rules  # noqa: F401  register their rules
+from training.config import deepspeed_rules, job_rules, method_rules, strategy_rules  # noqa: F401  register their rules
 from training.config.adjust import settle
 from training.config.rules import broken_rules
 from training.config.view import View

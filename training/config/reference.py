@@ -97,6 +97,8 @@ def _kind(schema: dict[str, Any], root: dict[str, Any]) -> str:
     kind = schema["type"]
     if kind == "array":
         return f"list of {_kind(schema['items'], root)}"
+    if kind == "object" and "properties" not in schema:
+        return "mapping"
     if kind == "object":
         return "mapping of " + ", ".join(f"`{key}`" for key in schema["properties"])
     words = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ from training.errors import Problem, SpecError, nearest
 Strategy = Literal["ddp", "zero2", "zero3", "zero3-offload"]
 Settings = dict[str, Any]
 
+SECTIONS = ("optimizer", "scheduler")
+"""Sections of a DeepSpeed file that are read as keys of the spec, and that DeepSpeed itself is not given."""
+
 PRESETS = Path(__file__).parent.parent / "presets"
 """Folder of the JSON files that the strategies stand for, to read and to copy: ``<strategy>.json``."""
 
@@ -22,22 +26,27 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
     """The DeepSpeed settings that a config's ``strategy`` or ``deepspeed`` names; None for DDP.
 
     ``deepspeed`` is the path of a JSON file, or JSON itself, which starts with a brace: workers on other machines get
-    the text and need no file. Raises SpecError where there is no such file or it is no JSON mapping, or holds a
-    credential.
+    the text and need no file. Where there is no file ``configs/deepspeed_zero2.json``, the preset of that name is read;
+    likewise ``zero3`` and ``zero3_offload``. Raises SpecError where there is no such file or it is no JSON mapping, or
+    holds a credential.
     """
     if deepspeed is not None and is_json(deepspeed):
         return _parse(deepspeed, "the text")
-    file = PRESETS / f"{strategy}.json" if deepspeed is None else Path(deepspeed)
     if deepspeed is None and strategy == "ddp":
         return None
+    preset = strategy if deepspeed is None else preset_behind(deepspeed)
+    file = Path(str(deepspeed)) if preset is None else PRESETS / f"{preset}.json"
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _refused(_unreadable(file, error)) from error
-    settings = _parse(text, str(file))
-    if found := list(find_credentials(settings, "deepspeed")):
-        raise _refused(*found)
-    return settings
+    return _parse(text, str(file))
+
+
+def preset_behind(deepspeed: str) -> str | None:
+    """The strategy whose preset stands for the file ``configs/deepspeed_<strategy>.json`` where no such file is."""
+    name = re.fullmatch(r"(?:\./)?configs/deepspeed_(zero2|zero3|zero3_offload)\.json", deepspeed)
+    return name[1].replace("_", "-") if name and not Path(deepspeed).exists() else None
 
 
 def as_text(deepspeed: str | None) -> str | None:
@@ -60,6 +69,8 @@ def _parse(text: str, source: str) -> Settings:
     if not isinstance(settings, dict):
         message = f"{source} holds {show(settings)}; DeepSpeed reads a mapping of settings."
         raise _refused(Problem("deepspeed", message, _PRESETS_ADVICE))
+    if found := list(find_credentials(settings, "deepspeed")):
+        raise _refused(*found)
     return settings
 
 

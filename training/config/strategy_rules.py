@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from training.config.adjust import Change, adjuster
 from training.config.rules import rule
@@ -19,7 +18,7 @@ _OFFLOADABLE = ("adamw_torch", "adamw_torch_fused", "adagrad", "rmsprop", "sgd")
 @adjuster("strategy", "deepspeed", "optim")
 def offloaded_optimizer_is_fused(view: View) -> Iterator[Change]:
     """With the optimizer offloaded, `optim` becomes `adamw_torch_fused`, several times as fast on a CPU."""
-    settings = _settings(view)
+    settings = settings_of(view)
     if settings is not None and offloads(settings, "optimizer") and view["optim"] == "adamw_torch":
         yield (
             "optim",
@@ -60,7 +59,7 @@ def quantized_weights_stay_whole(view: View) -> Problem | None:
     if key and _stage(view) == 3:
         return Problem(
             key,
-            f"true together with {_name(view)}, which shards the weights; quantized weights cannot be sharded.",
+            f"true together with {name_of(view)}, which shards the weights; quantized weights cannot be sharded.",
             f"Set strategy: ddp or zero2 to keep {key}, as quantized weights fit in less memory already;"
             f" or {key}: false to shard the weights.",
         )
@@ -69,11 +68,11 @@ def quantized_weights_stay_whole(view: View) -> Problem | None:
 
 @rule("strategy", "deepspeed", "ddp_find_unused_parameters")
 def unused_parameters_are_ddps(view: View) -> Problem | None:
-    """`ddp_find_unused_parameters` is a setting of DDP; DeepSpeed handles such parameters by itself."""
-    if view["ddp_find_unused_parameters"] is not None and _settings(view) is not None:
+    """`ddp_find_unused_parameters: true` is for DDP; DeepSpeed handles such parameters by itself."""
+    if view["ddp_find_unused_parameters"] and settings_of(view) is not None:
         return Problem(
             "ddp_find_unused_parameters",
-            f"set together with {_name(view)}; it is a setting of DDP, and DeepSpeed needs no such search.",
+            f"true together with {name_of(view)}; it is a setting of DDP, and DeepSpeed needs no such search.",
             "Remove it, or set strategy: ddp.",
         )
     return None
@@ -82,10 +81,10 @@ def unused_parameters_are_ddps(view: View) -> Problem | None:
 @rule("strategy", "deepspeed", "ddp_backend", "run.device")
 def gpus_shard_over_nccl(view: View) -> Problem | None:
     """On GPUs, a DeepSpeed strategy does not go with `ddp_backend: gloo`."""
-    if view["ddp_backend"] == "gloo" and view["run.device"] == "cuda" and _settings(view) is not None:
+    if view["ddp_backend"] == "gloo" and view["run.device"] == "cuda" and settings_of(view) is not None:
         return Problem(
             "ddp_backend",
-            f"gloo together with {_name(view)} on GPUs; DeepSpeed exchanges their shards over NCCL.",
+            f"gloo together with {name_of(view)} on GPUs; DeepSpeed exchanges their shards over NCCL.",
             "Remove ddp_backend, or set strategy: ddp.",
         )
     return None
@@ -97,7 +96,7 @@ def sharded_optimizer_is_elementwise(view: View) -> Problem | None:
     if view["optim"] == "adafactor" and _stage(view) > 0:
         return Problem(
             "optim",
-            f"adafactor together with {_name(view)}; its update looks at whole weights, and ZeRO cuts them up.",
+            f"adafactor together with {name_of(view)}; its update looks at whole weights, and ZeRO cuts them up.",
             "Set optim: adamw_torch, whose states ZeRO shards, or strategy: ddp.",
         )
     return None
@@ -106,7 +105,7 @@ def sharded_optimizer_is_elementwise(view: View) -> Problem | None:
 @rule("strategy", "deepspeed", "optim")
 def offloaded_optimizer_runs_on_cpu(view: View) -> Problem | None:
     """With the optimizer offloaded, `optim` is one that also runs on a CPU: AdamW, Adagrad, RMSprop or SGD of torch."""
-    settings = _settings(view)
+    settings = settings_of(view)
     if (
         settings is None
         or not offloads(settings, "optimizer")
@@ -115,7 +114,7 @@ def offloaded_optimizer_runs_on_cpu(view: View) -> Problem | None:
         return None
     return Problem(
         "optim",
-        f"{view['optim']} together with {_name(view)}, which keeps the optimizer in main memory;"
+        f"{view['optim']} together with {name_of(view)}, which keeps the optimizer in main memory;"
         " bitsandbytes' optimizers run on GPUs only.",
         "Set optim: adamw_torch_fused.",
     )
@@ -128,7 +127,7 @@ def sharded_runs_have_fixed_workers(view: View) -> Problem | None:
     if _stage(view) > 0 and not isinstance(workers, int):
         return Problem(
             "resources.num_workers",
-            f"{{min: {workers.min}, max: {workers.max}}} together with {_name(view)}; its optimizer shards"
+            f"{{min: {workers.min}, max: {workers.max}}} together with {name_of(view)}; its optimizer shards"
             " cannot be dealt to another number of workers.",
             f"Set resources.num_workers: {workers.max}, or strategy: ddp.",
         )
@@ -138,76 +137,16 @@ def sharded_runs_have_fixed_workers(view: View) -> Problem | None:
 @rule("strategy", "deepspeed", "engine")
 def trl_trains_with_ddp(view: View) -> Problem | None:
     """`engine: trl`, which is there for comparison, trains with DDP."""
-    if view["engine"] == "trl" and _settings(view) is not None:
+    if view["engine"] == "trl" and settings_of(view) is not None:
         return Problem(
             "engine",
-            f"trl together with {_name(view)}; the comparison with TRL is of DDP runs.",
+            f"trl together with {name_of(view)}; the comparison with TRL is of DDP runs.",
             "Remove engine, or set strategy: ddp.",
         )
     return None
 
 
-@rule(
-    "strategy",
-    "deepspeed",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "max_grad_norm",
-    "torch_dtype",
-    "fp16",
-    "bf16",
-)
-def deepspeed_file_repeats_nothing(view: View) -> Problem | None:
-    """A `deepspeed` file leaves to the spec what the spec says: batch sizes, accumulation, clipping and precision are
-    `"auto"` or absent, and there is no `optimizer` and no `scheduler`."""
-    settings, given = _settings(view), view["deepspeed"]
-    if settings is None or given is None:
-        return None
-    found = [
-        f"{key}: {there!r} (the spec says {here})" for key, there, here in _contradictions(settings, view)
-    ]
-    found += [f"{key} (the spec says it by {keys})" for key, keys in _SECTIONS.items() if key in settings]
-    if not found:
-        return None
-    return Problem(
-        "deepspeed",
-        f"{'it' if is_json(given) else given} says otherwise than the spec: {', '.join(found)}.",
-        'Set values to "auto" and remove sections; they follow from the spec.',
-    )
-
-
-_SECTIONS = {
-    "optimizer": "optim, learning_rate and weight_decay",
-    "scheduler": "lr_scheduler_type and warmup_ratio",
-}
-
-
-def _contradictions(settings: Settings, view: View) -> Iterator[tuple[str, Any, Any]]:
-    rows, steps = view["per_device_train_batch_size"], view["gradient_accumulation_steps"]
-    said = {
-        "train_micro_batch_size_per_gpu": rows,
-        "gradient_accumulation_steps": steps,
-        "gradient_clipping": view["max_grad_norm"],
-        "fp16.enabled": computes_in(view, "float16"),
-        "bf16.enabled": computes_in(view, "bfloat16"),
-    }
-    if isinstance(workers := view.values.get("resources.num_workers"), int):
-        said["train_batch_size"] = rows * steps * workers
-    for key, here in said.items():
-        section, _, leaf = key.rpartition(".")
-        holder = settings.get(section, {}) if section else settings
-        there = holder.get(leaf, "auto") if isinstance(holder, dict) else "auto"
-        if there != "auto" and there != here:
-            yield key, there, here
-
-
-def computes_in(view: View, dtype: str) -> bool:
-    """Whether DeepSpeed computes in this 16-bit ``dtype``, with the optimizer's copy of the weights in float32."""
-    flag, other = ("fp16", "bf16") if dtype == "float16" else ("bf16", "fp16")
-    return view[flag] or (view["torch_dtype"] == dtype and not view[other])
-
-
-def _settings(view: View) -> Settings | None:
+def settings_of(view: View) -> Settings | None:
     """The DeepSpeed settings; None with DDP, and for a file that is not on this machine or cannot be read."""
     try:
         return read_settings(view["strategy"], view["deepspeed"])
@@ -216,11 +155,12 @@ def _settings(view: View) -> Settings | None:
 
 
 def _stage(view: View) -> int:
-    settings = _settings(view)
+    settings = settings_of(view)
     return 0 if settings is None else zero_stage(settings)
 
 
-def _name(view: View) -> str:
+def name_of(view: View) -> str:
+    """How the user chose the strategy, as a message repeats it."""
     given = view["deepspeed"]
     if given is None:
         return f"strategy: {view['strategy']}"
