@@ -21,9 +21,10 @@ from training.config.methods import method_of
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.prepare import PreparedData, prepare_data
 from training.engine.gathering import whole_state
-from training.engine.group_trainer import GroupTrainer, Objective
+from training.engine.group_trainer import GroupTrainer
 from training.engine.keeper import is_rank_zero
 from training.engine.nonfinite import NonfiniteGuard
+from training.engine.objective import Objective
 from training.engine.policy import install_scoring
 from training.errors import Problem, SpecError
 from training.evaluation import EarlyStoppingWatch, training_sample

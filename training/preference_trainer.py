@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from training.base_trainer import BaseTrainer
@@ -16,9 +16,11 @@ from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
 from training.engine.completions import completion_lengths, pairs_of, sum_by_completion, with_role
 from training.engine.group_trainer import GroupTrainer
+from training.engine.objective import Metrics, Scored, batch_by_batch
+from training.kto_answers import KTOAnswers, answers_of, shared_baseline
 from training.losses.cpo import cpo_loss
 from training.losses.ipo import answer_lengths, ipo_loss
-from training.losses.kto import kl_estimate, kto_loss
+from training.losses.kto import kto_loss
 from training.losses.simpo import simpo_loss
 from training.preference_watch import PreferenceWatch
 from training.references import setup_reference
@@ -34,13 +36,19 @@ class PreferenceTrainer(BaseTrainer):
         reference, data = setup_reference(self, data)
         self.data = data
         budget = self.config.max_tokens_per_batch
-        trainer = self.build_group_trainer(self.objective, bin_tokens=budget, reference=reference)
+        trainer = self.build_group_trainer(
+            self.objective, judge=self.judge, bin_tokens=budget, reference=reference
+        )
         trainer.add_callback(PreferenceWatch())
         return trainer
 
     @abstractmethod
-    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         """This method's loss on a batch, from the policy's token log-probs, [T]."""
+
+    def judge(self, scored: Iterable[Scored]) -> Iterable[tuple[Metrics, bool]]:
+        """This method's metrics on a held-out set, as `training.engine.objective.Judge` says."""
+        return batch_by_batch(self.objective)(scored)
 
 
 class KTOTrainer(PreferenceTrainer):
@@ -49,22 +57,27 @@ class KTOTrainer(PreferenceTrainer):
     method = "kto"
     config: KTOConfig
 
-    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        scores = sum_by_completion(token_log_probs, batch)
-        answers, baselines = with_role(batch, "completion"), with_role(batch, "kl")
-        divergences = (scores[baselines] - batch.reference_scores[baselines]).detach()
-        total = batch.weight * torch.stack([divergences.sum(), divergences.new_tensor(len(divergences))])
-        if dist.is_initialized():
-            dist.all_reduce(total)
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
+        answers = answers_of(token_log_probs, batch)
+        return self._loss(answers, shared_baseline(answers.divergence))
+
+    def judge(self, scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
+        """One baseline for all held-out answers, where training has one for each micro-batch."""
+        answers = [answers_of(token_log_probs, batch) for token_log_probs, batch in scored]
+        baseline = shared_baseline(torch.stack([each.divergence for each in answers]).sum(0))
+        for each in answers:
+            yield self._loss(each, baseline)[1], bool(each.weight)
+
+    def _loss(self, answers: KTOAnswers, baseline: Tensor) -> tuple[Tensor, Metrics]:
         return kto_loss(
-            scores[answers],
-            batch.reference_scores[answers],
-            batch.labels,
-            kl_estimate(total[0], total[1]),
+            answers.policy,
+            answers.reference,
+            answers.labels,
+            baseline,
             beta=self.config.beta,
             desirable_weight=self.config.desirable_weight,
             undesirable_weight=self.config.undesirable_weight,
-            num_examples=batch.step.groups,
+            num_examples=answers.num_examples,
         )
 
 
@@ -74,7 +87,7 @@ class IPOTrainer(PreferenceTrainer):
     method = "ipo"
     config: IPOConfig
 
-    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         scores = sum_by_completion(token_log_probs, batch)
         tokens = completion_lengths(batch)
         lengths = answer_lengths(self.config.length_normalization, tokens, batch.given_lengths)
@@ -99,7 +112,7 @@ class CPOTrainer(PreferenceTrainer):
     method = "cpo"
     config: CPOConfig
 
-    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
         chosen, negatives = with_role(batch, "chosen"), pairs_of(batch).rejected
         hard = torch.tensor([batch.roles[i] == "hard_negative" for i in negatives.tolist()])
@@ -127,7 +140,7 @@ class SimPOTrainer(PreferenceTrainer):
     method = "simpo"
     config: SimPOConfig
 
-    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
         chosen, rejected = pairs_of(batch)
         return simpo_loss(

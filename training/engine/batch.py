@@ -51,7 +51,7 @@ class PackedBatch:
     weight: float
     """0.0 for a stand-in that keeps a worker without groups in step with the others, else 1.0."""
     step: Counts
-    """Counts of the whole optimizer step: all workers, all micro-batches."""
+    """Counts of the whole optimizer step: all workers, all micro-batches; in evaluation of the whole set."""
 
     @property
     def num_tokens(self) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -21,16 +20,12 @@ from training.engine.gathering import gathered
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
 from training.engine.nonfinite import NonfiniteGuard
+from training.engine.objective import Judge, Objective, Scored, batch_by_batch
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
 from training.engine.saving import SavesWhole
 from training.engine.self_check import choose_path
 from training.engine.utilization import operations_per_token, utilization
-
-Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, dict[str, Tensor]]]
-"""Token log-probs [T] and their batch to (loss, metrics). The loss is this micro-batch's share of the optimizer step's
-loss, so shares add up; metrics hold one value an item, and ``loss`` among them, the item's own loss."""
-
 
 TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 """Metrics that are added up rather than averaged."""
@@ -39,11 +34,11 @@ TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 class GroupTrainer(SavesWhole, Trainer):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
-    ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``summary``
-    derives further evaluation metrics from the means of the others, perplexity from the loss for instance.
-    ``reference`` scores batches whose reference log-probs were not computed before training. ``rows_per_step`` is the
-    global batch; by default that of the arguments. ``guard`` says what a NaN means; by
-    default that the run stops.
+    ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a
+    held-out set as a whole; by default ``objective`` judges it batch by batch. ``summary`` derives further
+    evaluation metrics from the means of the others, perplexity from the loss for instance. ``reference`` scores batches
+    whose reference log-probs were not computed before training. ``rows_per_step`` is the global batch; by default that
+    of the arguments. ``guard`` says what a NaN means; by default that the run stops.
     """
 
     def __init__(
@@ -54,6 +49,7 @@ class GroupTrainer(SavesWhole, Trainer):
         bin_tokens: int | None,
         model,
         args,
+        judge: Judge | None = None,
         reference: Reference | None = None,
         rows_per_step: int | None = None,
         guard: NonfiniteGuard | None = None,
@@ -62,6 +58,7 @@ class GroupTrainer(SavesWhole, Trainer):
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=groups, **kwargs)
         self.objective = objective
+        self._judge = judge or batch_by_batch(lambda log_probs, batch: self.objective(log_probs, batch))
         self.bin_tokens = bin_tokens
         self.reference = reference
         per_micro_batch = args.per_device_train_batch_size * args.world_size
@@ -88,10 +85,16 @@ class GroupTrainer(SavesWhole, Trainer):
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
         rows = self.args.per_device_eval_batch_size * self.args.world_size
-        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False)
+        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False, as_one=True)
 
     def _loader(
-        self, groups: GroupDataset, *, rows_per_step: int, micro_batches: int, shuffle: bool
+        self,
+        groups: GroupDataset,
+        *,
+        rows_per_step: int,
+        micro_batches: int,
+        shuffle: bool,
+        as_one: bool = False,
     ) -> DataLoader:
         planner = EpochPlanner(
             groups.num_tokens,
@@ -102,7 +105,9 @@ class GroupTrainer(SavesWhole, Trainer):
             shuffle=shuffle,
             seed=self.args.seed,
         )
-        batches = PlannedBatches(groups, planner, self.path_choice.path, self.args.process_index)
+        batches = PlannedBatches(
+            groups, planner, self.path_choice.path, self.args.process_index, as_one=as_one
+        )
         return build_loader(
             batches,
             num_processes=self.args.dataloader_num_workers,
@@ -121,26 +126,30 @@ class GroupTrainer(SavesWhole, Trainer):
         """Nothing to count or gather: every batch carries the counts of its optimizer step."""
 
     def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
-        loss, metrics = self._score(model, inputs)
-        self._guard.saw(loss, inputs)
-        self._count(self._meter, metrics, inputs)
+        token_log_probs, batch = self._score(model, inputs)
+        loss, metrics = self.objective(token_log_probs, batch)
+        if not batch.weight:  # a stand-in adds nothing, not even 0 times the NaN of an empty mean
+            loss = 0 * token_log_probs.sum()
+        self._guard.saw(loss, batch)
+        self._meter.update(metrics, counts=bool(batch.weight))
+        self._count(self._meter, batch)
         # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
-        return loss * inputs.weight * self.accelerator.num_processes
+        return loss * self.accelerator.num_processes
 
-    def _score(self, model, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _score(self, model, batch: PackedBatch) -> Scored:
         if self.reference is not None and batch.reference is None:
             batch = replace(batch, reference=self.reference(self.model, batch))
-        return self.objective(model(**batch.model_inputs()), batch)
+        return model(**batch.model_inputs()), batch
 
     @staticmethod
-    def _count(meter: Meter, metrics: dict[str, Tensor], batch: PackedBatch) -> None:
+    def _count(meter: Meter, batch: PackedBatch) -> None:
         computed = torch.tensor([float(batch.input_ids.numel())], device=batch.targets.device)
         counts = {
             "tokens": torch.full_like(computed, batch.num_tokens),
             "computed_tokens": computed,
             "prompt_tokens_saved": torch.full_like(computed, batch.prompt_tokens_saved),
         }
-        meter.update({**metrics, **counts}, batch.weight)
+        meter.update(counts, counts=bool(batch.weight))
 
     def floating_point_ops(self, inputs: PackedBatch) -> float:
         """Of a micro-batch, as `operations_per_token` counts them."""
@@ -175,9 +184,8 @@ class GroupTrainer(SavesWhole, Trainer):
         model.eval()
         meter = Meter()
         with torch.no_grad(), gathered(model):
-            for inputs in dataloader:
-                batch = self._prepare_inputs(inputs)
-                self._count(meter, self._score(model, batch)[1], batch)
+            for found, counts in self._judge(self._scored(model, dataloader, meter)):
+                meter.update(found, counts)
         model.train(was_training)
         means = meter.drain(totals=TOTALS)
         del means["computed_tokens"]
@@ -185,6 +193,12 @@ class GroupTrainer(SavesWhole, Trainer):
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
         self._logged_at = time.perf_counter()
         return EvalLoopOutput(None, None, metrics, num_samples=self.num_examples(dataloader))
+
+    def _scored(self, model, dataloader: DataLoader, meter: Meter) -> Iterator[Scored]:
+        for inputs in dataloader:
+            batch = self._prepare_inputs(inputs)
+            self._count(meter, batch)
+            yield self._score(model, batch)
 
 
 def perplexity(loss: float) -> float:

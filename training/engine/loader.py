@@ -14,13 +14,20 @@ from training.engine.plan import EpochPlanner
 
 
 class PlannedBatches(Dataset):
-    """Collated micro-batches of one worker, by (epoch, number of the micro-batch within the epoch)."""
+    """Collated micro-batches of one worker, by (epoch, number of the micro-batch within the epoch).
 
-    def __init__(self, groups: GroupDataset, planner: EpochPlanner, path: Path, worker: int) -> None:
+    ``as_one`` gives every batch the counts of all groups together, so that means over them do not depend on how they
+    are cut into batches (evaluation); else a batch has the counts of its optimizer step.
+    """
+
+    def __init__(
+        self, groups: GroupDataset, planner: EpochPlanner, path: Path, worker: int, *, as_one: bool = False
+    ) -> None:
         self.groups = groups
         self.planner = planner
         self.path = path
         self.worker = worker
+        self._counts = groups.count(list(range(len(groups)))) if as_one else None
 
     def __len__(self) -> int:
         return self.planner.steps_per_epoch * self.planner.num_micro_batches
@@ -35,7 +42,7 @@ class PlannedBatches(Dataset):
             [self.groups[i] for i in members or [0]],
             path=self.path,
             weight=1.0 if members else 0.0,
-            step=self.groups.count(step.groups),
+            step=self._counts or self.groups.count(step.groups),
         )
 
 

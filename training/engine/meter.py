@@ -16,10 +16,13 @@ class Meter:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
-    def update(self, values: Mapping[str, Tensor], weight: float = 1.0) -> None:
+    def update(self, values: Mapping[str, Tensor], counts: bool = True) -> None:
+        """Add items; where they do not count, as a stand-in's, only their names are taken, that all workers have the
+        same."""
         for name, items in values.items():
             row = torch.stack([items.sum(dtype=torch.float64), items.new_tensor(items.numel()).double()])
-            self._sums[name] = self._sums.get(name, torch.zeros_like(row)) + weight * row
+            nothing = torch.zeros_like(row)
+            self._sums[name] = self._sums.get(name, nothing) + (row if counts else nothing)
 
     def drain(self, totals: tuple[str, ...] = ()) -> dict[str, float]:
         """Mean of each metric, the sum for those named in ``totals``; a collective call; starts over."""

@@ -57,6 +57,6 @@ def kl_estimate(log_ratio_sum: Tensor, count: Tensor | int) -> Tensor:
 
     ``log_ratio_sum`` adds up log-ratios of policy to reference over ``count`` mismatched answers (another
     row's answer after this row's prompt) of all workers, so that all measure against one baseline. The mean
-    may be negative over few answers, which a divergence cannot be.
+    may be negative over few answers, which a divergence cannot be; without any answer it is 0.
     """
-    return (log_ratio_sum / count).detach().clamp_min(0)
+    return (log_ratio_sum / torch.as_tensor(count).clamp_min(1)).detach().clamp_min(0)
