@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from training.config import METHODS, CommonConfig
@@ -59,6 +59,47 @@ def build_tokenizer(
         pad_token="<|endoftext|>",
         bos_token="<bos>" if adds_bos else None,
         additional_special_tokens=control[1:-1],
+        chat_template=chat_template,
+    )
+
+
+@lru_cache
+def build_sentencepiece(prepend: str, chat_template: str) -> PreTrainedTokenizerFast:
+    """A SentencePiece-like BPE with byte fallback, BOS ``<s>`` and EOS ``</s>``, whose pieces begin words with ``▁``.
+
+    ``prepend`` says where it adds a space that the text does not have: ``normalizer`` (Llama 2: before every stretch
+    between control tokens), ``always`` (the same, as a pre-tokenizer), ``first`` (at the start of a text alone) or
+    ``never`` (Gemma).
+    """
+    bytes_ = [f"<0x{value:02X}>" for value in range(256)]
+    learning = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    learning.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False
+    )
+    learning.train_from_iterator([*_TEXTS, "[INST] [/INST] <|user|> <|assistant|>"] * 5, trainer)
+    learnt = json.loads(learning.to_str())["model"]
+    tokenizer = Tokenizer(
+        models.BPE(
+            learnt["vocab"], [tuple(m) for m in learnt["merges"]], unk_token="<unk>", byte_fallback=True
+        )
+    )
+    if prepend == "normalizer":
+        replace = normalizers.Replace(" ", "▁")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), replace])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepend, split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"],
         chat_template=chat_template,
     )
 

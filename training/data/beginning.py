@@ -20,11 +20,12 @@ class Beginning:
         self._habit = _tokens_in_front(tokenizer)
 
     def split(self, template: Template, prompt: str) -> tuple[list[int], str]:
-        """The token ids with which ``prompt`` begins, and the text that follows them, without a BOS token."""
+        """The token ids with which ``prompt`` begins, and the text that follows them. A BOS token that a chat
+        template writes stays in its text, whose tokens may depend on it."""
+        if template.begins == "text":
+            return [], prompt
         text = prompt.removeprefix(self._bos_text)
         was_written = self._bos if text != prompt else []
-        if template.begins == "text":
-            return was_written, text
         wanted = self._bos if template.begins == "format" else was_written
         return self._habit or wanted, text
 

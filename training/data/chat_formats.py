@@ -22,6 +22,7 @@ class ChatFormat:
     after: str = ""
     begins: str = "tokenizer"
     adds_eos: bool = False
+    is_raw: bool = False
     trims: bool = False
     system_in_user: bool = False
     role_names: Mapping[str, str] = field(default_factory=dict)

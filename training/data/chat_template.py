@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.data.dialogue import Dialogue
@@ -32,13 +33,15 @@ class TokenizerTemplate:
     name = "tokenizer"
     adds_eos = False
     begins = "text"
+    is_raw = False
+    control_tokens: Sequence[str] = ()
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._template = tokenizer.get_chat_template()
         self._is_marked = bool(_GENERATION_MARK.search(self._template))
         added = [token.content for token in tokenizer.added_tokens_decoder.values()]
-        self._control_tokens = tuple({*added, *tokenizer.all_special_tokens})
+        self._added_tokens = tuple({*added, *tokenizer.all_special_tokens})
 
     def prompt(self, dialogue: Dialogue) -> str:
         return self._write(prompt_messages(dialogue), announce=True)[0]
@@ -82,7 +85,7 @@ class TokenizerTemplate:
     def _without_break(self, turn: str) -> str:
         """``turn`` without the line break that some templates write after its end-of-turn token."""
         text = turn.rstrip()
-        return text if text.endswith(self._control_tokens) else turn
+        return text if text.endswith(self._added_tokens) else turn
 
     def _require_texts(self, whole: str, messages: list[Message]) -> None:
         """Templates of image models write nothing of a content that is a text instead of a list of parts."""

@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from training.config import CommonConfig
 from training.data.loading import Loaded
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
-
-def data_warnings(loaded: Loaded, config: CommonConfig, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:
     """One sentence or two for each thing that a user may not expect."""
     found = (
         _chats_by_tokenizer(loaded, config),
         _unused_response_template(config),
         _merges(loaded),
-        _control_tokens(loaded, tokenizer),
+        *_control_tokens(loaded),
     )
     return [warning for warning in found if warning]
 
@@ -54,19 +49,19 @@ def _merges(loaded: Loaded) -> str:
     )
 
 
-def _control_tokens(loaded: Loaded, tokenizer: PreTrainedTokenizerBase) -> str:
-    tokens = tokenizer.all_special_tokens
-    found = [
-        (item.group.row, token)
-        for item in loaded.encoded
-        for token in tokens
-        if any(token in text for text in item.dialogue.texts())
-    ]
-    if not found:
-        return ""
-    row, token = found[0]
-    return (
-        f"{len({row for row, _ in found}):,} rows hold the text of control tokens (first: {token} in "
-        f"{loaded.where(row)}), which the model reads as control tokens. Templates write them: leave them "
-        "out of the data."
-    )
+def _control_tokens(loaded: Loaded) -> list[str]:
+    read_as = {
+        True: "which the model reads as control tokens: instruction_template: plain takes texts as they are. Leave "
+        "them out, unless the texts are written in the model's format on purpose.",
+        False: "which is learnt and read as ordinary text: only the template writes control tokens. Leave them out "
+        "of the data.",
+    }
+    warnings = []
+    for is_raw, consequence in read_as.items():
+        found = [i for i in loaded.encoded if i.control and (i.template == "plain") is is_raw]
+        if found:
+            first = f"{found[0].control} in {loaded.where(found[0].group.row)}"
+            warnings.append(
+                f"{len(found):,} rows hold the text of control tokens (first: {first}), {consequence}"
+            )
+    return warnings

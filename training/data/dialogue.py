@@ -4,8 +4,9 @@ templates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from training.data.messages import Content, Message, common_start, fail
 
@@ -58,6 +59,16 @@ class Dialogue:
         answers = tuple(Answer(a.role, _map(a.content, change)) for a in self.answers)
         return replace(self, prompt=_map(self.prompt, change), answers=answers, input=change(self.input))
 
+    def all_texts(self) -> Iterator[str]:
+        """As ``texts``, and every other text that messages hold, such as the arguments of a tool call."""
+        for content in (self.prompt, self.input, *(answer.content for answer in self.answers)):
+            yield from _strings(content)
+
+    def map_values(self, change: Callable[[Any], Any]) -> Dialogue:
+        """The same dialogue with ``change`` applied to prompt, input and answers, each as a whole."""
+        answers = tuple(Answer(a.role, change(a.content)) for a in self.answers)
+        return replace(self, prompt=change(self.prompt), answers=answers, input=change(self.input))
+
 
 def _texts(content: Content) -> list[str]:
     return [content] if isinstance(content, str) else [message["content"] for message in content]
@@ -67,6 +78,14 @@ def _map(content: Content, change: Callable[[str], str]) -> Content:
     if isinstance(content, str):
         return change(content)
     return [message | {"content": change(message["content"])} for message in content]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
 
 
 def split_conversation(messages: list[Message], column: str) -> tuple[list[Message], list[Message]]:

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dialogues to groups of token ids: prompt and answers tokenized apart, as inference sees them, and
-concatenated."""
+"""Dialogues to groups of token ids: the prompt as inference reads it, and each answer as it stands behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
 from training.data.beginning import Beginning
-from training.data.dialogue import Dialogue
+from training.data.dialogue import Answer, Dialogue
 from training.data.group import Completion, Group
 from training.data.messages import same
 from training.data.normalization import normalizer
@@ -18,14 +17,13 @@ from training.data.row_problem import RowError, RowProblem
 from training.data.rows import Row
 from training.data.segments import Segment, Template
 from training.data.templates import Templates
+from training.data.tokenization import ControlTokens, Tokenized, context_texts
 from training.errors import Problem, SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _BATCH_ROWS = 256
-# Tokens join within a word, so the words on both sides of a boundary tell whether any would join across it.
-_EDGE_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +31,20 @@ class Encoded:
     """A group with what is known about how it came about.
 
     ``merges`` says that tokenizing prompt and answer as one text would join tokens across their boundary.
+    ``control`` is the first control token that stands in the texts of the row itself, empty where none does.
     """
 
     group: Group
     dialogue: Dialogue
     template: str
     merges: bool
+    control: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A dialogue as its template writes it, before tokenization."""
+    """A dialogue as its template writes it, before tokenization. ``marked`` says that control tokens in its texts
+    are marked as text."""
 
     row: int
     dialogue: Dialogue
@@ -51,12 +52,11 @@ class _Written:
     lead: list[int]
     prompt: str
     answers: list[list[Segment]]
+    control: str
+    marked: bool
 
-
-def _edge(prompt: str, segments: list[Segment]) -> str:
-    """The text around the boundary of prompt and answer."""
-    answer = segments[0].text if segments else ""
-    return prompt[-_EDGE_CHARACTERS:] + answer[:_EDGE_CHARACTERS]
+    def answer_texts(self) -> list[list[str]]:
+        return [[segment.text for segment in segments] for segments in self.answers]
 
 
 class Encoder:
@@ -77,6 +77,7 @@ class Encoder:
         self._steps = config.text_normalization
         self._normalize = normalizer(config.text_normalization)
         self._beginning = Beginning(tokenizer)
+        self._control: dict[str, ControlTokens] = {}
 
     def encode(self, row: Row | Dialogue, number: int = 0) -> Group:
         """The group of one row; ``number`` becomes ``Group.row``.
@@ -96,8 +97,8 @@ class Encoder:
         results: list[Encoded | RowError] = []
         for start in range(0, len(dialogues), _BATCH_ROWS):
             written = [self._write(row, dialogue) for row, dialogue in dialogues[start : start + _BATCH_ROWS]]
-            ids = self._tokenize([w for w in written if isinstance(w, _Written)])
-            results += [w if isinstance(w, RowError) else self._assemble(w, ids) for w in written]
+            tokens = self._tokenize([w for w in written if isinstance(w, _Written)])
+            results += [w if isinstance(w, RowError) else self._assemble(w, tokens) for w in written]
         return results
 
     def _write(self, row: int, dialogue: Dialogue) -> _Written | RowError:
@@ -106,8 +107,14 @@ class Encoder:
                 dialogue = dialogue.map_texts(self._normalize)
                 self._require_difference(dialogue)
             template = self._templates.of(dialogue)
-            lead, prompt = self._beginning.split(template, template.prompt(dialogue))
-            return _Written(row, dialogue, template, lead, prompt, template.answers(dialogue))
+            shown = self._without_eos(dialogue) if template.adds_eos else dialogue
+            tokens = self._control_tokens(template)
+            control = tokens.first_in(shown.all_texts())
+            marked = bool(control) and not template.is_raw
+            if marked:
+                shown = shown.map_values(tokens.mark)
+            lead, prompt = self._beginning.split(template, template.prompt(shown))
+            return _Written(row, dialogue, template, lead, prompt, template.answers(shown), control, marked)
         except RowError as error:
             return error
 
@@ -120,36 +127,59 @@ class Encoder:
                 action = "Replace it, or leave out the step."
                 raise RowError(RowProblem("equal_answers", answer.role, message, action))
 
-    def _tokenize(self, written: Sequence[_Written]) -> dict[str, list[int]]:
-        """Token ids of every text that the rows need, each text once."""
-        texts: dict[str, None] = {}
-        for row in written:
-            texts.update({row.prompt: None, row.prompt[-_EDGE_CHARACTERS:]: None})
-            for segments in row.answers:
-                texts.update((segment.text, None) for segment in segments)
-                texts[_edge(row.prompt, segments)] = None
-        if not texts:
-            return {}
-        encoded = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return dict(zip(texts, encoded, strict=True))
+    def _without_eos(self, dialogue: Dialogue) -> Dialogue:
+        """Answers that bring their own EOS, which the encoder adds."""
+        eos = str(self._tokenizer.eos_token)
+        answers = [Answer(a.role, str(a.content).removesuffix(eos)) for a in dialogue.answers]
+        return replace(dialogue, answers=tuple(answers))
 
-    def _assemble(self, row: _Written, ids: dict[str, list[int]]) -> Encoded:
-        completions = [
-            self._completion(segments, answer.role, row.template, ids)
-            for segments, answer in zip(row.answers, row.dialogue.answers, strict=True)
-        ]
-        before = ids[row.prompt[-_EDGE_CHARACTERS:]]
-        merges = any(ids[_edge(row.prompt, segments)][: len(before)] != before for segments in row.answers)
+    def _control_tokens(self, template: Template) -> ControlTokens:
+        if template.name not in self._control:
+            self._control[template.name] = ControlTokens(self._tokenizer, template.control_tokens)
+        return self._control[template.name]
+
+    def _tokenize(self, written: Sequence[_Written]) -> Tokenized:
+        """Token ids of the texts that the rows need; those of rows with marked texts come one by one."""
+        tokens = Tokenized(self._tokenizer)
+        single: list[str] = []
+        several: list[str] = []
+        for row in written:
+            if row.marked:
+                continue
+            answers = row.answer_texts()
+            single.append(row.prompt)
+            context, *wholes = context_texts(row.prompt, answers)
+            single.append(context)
+            for parts, whole in zip(answers, wholes, strict=True):
+                (single if len(parts) == 1 else several).append(whole)
+        tokens.add(single)
+        tokens.add(several, spans=True)
+        return tokens
+
+    def _assemble(self, row: _Written, tokens: Tokenized) -> Encoded | RowError:
+        if row.marked:
+            tokens = Tokenized(self._tokenizer, marked=True)
+        try:
+            completions, merges = [], False
+            for segments, answer in zip(row.answers, row.dialogue.answers, strict=True):
+                completion, joins = self._completion(row, segments, answer.role, tokens)
+                completions.append(completion)
+                merges = merges or joins
+            prompt = row.lead + tokens.ids(row.prompt)
+        except RowError as error:
+            return error
         lengths = list(row.dialogue.lengths)
-        group = Group(row.lead + ids[row.prompt], completions, row.row, row.dialogue.label, lengths)
-        return Encoded(group, row.dialogue, row.template.name, merges)
+        group = Group(prompt, completions, row.row, row.dialogue.label, lengths)
+        return Encoded(group, row.dialogue, row.template.name, merges, row.control)
 
     def _completion(
-        self, segments: list[Segment], role: str, template: Template, ids: dict[str, list[int]]
-    ) -> Completion:
-        tokens = [token for segment in segments for token in ids[segment.text]]
-        trained = [segment.trained for segment in segments for _ in ids[segment.text]]
+        self, row: _Written, segments: list[Segment], role: str, texts: Tokenized
+    ) -> tuple[Completion, bool]:
+        cuts = [segment.trained for segment in segments]
+        ids, joins = texts.after(row.prompt, [segment.text for segment in segments], cuts)
+        tokens = [token for part in ids for token in part]
+        trained = [segment.trained for segment, part in zip(segments, ids, strict=True) for _ in part]
         eos = self._tokenizer.eos_token_id
-        if template.adds_eos and tokens[-1:] != [eos]:
+        if row.template.adds_eos and tokens[-1:] != [eos]:
             tokens, trained = [*tokens, eos], [*trained, True]
-        return Completion(tokens, role, None if all(trained) else trained)
+        return Completion(tokens, role, None if all(trained) else trained), joins

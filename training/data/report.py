@@ -162,14 +162,12 @@ def build_report(
     if tokenizer is None:
         report.lengths = {part: percentiles(n) for part, n in character_lengths(dialogues).items()}
     else:
-        _add_tokens(report, loaded, config, tokenizer)
+        _add_tokens(report, loaded, config)
     report.warnings += length_bias_warnings(report.length_bias, config)
     return report
 
 
-def _add_tokens(
-    report: DataReport, loaded: Loaded, config: CommonConfig, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> None:
     limits = Limits.of(config, report.method)
     report.length_unit = "tokens"
     report.lengths = {part: percentiles(n) for part, n in token_lengths(loaded.encoded).items()}
@@ -178,7 +176,7 @@ def _add_tokens(
     report.tokens_per_word = tokens_per_word(loaded.encoded)
     report.boundary_merges = sum(item.merges for item in loaded.encoded)
     report.templates = dict(Counter(item.template for item in loaded.encoded))
-    report.warnings = data_warnings(loaded, config, tokenizer)
+    report.warnings = data_warnings(loaded, config)
 
 
 def _bad_row_kind(counted: ProblemCount) -> BadRowKind:

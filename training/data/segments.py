@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,8 +13,7 @@ from training.data.messages import Content, Message
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of an answer. Segments are tokenized apart, so that no token straddles the edge of what is
-    learnt."""
+    """A part of an answer. No token straddles the beginning of what is learnt."""
 
     text: str
     trained: bool = True
@@ -25,6 +25,8 @@ class Template(Protocol):
     ``adds_eos`` says that the encoder ends each answer with the tokenizer's EOS; otherwise the template
     writes its own end of turn. ``begins`` says who decides on a BOS token: the ``tokenizer`` by its own
     habit, the ``format`` (there always is one), or the ``text`` (there is one if the text begins with it).
+    ``control_tokens`` are what it writes as tokens besides the tokenizer's special ones. ``is_raw`` says that the
+    texts are the user's own writing, control tokens included; otherwise a control token in a text is text.
     """
 
     @property
@@ -35,6 +37,12 @@ class Template(Protocol):
 
     @property
     def begins(self) -> str: ...
+
+    @property
+    def control_tokens(self) -> Sequence[str]: ...
+
+    @property
+    def is_raw(self) -> bool: ...
 
     def prompt(self, dialogue: Dialogue) -> str:
         """Everything before the answer, up to and including what announces it."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.data.dialogue import Dialogue
@@ -17,6 +18,8 @@ _ALPACA_END = ". Write a response that appropriately completes the request.\n\n"
 class _TextTemplate:
     adds_eos = True
     begins = "tokenizer"
+    is_raw = False
+    control_tokens: Sequence[str] = ()
 
     def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
         return [[Segment(str(answer.content))] for answer in dialogue.answers]
@@ -41,6 +44,7 @@ class Plain(_TextTemplate):
     """The texts as they are, with nothing between prompt and answer."""
 
     name: str = "plain"
+    is_raw = True
 
     def prompt(self, dialogue: Dialogue) -> str:
         return plain_prompt(dialogue)
