@@ -14,8 +14,8 @@ from ray_jobs.link import Link
 from training.checkpoints import ROOT, newest_whole
 from training.config import JobSpec
 from training.engine.checkpoints import step_of
-from training.errors import ResourceError
-from training.manifest import Manifest
+from training.errors import Problem, ResourceError
+from training.manifest import MANIFEST, Manifest
 from training.run_directory import RunDirectory
 
 _TRAINER_STATE = "trainer_state.json"  # as transformers names it
@@ -58,8 +58,16 @@ def _history(checkpoint: Path | None) -> tuple[dict[str, Any], ...]:
 
 
 def _bring_here(run: RunDirectory, step: int) -> None:
-    """What this worker reads, from the run's store to its machine."""
+    """What this worker reads, from the run's store to its machine.
+
+    On a disk it is there, and one worker of each machine makes sure that the rows are still what was prepared.
+    """
     if run.store is None:
+        if os.environ["LOCAL_RANK"] == "0" and (damage := run.data_damage()):
+            again = "Start the run again, which prepares them anew."
+            raise ResourceError(
+                "the prepared rows are damaged", [Problem(f"{run.data}", f"{damage}.", again)]
+            )
         return
     from training.folders import bring
 
@@ -69,7 +77,13 @@ def _bring_here(run: RunDirectory, step: int) -> None:
     for name, target in wanted:
         damage = bring(run.store, name, target)
         if damage is not None:
-            raise ResourceError(f"{run}/{name} did not arrive here whole: {damage}")
+            run.store.remove(
+                f"{name}/{MANIFEST}"
+            )  # the next start prepares the rows anew, or takes an older checkpoint
+            problem = Problem(
+                f"{run}/{name}", f"did not arrive here whole: {damage}.", "Start the run again."
+            )
+            raise ResourceError("the object store holds something damaged", [problem])
 
 
 def planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:

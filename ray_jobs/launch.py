@@ -12,6 +12,7 @@ from ray_jobs import disk
 from ray_jobs.display import Display
 from ray_jobs.events import Failure, Outcome, WorkersFailed
 from ray_jobs.failures import describe, of_workers, report
+from ray_jobs.kept_rows import changed_datasets
 from ray_jobs.mirror import Mirror, state_files
 from ray_jobs.preparation import in_background, prepare, settled
 from ray_jobs.run_lock import writing_to
@@ -45,7 +46,7 @@ def launch(
     run.pull()
     result = None if fresh else finished(spec, run)
     if result is not None:
-        print_finished(result, run)
+        print_finished(result, run, changed_datasets(spec, run))
         return result
     require_trackers(spec.config)
     disk.check_space(run, spec.config)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
+from ray_jobs.kept_rows import are_whole
 from training.config import CommonConfig, JobSpec, resolve
 from training.config.strategy import as_text, read_settings
 from training.run_directory import RunDirectory
@@ -55,17 +56,20 @@ def _settle_strategy(config: CommonConfig) -> None:
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
 
-    Raises SpecError when the tokenizer cannot be loaded, DataError with every problem of the rows.
+    Raises SpecError when the tokenizer cannot be loaded, DataError with every problem of the rows, or when a run that
+    continues cannot have its rows back.
     """
-    if run.latest_checkpoint() is not None and run.has_data():
+    if run.latest_checkpoint() is not None and are_whole(spec, run):
         display.enter_phase("starting Ray")
         return
     display.enter_phase("preparing the data")
+    from training.data.fingerprint import fingerprints
     from training.data.prepare import prepare_data
     from training.tokenizers import load_tokenizer
 
+    sources = fingerprints(spec.config)
     data = prepare_data(spec.config, spec.method, load_tokenizer(spec.config), rejected_dir=run.path)
-    data.save(run.data)
+    data.save(run.data, sources)
     if run.store is not None:
         from training.folders import share
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from ray_jobs.display import duration
 from training.config.locations import inside, is_url
+from training.errors import Problem
 from training.result import Result
 from training.run_directory import RunDirectory
 
@@ -32,10 +34,12 @@ def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
         console.print(Text(f"  ! {warning}", style="yellow"), soft_wrap=True)
 
 
-def print_finished(result: Result, run: RunDirectory) -> None:
-    """For a run that was started again after it had finished."""
+def print_finished(result: Result, run: RunDirectory, changed: Sequence[Problem] = ()) -> None:
+    """For a run that was started again after it had finished; ``changed`` are the datasets that are others by now."""
     console = Console(highlight=False)
     print_summary(console, result, run)
+    for problem in changed:
+        console.print(Text(f"  ! {problem.where}: {problem.message}", style="yellow"), soft_wrap=True)
     again = "It has finished, so nothing was trained. To start over beside it, add --fresh or another name=…."
     console.print(Text(f"  {again}"), soft_wrap=True)
 

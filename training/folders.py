@@ -47,6 +47,13 @@ def _fetch(store: Store, name: str, target: Path) -> str | None:
     return manifest.damage(target)
 
 
+def lacking(store: Store, name: str) -> str | None:
+    """What is wrong with the folder ``name`` by its files' names and sizes; None when nothing is."""
+    manifest = Manifest.parse(store.read(f"{name}/{MANIFEST}") or b"")
+    sizes = {file.removeprefix(f"{name}/"): size for file, size in store.sizes(name).items()}
+    return f"{MANIFEST} is missing or is none" if manifest is None else manifest.lacking(sizes)
+
+
 def forget(store: Store, name: str) -> None:
     """Delete a folder of the store, its manifest first: half deleted, it is none."""
     store.remove(f"{name}/{MANIFEST}")

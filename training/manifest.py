@@ -28,7 +28,7 @@ class Manifest(BaseModel):
 
     ``files`` by their path in the folder. Of a checkpoint: ``step``, the optimizer steps done, ``num_workers``, the
     processes that saved, ``rows_per_step``, the global batch (None where the trainer does not state it), and
-    ``versions`` of the packages.
+    ``versions`` of the packages. Of prepared rows: ``sources``, the fingerprints of the datasets by key.
     """
 
     format: int = 1
@@ -36,6 +36,7 @@ class Manifest(BaseModel):
     num_workers: int = 1
     rows_per_step: int | None = None
     versions: dict[str, str] = {}
+    sources: dict[str, str] = {}
     files: dict[str, Entry]
 
     @classmethod

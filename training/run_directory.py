@@ -165,9 +165,14 @@ class RunDirectory:
         steps = committed(self.checkpoints) if self.store is None else stored_steps(self.store)
         return self.checkpoints / f"checkpoint-{max(steps)}" if steps else None
 
-    def has_data(self) -> bool:
-        """Whether the prepared rows are where the run keeps them."""
-        return self.data.is_dir() if self.store is None else self.read_note(self.data / MANIFEST) is not None
+    def data_damage(self) -> str | None:
+        """What is wrong with the prepared rows, which a store's run fetches for that; None when they are whole."""
+        if self.store is not None:
+            from training.folders import bring, lacking
+
+            return lacking(self.store, "data") or bring(self.store, "data", self.data)
+        manifest = Manifest.read(self.data)
+        return f"{MANIFEST} is missing or is none" if manifest is None else manifest.damage(self.data)
 
     def has_final(self) -> bool:
         """Whether anything is where the run keeps its final weights."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
@@ -23,6 +23,7 @@ from training.data.loading import Loaded, load, one_sided, refusal
 from training.data.report import DataReport, build_report
 from training.data.split import held_out, prompt_key
 from training.errors import DataError, Problem
+from training.manifest import Manifest, describe, seal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,9 +37,9 @@ class PreparedData:
     eval: GroupDataset | None
     report: DataReport
 
-    def save(self, directory: str | Path) -> None:
-        """Writes ``train/``, ``eval/`` (Arrow) and ``report.json``: aside first, so that the directory is
-        whole or absent."""
+    def save(self, directory: str | Path, sources: Mapping[str, str] | None = None) -> None:
+        """Writes ``train/``, ``eval/`` (Arrow), ``report.json`` and a manifest, which keeps ``sources``, the
+        fingerprints of the datasets: aside first, so that the directory is whole or absent."""
         target = Path(directory)
         aside = target.with_name(f"{target.name}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
@@ -49,6 +50,7 @@ class PreparedData:
                     self.eval.save(aside / "eval")
             report = json.dumps(self.report.to_dict(), ensure_ascii=False, indent=2) + "\n"
             (aside / "report.json").write_text(report, encoding="utf-8", errors="backslashreplace")
+            seal(aside, Manifest(files=describe(aside), sources=dict(sources or {})))
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise

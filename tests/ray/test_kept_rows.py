@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared rows of a run that goes on: whole, made again, or refused; never others without a word."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.display import Display
+from ray_jobs.preparation import prepare
+from tests.tiny import tiny_model, write_rows
+from training.config import JobSpec
+from training.data.prepare import PreparedData
+from training.errors import DataError
+from training.run_directory import RunDirectory
+
+
+def spec_in(folder: Path, scheme: str = "") -> JobSpec:
+    return JobSpec(
+        method="sft",
+        name="run",
+        model_name=tiny_model(),
+        dataset_path=write_rows(folder / "rows.jsonl", "sft_train.jsonl", 40),
+        storage_path=f"{scheme}{folder}/runs",
+    )
+
+
+def start(spec: JobSpec, machine: Path, monkeypatch) -> tuple[list, str]:
+    """What one start's driver on a machine prepares for a run with a checkpoint, and what it says."""
+    monkeypatch.setenv("TADRIB_SCRATCH", str(machine))
+    run, screen = RunDirectory(spec.run_dir), io.StringIO()
+    run.create()
+    display = Display(screen)
+    prepare(spec, run, display)
+    run.write_note(run.checkpoints / "checkpoint-10" / "manifest.json", "{}")
+    if run.store is not None:
+        from training.folders import bring
+
+        assert bring(run.store, "data", run.data) is None
+    return list(PreparedData.load(run.data).train), screen.getvalue()
+
+
+def flip_a_byte(table: Path) -> None:
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+
+
+HARM = {
+    "a byte flipped": (flip_a_byte, "has other content than was written"),
+    "truncated": (lambda table: os.truncate(table, 1000), "has 1,000 of "),
+    "deleted": (Path.unlink, "is missing"),
+    "all deleted": (lambda table: shutil.rmtree(table.parents[1]), "manifest.json is missing"),
+}
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["disk", "store"])
+@pytest.mark.parametrize("harm", HARM)
+def test_damaged_rows_are_prepared_again_and_that_is_said(tmp_path, monkeypatch, caplog, harm, scheme):
+    do, said = HARM[harm]
+    spec = spec_in(tmp_path, scheme)
+    (tmp_path / "runs/run/checkpoints/checkpoint-10").mkdir(parents=True)
+    rows, _ = start(spec, tmp_path / "one", monkeypatch)
+    caplog.clear()
+    assert start(spec, tmp_path / "two", monkeypatch)[0] == rows
+    assert caplog.messages == []
+    [table] = (tmp_path / "runs/run/data/train").glob("*.arrow")
+    do(table)
+
+    again, _ = start(spec, tmp_path / "three", monkeypatch)
+
+    assert again == rows
+    assert len(caplog.messages) == 1
+    assert said in caplog.messages[0]
+    assert "prepared again" in caplog.messages[0]
+    assert start(spec, tmp_path / "four", monkeypatch)[0] == rows
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"], ids=["disk", "store"])
+def test_a_dataset_that_changed_is_told_and_never_mixed_with_what_it_was(
+    tmp_path, monkeypatch, caplog, scheme
+):
+    spec = spec_in(tmp_path, scheme)
+    (tmp_path / "runs/run/checkpoints/checkpoint-10").mkdir(parents=True)
+    rows, _ = start(spec, tmp_path / "one", monkeypatch)
+    write_rows(tmp_path / "rows.jsonl", "sft_train.jsonl", 39)
+    caplog.clear()
+
+    assert start(spec, tmp_path / "two", monkeypatch)[0] == rows
+    [said] = caplog.messages
+    assert f"dataset_path: {tmp_path}/rows.jsonl has changed since the run began" in said
+    assert "--fresh" in said
+
+    [table] = (tmp_path / "runs/run/data/train").glob("*.arrow")
+    flip_a_byte(table)
+    with pytest.raises(DataError, match=r"are damaged.*\n.*dataset_path: .* put the old content back"):
+        start(spec, tmp_path / "three", monkeypatch)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fingerprints of datasets, by which a run tells that one is no longer what it was prepared from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from training.config import CommonConfig
+from training.config.locations import is_url
+from training.data.locations import locate
+from training.errors import DataError
+from training.manifest import sha256
+
+
+def fingerprints(config: CommonConfig) -> dict[str, str]:
+    """By key, that of each dataset which has one."""
+    named = {key: getattr(config, key) for key in ("dataset_path", "eval_dataset_path")}
+    found = {key: fingerprint(name) for key, name in named.items() if name}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def fingerprint(name: str) -> str | None:
+    """Of local files the SHA-256 of their names and contents, of a URL the sizes and times that its store gives.
+
+    None where neither is to be had: for a dataset of a hub, and for one that is not there.
+    """
+    try:
+        return _of_url(name) if is_url(name) else _of_path(name)
+    except (DataError, OSError):
+        return None
+
+
+def _of_path(name: str) -> str | None:
+    path, digest = Path(name), hashlib.sha256()
+    if not path.exists():
+        path = Path(name.rpartition(":")[0])  # a directory with the name of a split
+        if not path.is_dir() or path == Path():
+            return None
+    if path.is_file():
+        return f"sha256:{sha256(path)}"
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        digest.update(f"{file.relative_to(path)}\0{sha256(file)}\0".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _of_url(name: str) -> str | None:
+    location, digest = locate(name), hashlib.sha256()
+    found = location.filesystem.find(location.path, detail=True)
+    for path, info in sorted(found.items()):
+        changed = next((info[key] for key in ("ETag", "mtime", "LastModified") if info.get(key)), "")
+        digest.update(f"{path}\0{info['size']}\0{changed}\0".encode())
+    return f"listing:{digest.hexdigest()}" if found else None
