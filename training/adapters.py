@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel
 
 from training.config import CommonConfig
+from training.config.types import ALL_LINEAR
 from training.errors import Problem, SpecError, nearest
 
 ADAPTER_FILE = "adapter_config.json"
+_KEY = "lora_target_modules"
 
 
 def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
@@ -44,22 +48,46 @@ def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:
     return model
 
 
-def _check_targets(model: PreTrainedModel, targets: list[str]) -> None:
+def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
     linear = {
-        name.rsplit(".", 1)[-1]
+        name
         for name, module in model.named_modules()
         if hasattr(module, "in_features") and module is not model.get_output_embeddings()
     }
-    problems = []
+    if targets == ALL_LINEAR:
+        return
+    if isinstance(targets, str):
+        problems = list(_pattern_problems(model, targets, linear))
+    else:
+        problems = list(_name_problems(model, targets, {name.rsplit(".", 1)[-1] for name in linear}))
+    if problems:
+        raise SpecError("LoRA cannot be set up", problems)
+
+
+def _name_problems(model: PreTrainedModel, targets: list[str], linear: set[str]) -> Iterator[Problem]:
+    """``linear`` are the last parts of the names of the linear layers inside the model."""
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
             close = nearest(target, linear)
             action = f"Did you mean {close}?" if close else f"It has: {', '.join(sorted(linear))}."
-            problems.append(Problem("lora_target_modules", f"the model has no module {target}.", action))
-        elif target not in linear:
+            yield Problem(_KEY, f"the model has no module {target}.", action)
+        elif target.rsplit(".", 1)[-1] not in linear:
             action = f"Use some of: {', '.join(sorted(linear))}."
-            problems.append(
-                Problem("lora_target_modules", f"{target} is not a linear layer inside the model.", action)
-            )
-    if problems:
-        raise SpecError("LoRA cannot be set up", problems)
+            yield Problem(_KEY, f"{target} is not a linear layer inside the model.", action)
+
+
+def _pattern_problems(model: PreTrainedModel, pattern: str, linear: set[str]) -> Iterator[Problem]:
+    """``pattern`` has to match whole names, as PEFT has it, and no others than those of ``linear`` layers."""
+    names = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
+    ends = [name for name in sorted(linear) if re.search(rf"(?:^|\.)(?:{pattern})$", name)]
+    other = next((name for name in names if name not in linear), None)
+    if not names:
+        action = rf"Write .*\.({pattern})." if ends else f"Write the names of layers: {_some(linear)}."
+        yield Problem(_KEY, f"{pattern} matches no whole name such as {min(linear)}.", action)
+    elif other is not None:
+        message = f"{pattern} also matches {other or 'the model itself'}, which is no linear layer inside the model."
+        yield Problem(_KEY, message, f"Write the names of layers: {_some(linear)}.")
+
+
+def _some(linear: set[str]) -> str:
+    return f"[{', '.join(sorted({name.rsplit('.', 1)[-1] for name in linear}))}]"

@@ -42,6 +42,11 @@ CASES = {
     ),
     "LoRA of rank 0": ("lora_has_a_rank", {"lora_r": 0}, {"use_lora": False}),
     "LoRA on no layer": ("lora_has_layers", {"lora_target_modules": []}, {"use_lora": False}),
+    "LoRA on a broken regular expression": (
+        "lora_layers_are_a_pattern",
+        {"lora_target_modules": "*_proj"},
+        {"lora_target_modules": "all-linear"},
+    ),
     "two sizes of a micro-batch": (
         "batch_has_one_size",
         {"method": "cpo", "max_tokens_per_batch": 2048, "per_device_train_batch_size": 2},

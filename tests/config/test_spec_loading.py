@@ -265,3 +265,47 @@ def test_a_run_named_like_a_number_keeps_its_name(write):
     spec = JobSpec(method="sft", name="12345e7", dataset_path="1e400", model_revision="1e5")
     again = load_spec(write(spec.to_yaml()))
     assert (again.name, again.config.dataset_path, again.config.model_revision) == ("12345e7", "1e400", "1e5")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("name: 007", 'name: must be text, got 007. Put it in quotes: "007".'),
+        ("name: 1e5", 'name: must be text, got 1e5. Put it in quotes: "1e5".'),
+        ("name: 1.5", 'Write "1-5". Names have lower-case letters, digits and inner hyphens.'),
+        ("name: null", 'A run that is called null needs quotes: "null".'),
+        ("name: 123!", "Did you mean '123'?"),
+        ("model_revision: 0012", 'Put it in quotes: "0012".'),
+        ("dataset_path:", "required, but not set. Example: dataset_path: data/train.jsonl."),
+        ("max_steps: 010", "must be a whole number, got 010. Write 10."),
+        ('max_steps: "٣"', "Write 3 without quotes."),
+        ("report_to: all", "Name those you want, such as [tensorboard]."),
+        ("torch_dtype: fp32", "Did you mean float32?"),
+        ("warmup: 100", "Did you mean warmup_ratio? It must be < 1, got 100."),
+    ],
+)
+def test_a_value_is_named_as_it_was_written_and_the_advice_can_be_followed(write, line, said):
+    key = line.split(":")[0]
+    rest = "".join(kept for kept in SPEC.splitlines(True) if kept.split(":")[0] != key)
+    assert said in problems_of(write(rest + line))[key]
+
+
+@pytest.mark.parametrize("name", ["yes", "no", "on", "2026-01-01", "12e", "a-1e5"])
+def test_names_that_other_readers_take_for_something_else_are_texts(write, name):
+    assert load_spec(write(SPEC.replace("arabic-dpo", name))).name == name
+
+
+def test_an_override_of_a_text_needs_no_quotes(write):
+    spec = load_spec(
+        write(SPEC), ["name=007", "model_revision=1e5", "ref_model_name=null", "storage_path=2026"]
+    )
+    assert (spec.name, spec.config.model_revision, spec.storage_path) == ("007", "1e5", "2026")
+    assert spec.config.ref_model_name is None
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("none", []), ("[none]", []), ("wandb", ["wandb"]), ("[tensorboard]", ["tensorboard"])],
+)
+def test_trackers_are_named_as_neighbouring_tools_name_them(write, written, read):
+    assert load_spec(write(f"{SPEC}report_to: {written}\n")).config.report_to == read

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from training.config.section import Section
 from training.config.strategy import Strategy
@@ -14,14 +14,15 @@ from training.config.types import (
     Document,
     Flag,
     Index,
+    Layers,
     LearningRate,
     Location,
-    Names,
     NonNegative,
     Positive,
     Schedule,
     Share,
     Text,
+    listed,
 )
 
 Template = Literal["alpaca", "chatml", "llama3", "qwen", "gemma", "plain", "tokenizer"]
@@ -103,8 +104,9 @@ class CommonConfig(Section):
     """Scale of the adapters: their output is multiplied by `lora_alpha / lora_r`."""
     lora_dropout: Share = 0.1
     """Share of adapter inputs set to zero at random during training."""
-    lora_target_modules: Names = Field(default_factory=lambda: ["q_proj", "v_proj"])
-    """Names of the linear layers that get an adapter."""
+    lora_target_modules: Layers = Field(default_factory=lambda: ["q_proj", "v_proj"])
+    """Linear layers that get an adapter: a list of names, `all-linear` (every one but the head), or a regular
+    expression that matches whole names such as `model.layers.0.self_attn.q_proj`."""
 
     learning_rate: LearningRate = 2e-4
     """Highest learning rate of the schedule."""
@@ -157,7 +159,11 @@ class CommonConfig(Section):
     higher."""
     logging_steps: Count = 10
     """Optimizer steps between lines of metrics."""
-    report_to: Annotated[list[Tracker], Field(strict=False)] = Field(default_factory=list)
+    report_to: Annotated[
+        list[Tracker],
+        Field(strict=False),
+        BeforeValidator(listed, json_schema_input_type=list[Tracker] | Literal[Tracker, "none"]),
+    ] = Field(default_factory=list)
     """Trackers that also receive the metrics; `metrics.jsonl` is always written."""
 
     output_dir: Location = "./checkpoints"

@@ -7,11 +7,17 @@ import re
 
 from training.config.rules import rule
 from training.config.view import View
+from training.config.yaml_text import as_typed
 from training.errors import Problem
 
 NAME_LENGTH = 40  # KubeRay allows a RayJob 47 characters; the chart appends a revision
 RUN_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([KMGTPE]i|[kMGTPE])$")
+
+
+def as_label(text: str) -> str:
+    """The name of a run that is nearest to ``text``; "" where nothing of it can be in a name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:NAME_LENGTH].strip("-")
 
 
 @rule("name")
@@ -21,11 +27,11 @@ def name_is_a_label(view: View) -> Problem | None:
     if re.fullmatch(RUN_NAME, name) and len(name) <= NAME_LENGTH:
         return None
     found = f"got {len(name)} characters" if len(name) > NAME_LENGTH else f'got "{name}"'
-    label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:NAME_LENGTH].strip("-")
+    label = as_label(name)
     return Problem(
         "name",
         f"must be at most {NAME_LENGTH} lower-case letters, digits and inner hyphens, {found}.",
-        f"Did you mean {label}?" if label else "Example: arabic-dpo.",
+        f"Did you mean {as_typed(label)}?" if label else "Example: arabic-dpo.",
     )
 
 
@@ -66,7 +72,7 @@ def memory_is_a_quantity(view: View) -> Problem | None:
     memory = view["resources.memory_per_worker"]
     if memory is None or re.fullmatch(QUANTITY, memory):
         return None
-    match = re.match(r"\s*([0-9.]+)\s*([kKmMgGtT]?)", memory)
+    match = re.match(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)", memory)
     advice = f"Did you mean {match[1]}{match[2].upper()}i?" if match and match[2] else "Example: 64Gi."
     return Problem("resources.memory_per_worker", f'must be a quantity such as 64Gi, got "{memory}".', advice)
 

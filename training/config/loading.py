@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from training.config.spec import JobSpec, parse_spec
+from training.config.spec import JobSpec, holds_text, parse_spec
 from training.config.violations import show
 from training.config.yaml_file import parse_yaml, read_yaml
 from training.errors import Problem
@@ -28,7 +28,8 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> JobSpec:
 
 
 def apply_overrides(mapping: dict[Any, Any], overrides: Iterable[str]) -> list[Problem]:
-    """Set each ``dotted.key=value`` in ``mapping``, the value read as YAML; returns what could not be set."""
+    """Set each ``dotted.key=value`` in ``mapping``, the value read as YAML, or as it stands where the key takes text;
+    returns what could not be set."""
     problems: list[Problem] = []
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -47,6 +48,8 @@ def apply_overrides(mapping: dict[Any, Any], overrides: Iterable[str]) -> list[P
             problems.append(_unreadable(key, text))
             continue
         problems += twice
+        if isinstance(value, (int, float)) and holds_text(mapping.get("method"), key):
+            value = text.strip()  # a shell takes the quotes away that a file would need
         problem = _set(mapping, key, value)
         problems += [problem] if problem else []
     return problems

@@ -30,7 +30,7 @@ def batch_has_one_size(view: View) -> Problem | None:
         return Problem(
             "max_tokens_per_batch",
             f"{tokens} together with per_device_train_batch_size: {rows}; both give the size of a micro-batch.",
-            "Remove one of them.",
+            "Remove max_tokens_per_batch, or remove per_device_train_batch_size.",
         )
     return None
 

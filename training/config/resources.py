@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from training.config.job_rules import QUANTITY
 from training.config.section import Section
@@ -34,6 +34,11 @@ def _shape(value: Any) -> str:
     return "range" if isinstance(value, (dict, WorkerRange)) else "count"
 
 
+def _number_to_text(value: Any) -> Any:
+    """A number without its unit is for the rule on quantities to explain."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
 class Resources(Section):
     """The workers a run asks for; one worker is one training process."""
 
@@ -49,7 +54,9 @@ class Resources(Section):
     """GPUs of one worker; 0 trains on CPU."""
     cpus_per_worker: Positive = 1.0
     """CPU cores of one worker; may be a fraction."""
-    memory_per_worker: Annotated[str | None, Field(json_schema_extra={"pattern": QUANTITY.pattern})] = None
+    memory_per_worker: Annotated[
+        str | None, BeforeValidator(_number_to_text), Field(json_schema_extra={"pattern": QUANTITY.pattern})
+    ] = None
     """Memory of one worker as a Kubernetes quantity such as `64Gi`; null asks for no particular amount."""
 
     @property

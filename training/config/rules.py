@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -100,7 +101,8 @@ def trained_weights_are_not_float16(view: View) -> Problem | None:
         return Problem(
             "torch_dtype",
             "float16 together with use_lora: false; trained in float16, small gradients vanish.",
-            "Set torch_dtype: bfloat16, or float32 with fp16: true on a GPU.",
+            "Set torch_dtype: bfloat16, or torch_dtype: float32"
+            f"{' with fp16: true' if view['run.device'] == 'cuda' else ''}.",
         )
     return None
 
@@ -123,6 +125,21 @@ def lora_has_layers(view: View) -> Problem | None:
     return None
 
 
+@rule("use_lora", "lora_target_modules")
+def lora_layers_are_a_pattern(view: View) -> Problem | None:
+    """A text for `lora_target_modules` is `all-linear` or a regular expression."""
+    layers = view["lora_target_modules"]
+    try:
+        re.compile(layers if isinstance(layers, str) else "")
+    except re.error as error:
+        return Problem(
+            "lora_target_modules",
+            f'"{layers}" is no regular expression: {error}.',
+            "Set lora_target_modules: [q_proj, v_proj], or lora_target_modules: all-linear.",
+        )
+    return None
+
+
 @rule("max_steps")
 def max_steps_trains(view: View) -> Problem | None:
     """`max_steps` is -1 (train by epochs) or at least 1."""
@@ -140,7 +157,7 @@ def one_evaluation_set(view: View) -> Problem | None:
             "validation_split",
             f"{view['validation_split']} together with eval_dataset_path: {view['eval_dataset_path']};"
             " evaluation rows come from one place.",
-            "Remove one of the two.",
+            "Remove validation_split, or remove eval_dataset_path.",
         )
     return None
 
@@ -179,7 +196,7 @@ def best_model_is_scored_and_saved(view: View) -> Problem | None:
         return Problem(
             "load_best_model_at_end",
             "true, but evaluation_strategy is no, so no checkpoint has a score.",
-            "Set load_best_model_at_end: false, or evaluation_strategy: steps with data to evaluate on.",
+            f"Set load_best_model_at_end: false, or {_for_scores(view)}.",
         )
     return Problem(
         "save_strategy",
@@ -187,6 +204,14 @@ def best_model_is_scored_and_saved(view: View) -> Problem | None:
         f" (evaluation_strategy: {evaluation}).",
         f"Set save_strategy: {evaluation}, or load_best_model_at_end: false.",
     )
+
+
+def _for_scores(view: View) -> str:
+    """What makes a run evaluate that does not."""
+    needs = [] if view["run.eval_data"] else ["validation_split: 0.05"]
+    if "evaluation_strategy" in view.given:
+        needs.append("evaluation_strategy: steps")
+    return " and ".join(needs)
 
 
 @rule(

@@ -5,7 +5,8 @@ valid."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from training.config.conflicts import conflicts
 from training.config.credentials import find_credentials
 from training.config.view import View
-from training.config.violations import missing_key, unknown_key, violation
+from training.config.violations import meant_key, missing_key, unknown_key, violation
 from training.errors import Problem, SpecError
+from training.redaction import is_secret_name
 
 
 class Section(BaseModel):
@@ -69,7 +71,8 @@ class Section(BaseModel):
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
-            self._refuse([violation(entry, value, where) for entry in error.errors()])
+            accepts = partial(_accepts, type(self), name)
+            self._refuse([violation(entry, value, where, accepts) for entry in error.errors()])
         problems = [*find_credentials({where: value}), *conflicts(self.view())]
         if problems:
             self.__dict__.update(before)
@@ -102,21 +105,18 @@ def read_section(
     bad: set[str] = set()
     nested_views: list[View] = []
     for key, value in raw.items():
-        where = f"{section.key_prefix}{key}"
         nested = _nested_section(section, key)
         if key not in section.model_fields:
-            problems.append(unknown_key(where, known))
+            problems.append(_unknown(section, key, value, known))
         elif nested and isinstance(value, Mapping):
             reading = read_section(nested, value)
             problems += reading.problems
             nested_views.append(reading.view)
             bad.add(key)
         else:
-            try:
-                section.__pydantic_validator__.validate_assignment(blank, key, value)
-            except ValidationError as error:
-                problems += [violation(entry, value, where) for entry in error.errors()]
-                bad.add(key)
+            wrong = _violations(blank, key, value)
+            problems += wrong
+            bad |= {key} if wrong else set()
     for key, field in section.model_fields.items():
         if field.is_required() and key not in raw:
             problems.append(missing_key(f"{section.key_prefix}{key}", _example(field)))
@@ -125,6 +125,36 @@ def read_section(
     for inner in nested_views:
         view = View({**view.values, **inner.values}, view.given | inner.given)
     return Reading(view, problems)
+
+
+def _violations(section: Section, key: str, value: Any) -> list[Problem]:
+    """Set ``key`` of ``section`` without its rules; what is wrong with the kind of ``value``, which is then not set."""
+    kind = type(section)
+    try:
+        section.__pydantic_validator__.validate_assignment(section, key, value)
+    except ValidationError as error:
+        accepts = partial(_accepts, kind, key)
+        return [violation(each, value, f"{kind.key_prefix}{key}", accepts) for each in error.errors()]
+    return []
+
+
+def _accepts(kind: type[Section], key: str, value: Any) -> bool:
+    try:
+        kind.__pydantic_validator__.validate_assignment(kind.model_construct(), key, value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _unknown(section: type[Section], key: Any, value: Any, known: list[str]) -> Problem:
+    """The problem of an unknown key, and what is wrong with its value for the key that was probably meant."""
+    where = f"{section.key_prefix}{key}"
+    problem = unknown_key(where, known)
+    meant = (meant_key(where, known) or "").removeprefix(section.key_prefix)
+    if meant not in section.model_fields or is_secret_name(where):
+        return problem
+    wrong = _violations(section.model_construct(), meant, value)
+    return replace(problem, action=f"{problem.action} It {wrong[0].message}") if wrong else problem
 
 
 def _view_of(section: Section, without: Iterable[str]) -> View:

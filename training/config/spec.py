@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, PrivateAttr
 
@@ -20,6 +21,7 @@ from training.config.section import Section, read_section
 from training.config.types import Index, Location, Positive
 from training.config.view import View
 from training.config.violations import missing_key
+from training.config.written import plain
 from training.config.yaml_text import to_yaml
 from training.errors import Problem, SpecError, nearest
 
@@ -105,7 +107,7 @@ class JobSpec(Section):
         )
         own, foreign = _foreign_keys(config, config_class, method)
         reading = read_section(config_class, own, known=spec_keys(config_class))
-        missing = [] if "dataset_path" in config else [_DATASET_MISSING]
+        missing = [] if config.get("dataset_path") is not None else [_DATASET_MISSING]
         found = [*secrets, *job_reading.problems, *missing, *foreign, *reading.problems]
         view = _with_facts(_joined(job_reading.view, reading.view))
         return [*_once_per_secret(found, secrets), *conflicts(view)]
@@ -146,13 +148,28 @@ def parse_spec(mapping: Any, source: str = "spec", problems: Iterable[Problem] =
     found = [*problems, *JobSpec.problems(values)]
     if found:
         raise SpecError(source, found)
-    return JobSpec(**values)
+    return JobSpec(**plain(values))
 
 
 def split_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys of the job itself, and all others, which belong to the method's config."""
     job = {key: value for key, value in values.items() if key in JobSpec.model_fields}
     return job, {key: value for key, value in values.items() if key not in job}
+
+
+def holds_text(method: Any, key: str) -> bool:
+    """Whether a key of a spec of ``method`` holds a text of any kind, such as a name or a path, and no list of them."""
+    fields = {**METHODS.get(str(method), CommonConfig).model_fields, **JobSpec.model_fields}
+    return key in fields and str in _members(fields[key].annotation)
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The types that a value may have by ``annotation``: those of a union, without what annotates them."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_members, get_args(annotation)))
+    return {annotation}
 
 
 def spec_keys(config_class: type[CommonConfig]) -> list[str]:
@@ -169,7 +186,7 @@ def _foreign_keys(
     config: dict[str, Any], config_class: type[CommonConfig], method: Any
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Split off the keys that only Python or another method has, with a problem for each."""
-    own, foreign = dict(config), []
+    own, foreign = {key: value for key, value in config.items() if (key, value) != ("dataset_path", None)}, []
     for key in config:
         owners = [name for name, each in METHODS.items() if key in each.model_fields]
         if key == "callbacks":
@@ -181,7 +198,7 @@ def _foreign_keys(
         elif config_class is not CommonConfig:
             action = f"Remove it, or use one of these methods: {', '.join(owners)}."
             foreign.append(Problem(key, f"not a key of method {method}.", action))
-        del own[key]
+        own.pop(key, None)
     return own, foreign
 
 

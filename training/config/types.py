@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 
 def _path_to_text(value: Any) -> Any:
@@ -28,6 +29,29 @@ def _false_to_no(value: Any) -> Any:
     return "no" if value is False else value
 
 
+def listed(value: Any) -> Any:
+    """What neighbouring tools also take for a list: one word alone, and ``none`` for an empty one."""
+    if value in ("none", ["none"], ("none",)):
+        return []
+    return [value] if isinstance(value, str) and value.isidentifier() else value
+
+
+ALL_LINEAR = "all-linear"
+"""PEFT's word for every linear layer but the head, in place of names."""
+_REGULAR_EXPRESSION = re.compile(r"[\\^$*+?()|\[\]{}]")
+
+
+def _layers(value: Any) -> Any:
+    words = value if isinstance(value, (list, tuple)) else [value]
+    is_all = any(isinstance(word, str) and word.replace("_", "-") == ALL_LINEAR for word in words)
+    return ALL_LINEAR if is_all else value
+
+
+def _layers_shape(value: Any) -> str:
+    is_pattern = isinstance(value, str) and (value == ALL_LINEAR or _REGULAR_EXPRESSION.search(value))
+    return "pattern" if is_pattern else "names"
+
+
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -35,10 +59,15 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
-# Python users also write tuples, and YAML users yes/no: both are unambiguous.
-Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(strict=False)]
-Flag = Annotated[bool, Field(strict=False)]
 Text = Annotated[str, Field(min_length=1)]
+# Python users also write tuples, and YAML users yes/no: both are unambiguous.
+Names = Annotated[list[Text], Field(strict=False)]
+Layers = Annotated[
+    Annotated[Names, Tag("names")] | Annotated[Text, Tag("pattern")],
+    Discriminator(_layers_shape),
+    BeforeValidator(_layers),
+]
+Flag = Annotated[bool, Field(strict=False)]
 Location = Annotated[Text, BeforeValidator(_path_to_text)]
 Document = Annotated[
     Location, BeforeValidator(_mapping_to_text, json_schema_input_type=Text | dict[str, Any])

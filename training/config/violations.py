@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from training.config.proposals import Accepts, proposal
+from training.config.written import text_of
 from training.errors import Problem, nearest
 from training.redaction import HIDDEN, is_secret_name, redact
 
@@ -51,6 +53,13 @@ _SYNONYMS = {
     "gpus": "resources.gpus_per_worker",
     "memory": "resources.memory_per_worker",
 }
+_SHORT_WORDS = {
+    "fp32": "float32",
+    "float": "float32",
+    "fp16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+}
 
 
 def show(value: Any, key: str = "") -> str:
@@ -58,13 +67,20 @@ def show(value: Any, key: str = "") -> str:
     credentials hidden."""
     if is_secret_name(key):
         return HIDDEN
-    text = redact(json.dumps(value, ensure_ascii=False, default=repr))
+    text = redact(text_of(value) or json.dumps(value, ensure_ascii=False, default=repr))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def unknown_key(where: str, known: Iterable[str]) -> Problem:
     """The problem of a key nobody knows, with the key that was probably meant; ``known`` are full dotted
     keys."""
+    meant = meant_key(where, known)
+    action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
+    return Problem(where, "unknown key.", action)
+
+
+def meant_key(where: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` full dotted keys that was probably meant by the key ``where``."""
     known = list(known)
     parent, _, leaf = where.rpartition(".")
     same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
@@ -72,24 +88,24 @@ def unknown_key(where: str, known: Iterable[str]) -> Problem:
     meant = _SYNONYMS.get(leaf)
     if meant not in known:
         meant = next(iter(same_leaf), None) or nearest(where, siblings) or nearest(where, known)
-    action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
-    return Problem(where, "unknown key.", action)
+    return meant
 
 
 def missing_key(where: str, action: str) -> Problem:
     return Problem(where, "required, but not set.", action)
 
 
-def violation(error: Mapping[str, Any], raw: Any, where: str) -> Problem:
+def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) -> Problem:
     """The problem that one entry of ``ValidationError.errors()`` reports about the value ``raw`` of key
-    ``where``.
+    ``where``, which ``accepts`` other values or not.
 
     The path below ``where`` keeps only steps that exist in ``raw``: pydantic also lists the member of a union
     it tried.
     """
     kind, context, value = error["type"], error.get("ctx", {}), error["input"]
     missing = kind == "missing"
-    where += _typed_path(error["loc"][1:], raw, missing)
+    inner = _typed_path(error["loc"][1:], raw, missing)
+    where += inner
     if missing:
         return missing_key(where, f"Add {where.rpartition('.')[2]}.")
     if kind == "extra_forbidden":
@@ -102,13 +118,17 @@ def violation(error: Mapping[str, Any], raw: Any, where: str) -> Problem:
         bound = int(context[name]) if float(context[name]).is_integer() else context[name]
         return Problem(where, f"must be {sign} {bound}, got {show(value)}.")
     if kind in _KINDS:
-        return Problem(where, f"must be {_KINDS[kind]}, got {show(value)}.", _cure(kind, value))
+        action = redact(proposal(kind, value, where, None if inner else accepts))
+        return Problem(where, f"must be {_KINDS[kind]}, got {show(value)}.", action)
     return Problem(where, f"{error['msg']}, got {show(value)}.")
 
 
 def _one_of(where: str, value: Any, options: list[str]) -> Problem:
-    meant = nearest(str(value), options)
+    short = _SHORT_WORDS.get(str(value))
+    meant = short if short in options else nearest(str(value), options)
     action = f"Did you mean {meant}?" if meant else ""
+    if value == "all":  # as neighbouring tools write it
+        action = f"Name those you want, such as [{options[0]}]."
     return Problem(where, f"must be one of {', '.join(options)}, got {show(value)}.", action)
 
 
@@ -121,19 +141,3 @@ def _typed_path(steps: Iterable[Any], raw: Any, missing: bool) -> str:
         elif isinstance(at, (list, tuple)) and isinstance(step, int):
             path, at = f"{path}[{step}]", at[step]
     return path
-
-
-def _cure(kind: str, value: Any) -> str:
-    if value is None:
-        return "Remove the key to use its default."
-    if kind.startswith(("int_", "float_")) and isinstance(value, str):
-        try:
-            float(value.replace("_", ""))
-        except ValueError:
-            return ""
-        return f"Write {value.replace('_', '')} without quotes."
-    if kind == "string_type" and isinstance(value, (int, float)):
-        return f'Put it in quotes: "{show(value)}".'
-    if kind == "list_type" and isinstance(value, str):
-        return f"Write [{value}]."
-    return ""

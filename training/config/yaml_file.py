@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import yaml
 
 from training.config.credentials import find_credentials_in_comments
+from training.config.written import written
 from training.errors import Problem, SpecError
 
 MAX_BYTES = 1_000_000
@@ -47,8 +48,18 @@ for _tag, _pattern, _first in CORE_TYPES:
     _CoreLoader.add_implicit_resolver(_tag, _pattern, _first)
 
 
+def _construct_number(loader: _CoreLoader, node: yaml.ScalarNode) -> int | float:
+    is_int = node.tag == "tag:yaml.org,2002:int"
+    return written((loader.construct_yaml_int if is_int else loader.construct_yaml_float)(node), node.value)
+
+
+for _tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+    _CoreLoader.add_constructor(_tag, _construct_number)
+
+
 def parse_yaml(text: str) -> tuple[Any, list[Problem]]:
-    """The one document in ``text``, and a problem for each key written twice (the last one counts).
+    """The one document in ``text``, and a problem for each key written twice (the last one counts). Numbers in it
+    remember how they were written (`training.config.written`).
 
     Raises ``yaml.YAMLError`` where ``text`` is not YAML.
     """

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from training.config.written import WrittenFloat, WrittenInt
 from training.config.yaml_file import CORE_TYPES
 
 _WIDTH = 110
@@ -29,6 +30,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(WrittenInt, lambda dumper, number: dumper.represent_int(int(number)))
+_Dumper.add_representer(WrittenFloat, lambda dumper, number: dumper.represent_float(float(number)))
 for _tag, _pattern, _first in CORE_TYPES:
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
 
@@ -37,3 +40,8 @@ def to_yaml(value: Any) -> str:
     """``value`` (mappings, lists, texts, numbers, booleans, None) in block style, keys in their order; ``parse_yaml``
     gives an equal value."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH)
+
+
+def as_typed(text: str) -> str:
+    """``text`` as one types it in a YAML file: in quotes where it would be read as something else."""
+    return to_yaml([text]).removeprefix("- ").rstrip("\n")
