@@ -60,7 +60,7 @@ def quantized_weights_stay_whole(view: View) -> Problem | None:
         return Problem(
             key,
             f"true together with {name_of(view)}, which shards the weights; quantized weights cannot be sharded.",
-            f"Set strategy: ddp or zero2 to keep {key}, as quantized weights fit in less memory already;"
+            f"{_keeps_whole(view)} to keep {key}, as quantized weights fit in less memory already;"
             f" or {key}: false to shard the weights.",
         )
     return None
@@ -73,7 +73,7 @@ def unused_parameters_are_ddps(view: View) -> Problem | None:
         return Problem(
             "ddp_find_unused_parameters",
             f"true together with {name_of(view)}; it is a setting of DDP, and DeepSpeed needs no such search.",
-            "Remove it, or set strategy: ddp.",
+            f"Remove it, or {_to_ddp(view)}.",
         )
     return None
 
@@ -85,7 +85,7 @@ def gpus_shard_over_nccl(view: View) -> Problem | None:
         return Problem(
             "ddp_backend",
             f"gloo together with {name_of(view)} on GPUs; DeepSpeed exchanges their shards over NCCL.",
-            "Remove ddp_backend, or set strategy: ddp.",
+            f"Remove ddp_backend, or {_to_ddp(view)}.",
         )
     return None
 
@@ -97,7 +97,7 @@ def sharded_optimizer_is_elementwise(view: View) -> Problem | None:
         return Problem(
             "optim",
             f"adafactor together with {name_of(view)}; its update looks at whole weights, and ZeRO cuts them up.",
-            "Set optim: adamw_torch, whose states ZeRO shards, or strategy: ddp.",
+            f"Set optim: adamw_torch, whose states ZeRO shards, or {_to_ddp(view)}.",
         )
     return None
 
@@ -129,7 +129,7 @@ def sharded_runs_have_fixed_workers(view: View) -> Problem | None:
             "resources.num_workers",
             f"{{min: {workers.min}, max: {workers.max}}} together with {name_of(view)}; its optimizer shards"
             " cannot be dealt to another number of workers.",
-            f"Set resources.num_workers: {workers.max}, or strategy: ddp.",
+            f"Set resources.num_workers: {workers.max}, or {_to_ddp(view)}.",
         )
     return None
 
@@ -141,7 +141,7 @@ def trl_trains_with_ddp(view: View) -> Problem | None:
         return Problem(
             "engine",
             f"trl together with {name_of(view)}; the comparison with TRL is of DDP runs.",
-            "Remove engine, or set strategy: ddp.",
+            f"Remove engine, or {_to_ddp(view)}.",
         )
     return None
 
@@ -157,6 +157,15 @@ def settings_of(view: View) -> Settings | None:
 def _stage(view: View) -> int:
     settings = settings_of(view)
     return 0 if settings is None else zero_stage(settings)
+
+
+def _to_ddp(view: View) -> str:
+    """What the user changes to train with DDP."""
+    return "set strategy: ddp" if view["deepspeed"] is None else "remove deepspeed"
+
+
+def _keeps_whole(view: View) -> str:
+    return "Set strategy: ddp or zero2" if view["deepspeed"] is None else "Remove deepspeed"
 
 
 def name_of(view: View) -> str:
