@@ -21,6 +21,7 @@ from ray_jobs.streams import send_output_to
 from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from training.config import JobSpec
 from training.config.locations import inside
+from training.containment import require_contained
 from training.manifest import seal
 from training.notices import forwarded
 from training.run_directory import RunDirectory
@@ -134,6 +135,7 @@ def _save(trainer, run: RunDirectory, rank: int) -> None:
     One is there already when an earlier start got this far and no further.
     """
     aside, before = run.path / "final.tmp", run.path / "final.old"
+    require_contained(run.path, [aside.name])
     trainer.save_model(aside)
     if rank == 0:
         seal(aside)

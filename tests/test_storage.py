@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Object stores, against a real S3-protocol server."""
 
+import http.client
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -147,3 +149,13 @@ def test_the_small_files_of_a_run_are_the_stores_and_a_fresh_start_moves_them(wa
     run.move_to(other)
     assert run.store.sizes() == {}
     assert set(other.store.sizes()) == {"metrics.jsonl", "stop"}
+
+
+def test_a_listing_with_a_name_that_leads_out_is_refused_by_name(store, server):
+    connection = http.client.HTTPConnection("127.0.0.1", server)
+    folder = urlsplit(store.url).path
+    connection.request("PUT", f"/bucket{folder}/%2E%2E/%2E%2E/victim", b"planted")
+    assert connection.getresponse().status == 200
+
+    with pytest.raises(ResourceError, match=r"holds \.\./\.\./victim, whose name leads out of the folder"):
+        store.sizes()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from training.containment import require_contained
 from training.manifest import MANIFEST, Manifest, describe
 from training.storage import Store
 
@@ -15,6 +16,7 @@ from training.storage import Store
 def share(store: Store, folder: Path, name: str) -> None:
     """Upload ``folder`` as ``name``, replacing one of that name; with its own manifest if it has one."""
     manifest = Manifest.read(folder) or Manifest(files=describe(folder))
+    require_contained(folder, manifest.files)
     store.remove(f"{name}/{MANIFEST}")
     for file in manifest.files:
         store.upload(folder / file, f"{name}/{file}")
@@ -25,7 +27,7 @@ def bring(store: Store, name: str, target: Path) -> str | None:
     """Copy the folder ``name`` to ``target``; files that are there already and right are kept.
 
     Of several workers on a machine one downloads and the others find the files there. Returns what is wrong with the
-    folder, None when it is whole.
+    folder, None when it is whole. Raises ResourceError when a symbolic link stands where a file would be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target.parent):
@@ -37,6 +39,9 @@ def _fetch(store: Store, name: str, target: Path) -> str | None:
     manifest = Manifest.parse(text) if text is not None else None
     if manifest is None:
         return f"{MANIFEST} is missing or is none"
+    if stray := manifest.stray():
+        return stray
+    require_contained(target, [MANIFEST, *manifest.files])
     for file in manifest.files:
         if manifest.damage(target, only=file) is not None:
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.atomic_file import flush
+from training.containment import leads_out, link_at, require_contained
 
 MANIFEST = "manifest.json"
 
@@ -66,11 +67,21 @@ class Manifest(BaseModel):
                 return f"{name} has {sizes[name]:,} of {entry.bytes:,} bytes"
         return None
 
+    def stray(self) -> str | None:
+        """What is wrong with the first name that is not that of a file below the folder; None when all are."""
+        return next((f"{name} leads out of the folder" for name in self.files if leads_out(name)), None)
+
     def damage(self, folder: Path, only: str | None = None) -> str | None:
         """What is wrong with the first file in ``folder`` that is not as it was written, of all or of ``only`` one;
-        None when nothing is."""
+        None when nothing is. Nothing is read outside the folder, nor through a symbolic link."""
+        if stray := self.stray():
+            return stray
+        if (link := link_at(folder, MANIFEST)) is not None:
+            return f"{link.relative_to(folder.parent)} is a symbolic link"
         for name, entry in self.files.items() if only is None else [(only, self.files[only])]:
             path = folder / name
+            if (link := link_at(folder, name)) is not None:
+                return f"{link.relative_to(folder.parent)} is a symbolic link"
             if not path.is_file():
                 return f"{name} is missing"
             size = path.stat().st_size
@@ -83,9 +94,9 @@ class Manifest(BaseModel):
 
 def seal(folder: Path, manifest: Manifest | None = None) -> None:
     """Flush the files of ``folder`` to disk, then write its manifest; by default what the files are, and no more."""
+    sealed = manifest or Manifest(files=describe(folder))
     for path in folder.rglob("*"):
         flush(path)
-    sealed = manifest or Manifest(files=describe(folder))
     (folder / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
     flush(folder / MANIFEST)
     flush(folder)
@@ -96,13 +107,15 @@ def sizes_in(folder: Path) -> dict[str, int]:
     return {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and not path.is_symlink()
     }
 
 
 def describe(folder: Path) -> dict[str, Entry]:
-    """An entry for each file under ``folder``."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """An entry for each file under ``folder``. Raises ResourceError when a symbolic link is among them."""
+    found = sorted(folder.rglob("*"))
+    require_contained(folder, (path.relative_to(folder).as_posix() for path in found))
+    files = [path for path in found if path.is_file() and path.name != MANIFEST]
     return {
         path.relative_to(folder).as_posix(): Entry(bytes=path.stat().st_size, sha256=sha256(path))
         for path in files

@@ -87,7 +87,8 @@ class Store:
         aside = path.with_name(f".{path.name}.part")
 
         def get() -> bool:
-            with self._files.open_input_stream(self._path(name)) as stream, aside.open("wb") as target:
+            aside.unlink(missing_ok=True)  # never write through a link
+            with self._files.open_input_stream(self._path(name)) as stream, aside.open("xb") as target:
                 shutil.copyfileobj(stream, target, 8 * 1024**2)
             return True
 
@@ -96,16 +97,17 @@ class Store:
         aside.replace(path)
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Bytes of every file under ``folder``, by name relative to the store's own url."""
+        """Bytes of every file under ``folder``, by name relative to the store's own url.
+
+        Raises ResourceError also for a name that would lead out of a folder into which it is copied.
+        """
 
         def look() -> dict[str, int]:
             selector = FileSelector(self._path(folder), recursive=True, allow_not_found=True)
-            found = self._files.get_file_info(selector)
-            return {
-                posixpath.relpath(info.path, self._root): info.size
-                for info in found
-                if info.type == FileType.File
-            }
+            files = [info for info in self._files.get_file_info(selector) if info.type == FileType.File]
+            for info in files:
+                self._require_inside(info.path)
+            return {posixpath.relpath(info.path, self._root): info.size for info in files}
 
         return self._patiently("list", folder, look) or {}
 
@@ -118,6 +120,15 @@ class Store:
         path, target = self._path(name), other._path(name)
         self._make_folder_of(target)
         self._patiently("move", name, lambda: self._files.move(path, target))
+
+    def _require_inside(self, path: str) -> None:
+        below = path.removeprefix(self._root).lstrip("/")
+        if ".." in below.split("/"):
+            message = f"holds {below}, whose name leads out of the folder."
+            raise ResourceError(
+                "the object store holds what no run wrote",
+                [Problem(self.url, message, "Delete that object.")],
+            )
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root

@@ -15,6 +15,7 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from training.containment import require_contained
 from training.engine.checkpoints import STAGING, committed, step_of
 from training.engine.keeper import FolderKeeper, Keeper, Saved
 from training.manifest import Manifest
@@ -94,6 +95,7 @@ class SavesWhole(Trainer):
     def _saving_to(self, folder: Path) -> Iterator[None]:
         if self.args.should_save:
             shutil.rmtree(folder, ignore_errors=True)
+            require_contained(folder.parent, [folder.name])
         self.accelerator.wait_for_everyone()
         output, self.args.output_dir = self.args.output_dir, str(folder)
         try:
