@@ -40,6 +40,10 @@ test: $(INSTALLED) ## Run every test that this machine can run
 test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back
 	@RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -s -m faults tests/faults
 
+.PHONY: test-architectures
+test-architectures: $(INSTALLED) ## Compare every model family with transformers' own forward; writes docs/models.md
+	@OMP_NUM_THREADS=2 $(BIN)/python -m tests.architectures
+
 .PHONY: image
 image: ## Build the container image with Docker; DEVICE=cpu for one without CUDA (docs/image.md)
 	@trainer_image/build.sh

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, MambaConfig
+from transformers import AutoModelForCausalLM, MambaConfig
 
 from tests.engine.builders import VOCABULARY, build_groups, build_model
 from training.engine import attention, policy
+from training.engine.full_precision import in_float32
 from training.engine.self_check import choose_path
 from training.errors import TrainingError
 
@@ -37,26 +38,29 @@ def test_a_recurrent_model_is_scored_as_separate_sequences():
     assert choose_path(model, build_groups(2, 2)).path == "separate"
 
 
-def test_soft_capped_attention_falls_back():
-    torch.manual_seed(0)
-    config = Gemma2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        attn_logit_softcapping=5.0,
-        final_logit_softcapping=3.0,
-    )
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    policy.install_scoring(model)
+def test_a_keyword_that_packed_attention_does_not_know_is_refused_by_name():
+    rows = torch.zeros(1, 2, 3, 4)
 
-    choice = choose_path(model, build_groups(2, 2))
+    with pytest.raises(ValueError, match="does not know position_bias"):
+        attention.packed_attention(None, rows, rows, rows, None, layout=None, position_bias=rows)
 
-    assert choice.path != "packed"
-    assert "packed" in choice.rejected
+
+def test_the_float32_yardstick_leaves_the_16_bit_weights_as_they_were():
+    model = build_model("qwen2").bfloat16()
+    before = {name: (p.data_ptr(), p.clone()) for name, p in model.named_parameters()}
+    ids = torch.arange(10)[None]
+    with torch.no_grad():
+        rounded = model(input_ids=ids).logits
+        with in_float32(model):
+            found = model(input_ids=ids).logits
+        expected = build_model("qwen2").bfloat16().float()(input_ids=ids).logits
+
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-5
+    assert torch.equal(model(input_ids=ids).logits, rounded)
+    for name, parameter in model.named_parameters():
+        assert parameter.data_ptr() == before[name][0]
+        assert torch.equal(parameter, before[name][1])
 
 
 def test_a_head_that_no_path_reproduces_is_an_error(monkeypatch):

@@ -24,8 +24,9 @@ from training.engine.objective import Judge, Objective, Scored, batch_by_batch
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
 from training.engine.saving import SavesWhole
-from training.engine.self_check import choose_path
+from training.engine.self_check import choose_path, probes
 from training.engine.utilization import operations_per_token, utilization
+from training.notices import warn
 
 TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 """Metrics that are added up rather than averaged."""
@@ -65,7 +66,9 @@ class GroupTrainer(SavesWhole, Trainer):
         self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
         self.loss_is_scaled_for_ga = True
-        self.path_choice = choose_path(model, [groups[i] for i in range(min(2, len(groups)))])
+        self.path_choice = choose_path(model, probes(groups, self.eval_dataset))
+        if self.path_choice.path != "packed":
+            warn(self.path_choice.slower)
         self._guard = guard or NonfiniteGuard("stop", 0)
         self.add_callback(self._guard)
         self._operations = operations_per_token(model)

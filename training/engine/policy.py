@@ -65,9 +65,9 @@ def _score(
     **unused,
 ) -> Tensor:
     extra = {} if layout is None else {"layout": layout}
-    output = model.base_model(
+    output = _without_head(model)(
         input_ids=input_ids,
-        attention_mask=_mask_argument(model, attention_mask),
+        attention_mask=_mask_argument(model, attention_mask, position_ids),
         position_ids=position_ids,
         use_cache=False,
         **extra,
@@ -85,12 +85,41 @@ def _score(
     )
 
 
-def _mask_argument(model: PreTrainedModel, mask: Tensor | None):
+def _without_head(model: PreTrainedModel) -> torch.nn.Module:
+    """What computes the hidden states; ``base_model`` is the model itself where its prefix is that of a larger one,
+    as in Llama 4's text models."""
+    return model.base_model if model.base_model is not model else model.model
+
+
+def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Tensor):
     """A 4-D mask reaches every layer as it is, so models of mixed layers get one for each kind of layer."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    if mask is None or mask.dim() == 2 or len(kinds) <= 1:
+    if mask is None or mask.dim() == 2:
         return mask
-    return dict.fromkeys(kinds, mask)
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not kinds:
+        return _as_added(model, _narrowed(mask, position_ids, "sliding_attention", config))
+    masks = {kind: _as_added(model, _narrowed(mask, position_ids, kind, config)) for kind in kinds}
+    return masks if len(masks) > 1 else masks.popitem()[1]
+
+
+def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config) -> Tensor:
+    """``mask`` [1, 1, N, N] for one kind of layer; distances and chunks count in positions, not in places."""
+    queries, keys = position_ids[0, :, None], position_ids[0, None, :]
+    window = getattr(config, "sliding_window", None)
+    if kind == "sliding_attention" and window and getattr(config, "use_sliding_window", True):
+        return mask & (keys > queries - window)
+    if kind == "chunked_attention":
+        return mask & (keys // config.attention_chunk_size == queries // config.attention_chunk_size)
+    return mask
+
+
+def _as_added(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """Eager attention adds its mask to the scores; the others take True for "may attend"."""
+    if model.config._attn_implementation != "eager":
+        return mask
+    lowest = torch.finfo(model.dtype).min
+    return torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, lowest)
 
 
 def set_path(model: PreTrainedModel, path: Path) -> None:
