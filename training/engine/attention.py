@@ -60,12 +60,11 @@ def packed_attention(
     unknown = [name for name, value in others.items() if value is not None and name not in _OF_NO_EFFECT]
     if attention_mask is not None or unknown:
         raise ValueError(f"packed attention does not know {', '.join(unknown) or 'masks'}")
+    attend: Callable[..., Tensor] = _sdpa
     if softcap is not None or s_aux is not None:
         attend = partial(_in_the_open, softcap=softcap, sinks=s_aux)
     elif query.is_cuda:
         return _varlen(query, key, value, layout, scaling, sliding_window), None
-    else:
-        attend = _sdpa
     return _by_segment(query, key, value, layout, scaling, sliding_window, dropout, attend), None
 
 

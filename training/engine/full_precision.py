@@ -20,7 +20,7 @@ def in_float32(model: nn.Module) -> Iterator[None]:
     The weights of a layer are widened as its forward begins and put back as it ends, so only one layer's copy exists at
     a time. Quantized weights are computed with as ever.
     """
-    hooks = []
+    hooks: list[Any] = []
     for module, weights in _units(model):
         if half := [weight for weight in weights if weight.dtype in _HALF]:
             hooks += _hooked(module, half)
