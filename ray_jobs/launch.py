@@ -131,8 +131,8 @@ class _Start:
         self._display.note(
             f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
         )
-        for adjustment in resolve(spec).adjustments:
-            self._display.warn(str(adjustment))
+        for notice in resolve(spec).notices:
+            self._display.warn(notice)
 
     def _require_complete(self, outcome: Outcome) -> None:
         if outcome.steps_done < outcome.steps_planned:

@@ -41,8 +41,8 @@ def print_spec(path: Path, resolved: Resolved, *, show: bool) -> None:
     if show:
         console.print(_table(resolved))
         return
-    for adjustment in resolved.adjustments:
-        console.print(Text(f"  {adjustment}", style="dim"), soft_wrap=True)
+    for notice in resolved.notices:
+        console.print(Text(f"  {notice}", style="dim"), soft_wrap=True)
 
 
 def _table(resolved: Resolved) -> Table:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from training.config import CommonConfig, adjust
+from training.config.effect import without_effect
 from training.config.strategy import preset_behind
 from training.notices import warn
 
@@ -23,19 +24,20 @@ def local_device() -> torch.device:
 
 
 def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Config:
-    """A copy of ``config`` whose defaults hold on this machine; the user is told of each change with its key.
+    """A copy of ``config`` whose defaults hold on this machine; the user is told of each change and of each setting
+    without effect, with its key.
 
     ``has_eval_data`` tells of held-out rows that the config does not name; None goes by the config.
 
     Raises SpecError for a value that was set and cannot hold here.
     """
     device = local_device()
-    bf16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
-    fitted, adjustments = adjust(
-        config, device="cuda" if device.type == "cuda" else "cpu", bf16=bf16, has_eval_data=has_eval_data
-    )
-    for adjustment in adjustments:
-        warn(str(adjustment))
+    kind: Literal["cpu", "cuda"] = "cuda" if device.type == "cuda" else "cpu"
+    bf16 = kind == "cpu" or torch.cuda.is_bf16_supported()
+    fitted, adjustments = adjust(config, device=kind, bf16=bf16, has_eval_data=has_eval_data)
+    idle = without_effect(fitted.view().with_device(kind, "", bf16), type(fitted))
+    for notice in (*adjustments, *idle):
+        warn(str(notice))
     tell_of_preset(fitted)
     return fitted
 

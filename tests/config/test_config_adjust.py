@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from transformers import EarlyStoppingCallback
 
-from training.config import DPOConfig, SFTConfig, adjust, parse_spec, resolve
+from training.config import CPOConfig, DPOConfig, IPOConfig, KTOConfig, SFTConfig, adjust, parse_spec, resolve
 from training.config.adjust import ADJUSTERS
 from training.errors import SpecError
 
@@ -106,6 +106,36 @@ CASES = {
     ),
     "nothing where float32 was asked for": ({**DATA, "torch_dtype": "float32"}, OLD_GPU, {}),
 }
+
+
+# sentence: (method's settings, what is adjusted to what, what follows unsaid)
+NAMES = {
+    "the length that was set by its other name": (
+        DPOConfig(max_seq_length=1024),
+        {"max_length": 1024},
+        {},
+    ),
+    "the room for prompts with it": (
+        KTOConfig(max_seq_length=128),
+        {"max_length": 128, "max_prompt_length": 64},
+        {},
+    ),
+    "nothing where the length has its own name": (DPOConfig(max_length=1024), {}, {"max_seq_length": 1024}),
+    "nothing where both names say the same": (CPOConfig(max_length=1024, max_seq_length=1024), {}, {}),
+    "tau that was set by TRL's name": (IPOConfig(beta=0.5), {"tau": 0.5}, {}),
+    "nothing where tau has its own name": (IPOConfig(tau=0.5), {}, {"beta": 0.5}),
+    "nothing in the example of the guide": (IPOConfig(beta=0.1, tau=0.1), {}, {}),
+    "nothing in DPO's own beta": (DPOConfig(beta=0.5), {}, {}),
+}
+
+
+@pytest.mark.parametrize("sentence", NAMES)
+def test_two_names_of_one_setting_say_the_same(sentence):
+    config, expected, unsaid = NAMES[sentence]
+    used, adjustments = adjust(config.replace(validation_split=0.1), **GPU)
+    assert {each.key: each.used for each in adjustments} == expected
+    assert {key: getattr(used, key) for key in expected | unsaid} == expected | unsaid
+    assert adjust(used, **GPU) == (used, [])
 
 
 @pytest.mark.parametrize("sentence", CASES)

@@ -98,6 +98,26 @@ CASES = {
         {"method": "dpo", "max_prompt_length": 512},
         {"max_length": 1024},
     ),
+    "two lengths of a sequence": (
+        "one_longest_sequence",
+        {"method": "dpo", "max_seq_length": 1024, "max_length": 2048},
+        {"max_seq_length": 2048},
+    ),
+    "two regularisations of IPO": (
+        "beta_is_tau",
+        {"method": "ipo", "beta": 0.5, "tau": 0.1},
+        {"tau": 0.5},
+    ),
+    "a response header where the template has its own": (
+        "response_template_is_alpacas",
+        {"response_template": "### Answer:\n", "instruction_template": "chatml"},
+        {"instruction_template": "alpaca"},
+    ),
+    "a budget of tokens for TRL": (
+        "trl_counts_rows",
+        {"method": "cpo", "engine": "trl", "max_tokens_per_batch": 2048},
+        {"max_tokens_per_batch": None},
+    ),
     "label smoothing in a loss that has none": (
         "smoothing_fits_loss",
         {"method": "dpo", "label_smoothing": 0.1, "loss_type": "hinge"},

@@ -94,11 +94,22 @@ def test_what_a_user_may_not_expect_is_a_warning(tmp_path: Path) -> None:
     assert any(
         "1 rows are conversations, for which instruction_template: alpaca" in w for w in alpaca.warnings
     )
-    settings = {"instruction_template": "chatml", "response_template": "Answer:"}
-    marked = check(tmp_path, "sft", [row("sft", response="a<|im_end|>")], build_tokenizer(), **settings)
-    assert any("response_template is not used" in warning for warning in marked.warnings)
+    marked = check(
+        tmp_path,
+        "sft",
+        [row("sft", response="a<|im_end|>")],
+        build_tokenizer(),
+        instruction_template="chatml",
+    )
     assert any(r"1 rows hold the text of control tokens (first: <|im_end|> in" in w for w in marked.warnings)
     assert check(tmp_path, "sft", [row("sft")], build_tokenizer()).warnings == []
+
+
+def test_a_weight_of_negatives_that_no_row_has_is_a_warning(tmp_path: Path) -> None:
+    items = [row("cpo"), row("cpo", hard_negatives=["nearly right"])]
+    [warning] = check(tmp_path, "cpo", items[:1], build_tokenizer(), hard_negative_weight=2.0).warnings
+    assert warning.startswith("hard_negative_weight: 2.0 has no effect: no row has hard_negatives.")
+    assert check(tmp_path, "cpo", items, build_tokenizer(), hard_negative_weight=2.0).warnings == []
 
 
 def test_a_report_is_the_same_after_json(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ Change = tuple[str, Any, str]
 @dataclass(frozen=True, slots=True)
 class Adjuster:
     """A named function from a view to changes ``(key, value, reason)``; skipped where one of its keys is
-    unknown. A fact ``run.…`` may follow from a change; it is no setting, and not reported."""
+    unknown. A change without a reason is not reported: it keeps a fact ``run.…``, or another name of a setting, in
+    step with what was set."""
 
     name: str
     keys: tuple[str, ...]
@@ -62,13 +63,11 @@ def settle(view: View) -> tuple[View, list[Adjustment]]:
         if not view.has(each.keys):
             continue
         for key, value, reason in each.change(view):
-            if key.startswith("run."):
-                view = view.with_values(**{key: value})
-                continue
             if key in view.given or view[key] == value:
                 continue
-            before = done[key].given if key in done else view[key]
-            done[key] = Adjustment(key, before, value, reason)
+            if reason:
+                before = done[key].given if key in done else view[key]
+                done[key] = Adjustment(key, before, value, reason)
             view = view.with_values(**{key: value})
     return view, list(done.values())
 

@@ -3,9 +3,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from training.config.adjust import Change, adjuster
+from training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
 from training.config.rules import rule
 from training.config.view import View
+from training.config.violations import show
 from training.errors import Problem
+
+
+@adjuster("beta", "tau")
+def one_regularisation(view: View) -> Iterator[Change]:
+    """In IPO, `beta` is another name of `tau`: where one of them is set, the other becomes the same."""
+    if "beta" in view.given:
+        yield "tau", view["beta"], "beta is set, which is its name in TRL"
+    elif "tau" in view.given:
+        yield "beta", view["tau"], ""
+
+
+@adjuster("max_seq_length", "max_length", "max_prompt_length")
+def one_length(view: View) -> Iterator[Change]:
+    """In the preference methods, `max_seq_length` is another name of `max_length`: where one of them is set, the other
+    becomes the same."""
+    if "max_length" in view.given:
+        yield "max_seq_length", view["max_length"], ""
+    elif "max_seq_length" in view.given:
+        yield "max_length", view["max_seq_length"], "max_seq_length is set, which is another name of it"
+
+
+@adjuster("max_length", "max_prompt_length")
+def prompts_leave_room(view: View) -> Iterator[Change]:
+    """Under a `max_length` that leaves no room for a completion, `max_prompt_length` becomes half of it."""
+    if view["max_prompt_length"] >= view["max_length"] > 1:
+        yield "max_prompt_length", view["max_length"] // 2, f"max_length is {view['max_length']}"
+
+
+@rule("beta", "tau")
+def beta_is_tau(view: View) -> Problem | None:
+    """In IPO, `beta` and `tau` are the same number: the paper and TRL name the one regularisation differently."""
+    beta, tau = view["beta"], view["tau"]
+    if beta != tau:
+        return Problem(
+            "beta",
+            f"{beta} together with tau: {tau}; IPO has one regularisation, which TRL calls beta and the paper tau.",
+            "Remove tau, or remove beta.",
+        )
+    return None
+
+
+@rule("max_seq_length", "max_length")
+def one_longest_sequence(view: View) -> Problem | None:
+    """In the preference methods, `max_seq_length` and `max_length` are the same number."""
+    sequence, whole = view["max_seq_length"], view["max_length"]
+    if sequence != whole:
+        return Problem(
+            "max_seq_length",
+            f"{sequence} together with max_length: {whole}; both say how long a prompt with a completion may be.",
+            "Remove max_seq_length, or remove max_length.",
+        )
+    return None
+
+
+@rule("response_template", "instruction_template")
+def response_template_is_alpacas(view: View) -> Problem | None:
+    """`response_template` other than its default goes with `instruction_template: alpaca`; other templates announce the
+    response in their own way, which it may repeat."""
+    given, template = view["response_template"], view["instruction_template"]
+    if template == "alpaca" or given in (ALPACA_RESPONSE, RESPONSE_MARKS.get(template)):
+        return None
+    return Problem(
+        "response_template",
+        f"{show(given)} together with instruction_template: {template}, which announces the response in its own way.",
+        "Remove it, or set instruction_template: alpaca.",
+    )
+
+
+@rule("engine", "max_tokens_per_batch")
+def trl_counts_rows(view: View) -> Problem | None:
+    """`max_tokens_per_batch` does not go with `engine: trl`, whose batches are a number of rows."""
+    if view["engine"] == "trl" and view["max_tokens_per_batch"] is not None:
+        return Problem(
+            "max_tokens_per_batch",
+            f"{view['max_tokens_per_batch']} together with engine: trl, whose batches are a number of rows.",
+            "Set per_device_train_batch_size instead, or remove engine.",
+        )
+    return None
 
 
 @rule("max_prompt_length", "max_length")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 from training.config.common import CommonConfig, Template
+from training.config.response_marks import ALPACA_RESPONSE
 from training.config.types import Count, Flag, LearningRate, Location, NonNegative, Positive, Smoothing, Text
 from training.errors import Problem, SpecError
 
@@ -18,7 +19,7 @@ class SFTConfig(CommonConfig):
     instruction_template: Template = "alpaca"
     """How an instruction is written: a named template, `plain` (the text as it is), or `tokenizer` (the chat
     template that comes with the tokenizer)."""
-    response_template: Text = "### Response:\n"
+    response_template: Text = ALPACA_RESPONSE
     """Text that comes right before the response in the `alpaca` template; what follows it is trained."""
 
 
@@ -30,7 +31,7 @@ class PreferenceConfig(CommonConfig):
     max_prompt_length: Count = 256
     """Longest prompt, in tokens."""
     max_length: Count = 512
-    """Longest prompt together with one completion, in tokens."""
+    """Longest prompt together with one completion, in tokens; `max_seq_length` is another name of it."""
     max_tokens_per_batch: Count | None = None
     """Tokens of one micro-batch, instead of `per_device_train_batch_size`: it is filled with whole groups, each
     a prompt with all its answers, up to this many. A bound on memory where rows have many answers. What a
@@ -81,6 +82,8 @@ class IPOConfig(ReferencedConfig):
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
+    beta: Positive = 0.1
+    """Another name of `tau`, as in TRL; the logged rewards are scaled by it."""
     tau: Positive = 0.1
     """Regularisation: the margin is pulled towards `1 / (2 tau)`."""
     label_smoothing: Smoothing = 0.0

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from training.config.adjust import ADJUSTERS
 from training.config.common import CommonConfig
+from training.config.effect import CIRCUMSTANCES
 from training.config.methods import METHODS
 from training.config.resources import Resources
 from training.config.rules import RULES
@@ -67,6 +68,9 @@ def spec_reference() -> str:
         "## Adjusted defaults\n\nA default that cannot hold in a run is adjusted, with a warning that names"
         " the key. A value that was set is never changed: where it cannot hold, the spec is refused.\n",
         _list((each.name, each.summary) for each in ADJUSTERS),
+        "## Settings without effect\n\nA setting that has nothing to do beside another one, where it was set to other"
+        " than its default, is said by name with a warning.\n",
+        "\n".join(f"- {each.summary}" for each in CIRCUMSTANCES) + "\n",
     ]
     return "\n".join(parts)
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from training.config.adjust import Adjustment, settle
 from training.config.common import CommonConfig
+from training.config.effect import Idle, without_effect
 from training.config.rules import broken_rules
 from training.config.spec import JobSpec, spec_keys
 from training.config.view import View
@@ -21,7 +22,7 @@ Config = TypeVar("Config", bound=CommonConfig)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One key of a resolved spec. ``note`` is the reason where ``origin`` is "adjusted", else empty."""
+    """One key of a resolved spec. ``note`` says why it was adjusted or has no effect, and is empty for all others."""
 
     key: str
     value: Any
@@ -31,26 +32,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """``spec`` has the adjusted settings; ``rows`` list every key in the order of the spec reference."""
+    """``spec`` has the adjusted settings; ``rows`` list every key in the order of the spec reference; ``idle`` are the
+    settings without effect."""
 
     spec: JobSpec
     rows: tuple[Row, ...]
     adjustments: tuple[Adjustment, ...]
+    idle: tuple[Idle, ...]
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user must be told: a sentence for each default that was replaced and each setting without effect."""
+        return [str(each) for each in (*self.adjustments, *self.idle)]
 
 
 def resolve(spec: JobSpec) -> Resolved:
     """Adjust the defaults that cannot hold on the device the spec asks for, and say where each value came
     from."""
-    settled, adjustments = settle(spec.view())
-    reasons = {adjustment.key: adjustment.reason for adjustment in adjustments}
+    view = spec.view()
+    settled, adjustments = settle(view)
+    idle = without_effect(settled, type(spec.config))
+    notes = {each.key: f"no effect: {each.reason}" for each in idle}
+    notes |= {adjustment.key: adjustment.reason for adjustment in adjustments}
     rows = []
     for key in spec_keys(type(spec.config)):
         if key in settled.values:
             value = settled[key]
             plain = value.model_dump() if isinstance(value, BaseModel) else value
-            rows.append(Row(key, plain, _origin(key, settled, reasons), reasons.get(key, "")))
+            rows.append(Row(key, plain, _origin(key, view, settled), notes.get(key, "")))
     config = _with_settled(spec.config, settled)
-    return Resolved(spec.with_config(config), tuple(rows), tuple(adjustments))
+    return Resolved(spec.with_config(config), tuple(rows), tuple(adjustments), tuple(idle))
 
 
 def adjust(
@@ -72,8 +83,8 @@ def adjust(
     return _with_settled(config, settled), adjustments
 
 
-def _origin(key: str, settled: View, reasons: dict[str, str]) -> Origin:
-    if key in reasons:
+def _origin(key: str, view: View, settled: View) -> Origin:
+    if view[key] != settled[key]:
         return "adjusted"
     return "given" if key in settled.given else "default"
 

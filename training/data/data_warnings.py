@@ -11,7 +11,7 @@ def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:
     """One sentence or two for each thing that a user may not expect."""
     found = (
         _chats_by_tokenizer(loaded, config),
-        _unused_response_template(config),
+        _weight_of_nothing(loaded, config),
         _merges(loaded),
         *_control_tokens(loaded),
     )
@@ -29,13 +29,12 @@ def _chats_by_tokenizer(loaded: Loaded, config: CommonConfig) -> str:
     )
 
 
-def _unused_response_template(config: CommonConfig) -> str:
-    if "response_template" not in config.model_fields_set or config.instruction_template == "alpaca":
+def _weight_of_nothing(loaded: Loaded, config: CommonConfig) -> str:
+    weight = getattr(config, "hard_negative_weight", 1.0)
+    roles = {answer.role for item in loaded.encoded for answer in item.group.completions}
+    if weight == 1.0 or "hard_negative" in roles:
         return ""
-    return (
-        f"response_template is not used: instruction_template: {config.instruction_template} announces the "
-        "response in its own way. Remove it, or set instruction_template: alpaca."
-    )
+    return f"hard_negative_weight: {weight} has no effect: no row has hard_negatives. Remove it, or add the column."
 
 
 def _merges(loaded: Loaded) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
+from training.config.response_marks import ALPACA_RESPONSE
 from training.data.beginning import Beginning
 from training.data.chat_formats import CHAT_FORMATS, ChatFormat
 from training.data.chat_template import TokenizerTemplate
@@ -15,7 +16,7 @@ from training.data.dialogue import Dialogue
 from training.data.messages import Message
 from training.data.normalization import normalizer
 from training.data.segments import Template
-from training.data.text_templates import ALPACA_RESPONSE, Alpaca, Plain
+from training.data.text_templates import Alpaca, Plain
 from training.errors import Problem, SpecError
 
 if TYPE_CHECKING:

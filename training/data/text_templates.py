@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.config.response_marks import ALPACA_RESPONSE
 from training.data.dialogue import Dialogue
 from training.data.segments import Segment, plain_prompt
 
-ALPACA_RESPONSE = "### Response:\n"
 _ALPACA_TASK = "Below is an instruction that describes a task"
 _ALPACA_WITH_INPUT = ", paired with an input that provides further context"
 _ALPACA_END = ". Write a response that appropriately completes the request.\n\n"
