@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from training.data.dialogue import Dialogue
-from training.data.messages import Message, fail
+from training.data.messages import REASONING, Message, fail, is_learnt
+from training.data.row_problem import RowError
 from training.data.segments import Segment, answer_messages, prompt_messages
 
 
@@ -34,6 +35,8 @@ class ChatFormat:
         return [mark.strip() for mark in marks if mark.strip()]
 
     def prompt(self, dialogue: Dialogue) -> str:
+        if dialogue.tools:
+            raise self._no_form("tools", "tools")
         messages = self._with_system_in_user(prompt_messages(dialogue))
         return "".join(map(self._turn, messages)) + self._header("assistant")
 
@@ -44,7 +47,7 @@ class ChatFormat:
         segments: list[Segment] = []
         between = ""
         for message in messages:
-            if message["role"] != "assistant":
+            if not is_learnt(message):
                 between += self._turn(message)
                 continue
             if segments:
@@ -61,12 +64,16 @@ class ChatFormat:
 
     def _content(self, message: Message) -> str:
         if message["role"] == "tool" or message.get("tool_calls"):
-            action = "Set instruction_template: tokenizer."
-            raise fail(
-                "tool_message", "messages", f"the template {self.name} has no form for tool calls.", action
-            )
+            raise self._no_form("messages", "tool calls")
+        for key in REASONING:
+            if message.get(key):
+                raise self._no_form("messages", key)
         content: str = message["content"]
         return content.strip() if self.trims else content
+
+    def _no_form(self, column: str, what: str) -> RowError:
+        message = f"the template {self.name} has no form for {what}."
+        return fail("no_form", column, message, "Set instruction_template: tokenizer.")
 
     def _with_system_in_user(self, messages: list[Message]) -> list[Message]:
         if not self.system_in_user or messages[0]["role"] != "system":

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from training.data.dialogue import Dialogue
-from training.data.messages import Message
+from training.data.messages import Message, is_learnt
+from training.data.omissions import USE_ANOTHER, Tools, require_all_written
 from training.data.row_problem import RowError, RowProblem, shown
 from training.data.segments import Segment, answer_messages, prompt_messages
+from training.data.tool_use import with_text_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_USE_ANOTHER = "Set instruction_template to a named chat format such as chatml, or mend the template."
-_END_OF_THINKING = "</think>"  # what stands before it, many templates rewrite or leave out on purpose
 Span = tuple[int, int]
 
 
@@ -44,39 +45,62 @@ class TokenizerTemplate:
         self._added_tokens = tuple({*added, *tokenizer.all_special_tokens})
 
     def prompt(self, dialogue: Dialogue) -> str:
-        return self._write(prompt_messages(dialogue), announce=True)[0]
+        return self._write(prompt_messages(dialogue), dialogue.tools, announce=True)[0]
 
     def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
         before, opening = prompt_messages(dialogue), self.prompt(dialogue)
-        return [self._answer(before, answer_messages(answer.content), opening) for answer in dialogue.answers]
+        return [
+            self._answer(before, answer_messages(answer.content), opening, dialogue.tools)
+            for answer in dialogue.answers
+        ]
 
-    def _answer(self, before: list[Message], answer: list[Message], opening: str) -> list[Segment]:
+    def _answer(
+        self, before: list[Message], answer: list[Message], opening: str, tools: Tools
+    ) -> list[Segment]:
         messages, start = before + answer, len(opening)
-        whole, marked = self._write(messages)
+        whole, marked = self._write(messages, tools)
         self._require_beginning(whole, opening)
-        self._require_texts(whole, messages)
-        spans = marked if self._is_marked else self._added_by_turns(messages, len(before), opening, whole)
+        require_all_written(whole, messages, tools, self._template)
+        learnt = self._learnt_marks(messages, marked)
+        if learnt is None:
+            learnt = self._added_by_turns(messages, len(before), opening, whole, tools)
+        spans = []
+        for first, last in learnt:
+            if last > start:
+                first = max(first, start)
+                start = first + len(self._without_break(whole[first:last]))
+                spans.append((first, start))
+        return self._segments(whole, len(opening), spans)
+
+    def _segments(self, whole: str, start: int, spans: list[Span]) -> list[Segment]:
+        """What stands in ``whole`` from ``start`` on, learnt within ``spans``."""
         segments = []
         for first, last in spans:
-            if last <= start:
-                continue
-            first = max(first, start)
-            end = first + len(self._without_break(whole[first:last]))
-            segments += [Segment(whole[start:first], trained=False), Segment(whole[first:end])]
-            start = end
+            segments += [Segment(whole[start:first], trained=False), Segment(whole[first:last])]
+            start = last
         rest = self._without_break(whole[start:])
         if rest.strip():  # a line break after the last turn announces nothing
             segments.append(Segment(rest, trained=False))
         return [segment for segment in segments if segment.text]
 
-    def _added_by_turns(self, messages: list[Message], first: int, opening: str, whole: str) -> list[Span]:
+    def _learnt_marks(self, messages: list[Message], marked: list[Span]) -> list[Span] | None:
+        """The marked spans of what is learnt; None where there are no marks, or not one for each turn of which some
+        are not learnt."""
+        turns = [is_learnt(message) for message in messages if message["role"] == "assistant"]
+        if not self._is_marked or (not all(turns) and len(marked) != len(turns)):
+            return None
+        return marked if all(turns) else list(compress(marked, turns))
+
+    def _added_by_turns(
+        self, messages: list[Message], first: int, opening: str, whole: str, tools: Tools
+    ) -> list[Span]:
         spans = []
         for index in range(first, len(messages)):
-            if messages[index]["role"] != "assistant":
+            if not is_learnt(messages[index]):
                 continue
-            announced = opening if index == first else self._write(messages[:index], announce=True)[0]
+            announced = opening if index == first else self._write(messages[:index], tools, announce=True)[0]
             is_last = index + 1 == len(messages)
-            said = whole if is_last else self._write(messages[: index + 1])[0]
+            said = whole if is_last else self._write(messages[: index + 1], tools)[0]
             self._require_beginning(whole, announced)
             self._require_beginning(whole, said)
             spans.append((len(announced), len(said)))
@@ -87,15 +111,6 @@ class TokenizerTemplate:
         text = turn.rstrip()
         return text if text.endswith(self._added_tokens) else turn
 
-    def _require_texts(self, whole: str, messages: list[Message]) -> None:
-        """Templates of image models write nothing of a content that is a text instead of a list of parts."""
-        for message in messages:
-            said = message["content"].split(_END_OF_THINKING)[-1].strip()
-            if message["role"] in ("user", "assistant") and said not in whole:
-                role = message["role"]
-                text = f"the tokenizer's chat template leaves out what the {role} says ({shown(said)})."
-                raise RowError(RowProblem("template_omits_text", "", text, _USE_ANOTHER))
-
     def _require_beginning(self, whole: str, beginning: str) -> None:
         if whole.startswith(beginning):
             return
@@ -105,12 +120,22 @@ class TokenizerTemplate:
             f"follows ({shown(beginning[at : at + 20])} becomes {shown(whole[at : at + 20])}), so the "
             "assistant's part cannot be told apart."
         )
-        raise RowError(RowProblem("template_prefix", "", message, _USE_ANOTHER))
+        raise RowError(RowProblem("template_prefix", "", message, USE_ANOTHER))
 
-    def _write(self, messages: list[Message], announce: bool = False) -> tuple[str, list[Span]]:
-        """The text of ``messages`` and the spans under generation marks, in characters."""
-        from jinja2.exceptions import TemplateError
+    def _write(self, messages: list[Message], tools: Tools, announce: bool = False) -> tuple[str, list[Span]]:
+        """The text of ``messages`` and the spans under generation marks, in characters.
 
+        Arguments of tool calls are mappings, as servers give them; a template that wants text gets text.
+        """
+        shown = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
+        try:
+            return self._render(shown, tools, announce)
+        except RowError:
+            if not any(message.get("tool_calls") for message in shown):
+                raise
+            return self._render([_with_text_arguments(message) for message in shown], tools, announce)
+
+    def _render(self, messages: list[Message], tools: Tools, announce: bool) -> tuple[str, list[Span]]:
         # Not apply_chat_template: it gives marked spans in tokens of the whole text, and we need characters.
         from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -118,15 +143,21 @@ class TokenizerTemplate:
         try:
             written: Any = render_jinja_template(
                 conversations=[messages],
+                tools=list(tools) or None,
                 chat_template=self._template,
                 return_assistant_tokens_mask=self._is_marked and not announce,
                 add_generation_prompt=announce,
                 **special_tokens,
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is a program, and may fail in any way
             message = f"the tokenizer's chat template refuses the conversation: {error}."
             raise RowError(
                 RowProblem("template_refused", "", message, "Correct the order of roles.")
             ) from error
         texts, spans = written
         return texts[0], spans[0] if spans else []
+
+
+def _with_text_arguments(message: Message) -> Message:
+    calls = message.get("tool_calls")
+    return message | {"tool_calls": list(map(with_text_arguments, calls))} if calls else message

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from training.data.messages import Content, Message, as_answers, as_content, as_messages, as_text, fail
 from training.data.row_problem import RowError, shown
+from training.data.tool_use import as_tools
 
 
 def as_pydantic(error: RowError) -> PydanticCustomError:
@@ -59,5 +60,6 @@ OptionalText = Annotated[str, _checked(lambda value, column: as_text(value, colu
 ContentColumn = Annotated[Content, _checked(as_content)]
 AnswersColumn = Annotated[list[Content], _checked(as_answers)]
 MessagesColumn = Annotated[list[Message], _checked(as_messages)]
+ToolsColumn = Annotated[list[dict[str, Any]], _checked(as_tools)]
 LabelColumn = Annotated[bool, _checked(_as_label)]
 LengthsColumn = Annotated[list[int], _checked(_as_lengths)]

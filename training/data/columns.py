@@ -5,9 +5,10 @@ means."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from training.data.row_problem import RowProblem
+from training.data.row_problem import RowProblem, shown
 from training.errors import nearest
 
 _TYPO_RATIO = 0.8  # above it an unknown column is taken for a misspelt optional one, below it for extra data
@@ -22,6 +23,42 @@ _OTHER_NAMES = {
     "completion": ("response", "answer", "output", "chosen", "text"),
     "label": ("desirable", "preference", "score", "is_good", "rating"),
 }
+
+_AS_MESSAGES = "Write the row as messages, with"
+_TEXT_ALONE = "Models are trained on text alone: remove it, or the row."
+# Columns of other formats that change what a row says or how it is learnt, and that no method reads.
+_REFUSED = {
+    "weight": "Rows weigh alike: remove it. A message that is not to be learnt has a weight of 0 of its own.",
+    "history": f"{_AS_MESSAGES} the history as its first turns.",
+    "reasoning_content": f"{_AS_MESSAGES} reasoning_content in the assistant's message.",
+    "system_prompt": "Rename the column to 'system'.",
+    "functions": "Rename the column to 'tools'.",
+    "function_call": f"{_AS_MESSAGES} tool_calls in the assistant's message.",
+    "documents": "Write them into the prompt.",
+    "chat_template": "Set instruction_template for all rows alike.",
+    "chat_template_kwargs": "Chat templates are written with their defaults: remove it.",
+    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ALONE),
+}
+_REFUSED_BESIDES = {"instruction": {"context": "Rename the column to 'input'."}}
+
+
+def refused_columns(row: Mapping[str, Any], known: Collection[str]) -> list[RowProblem]:
+    """Columns with something in them that would change what is learnt, and that would otherwise be left out."""
+    refused = dict(_REFUSED)
+    for column, others in _REFUSED_BESIDES.items():
+        if column in row:
+            refused |= others
+    return [
+        RowProblem(
+            "refused_column", name, f"changes what is learnt, and is not read; found {shown(row[name])}.", way
+        )
+        for name, way in refused.items()
+        if name in row and name not in known and not _says_nothing(name, row[name])
+    ]
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    return value in ("", [], {}) or (name == "weight" and value == 1)
 
 
 def missing_column(column: str, present: Collection[str], known: Collection[str]) -> RowProblem:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training.data.messages import Content, Message, common_start, fail
+from training.data.messages import Content, Message, common_start, fail, is_learnt
 
 _AGREE = "Make them agree, or let each answer begin with its assistant message."
 
@@ -27,14 +27,15 @@ class Answer:
         """The assistant's texts alone."""
         if isinstance(self.content, str):
             return [self.content]
-        return [message["content"] for message in self.content if message["role"] == "assistant"]
+        return [message["content"] for message in self.content if is_learnt(message)]
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
     """``prompt`` and all answers are texts, or all are message lists whose concatenation is the conversation.
 
-    ``input`` is SFT's optional second text of an instruction, ``label`` KTO's, ``lengths`` IPO's.
+    ``input`` is SFT's optional second text of an instruction, ``label`` KTO's, ``lengths`` IPO's. ``tools`` are those
+    that a conversation may call.
     """
 
     prompt: Content
@@ -42,6 +43,7 @@ class Dialogue:
     input: str = ""
     label: bool | None = None
     lengths: tuple[int, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
 
     @property
     def is_chat(self) -> bool:
@@ -61,13 +63,15 @@ class Dialogue:
 
     def all_texts(self) -> Iterator[str]:
         """As ``texts``, and every other text that messages hold, such as the arguments of a tool call."""
-        for content in (self.prompt, self.input, *(answer.content for answer in self.answers)):
-            yield from _strings(content)
+        yield from _strings([self.prompt, self.input, *(a.content for a in self.answers), *self.tools])
 
     def map_values(self, change: Callable[[Any], Any]) -> Dialogue:
-        """The same dialogue with ``change`` applied to prompt, input and answers, each as a whole."""
+        """The same dialogue with ``change`` applied to prompt, input, answers and tools, each as a whole."""
         answers = tuple(Answer(a.role, change(a.content)) for a in self.answers)
-        return replace(self, prompt=change(self.prompt), answers=answers, input=change(self.input))
+        tools = tuple(map(change, self.tools))
+        return replace(
+            self, prompt=change(self.prompt), answers=answers, input=change(self.input), tools=tools
+        )
 
 
 def _texts(content: Content) -> list[str]:
@@ -89,18 +93,24 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def split_conversation(messages: list[Message], column: str) -> tuple[list[Message], list[Message]]:
-    """What stands before the first assistant turn, and the rest, which must end with an assistant turn."""
+    """What stands before the first assistant turn that is learnt, and what follows up to the last one.
+
+    The conversation must end with an assistant turn; those after the last learnt one teach nothing and are left out.
+    """
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         raise fail(
             "no_answer", column, "has no assistant message, so there is nothing to learn.", "Add the answer."
         )
-    first = roles.index("assistant")
-    if first == 0:
+    if roles[0] == "assistant":
         message = "begins with an assistant message; expected a user or system message before it."
         raise fail("no_prompt", column, message, "Add the user's message.")
-    check_answer(messages[first:], column)
-    return messages[:first], messages[first:]
+    check_answer(messages[roles.index("assistant") :], column)
+    learnt = [index for index, message in enumerate(messages) if is_learnt(message)]
+    if not learnt:
+        message = "every assistant message has weight 0, so there is nothing to learn."
+        raise fail("no_answer", column, message, "Remove the row.")
+    return messages[: learnt[0]], messages[learnt[0] : learnt[-1] + 1]
 
 
 def check_answer(messages: list[Message], column: str) -> None:
@@ -132,6 +142,11 @@ def align(prompt: Content | None, answers: Sequence[tuple[str, Content]]) -> tup
         opening = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
     for (column, _), chat in zip(answers, chats, strict=True):
         check_answer(chat, column)
+        if not all(is_learnt(message) for message in chat if message["role"] == "assistant"):
+            message = (
+                "holds an assistant message with weight 0, which is SFT's alone: answers are judged whole."
+            )
+            raise fail("bad_weight", column, message, "Remove the weight.")
     return opening, list(chats)
 
 

@@ -8,12 +8,24 @@ from typing import Any, TypeAlias
 
 from training.data.json_rows import RepeatedKeys
 from training.data.row_problem import RowError, RowProblem, shown
+from training.data.tool_use import as_tool_calls
 from training.errors import nearest
 
 Message: TypeAlias = dict[str, Any]  # {"role": ..., "content": ..., and what a chat template may use}
 Content: TypeAlias = str | list[Message]  # a text, or the messages of a conversation
 
 ROLES = ("system", "user", "assistant", "tool")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""The names under which a message has the reasoning before its content."""
+_TEXT_ALONE = "Models are trained on text alone: describe it in the text, or remove the row."
+_NOT_LEARNT = 'Write "weight": 0 into an assistant message that is not to be learnt, and remove this key.'
+# Keys that change what a message says or how it is learnt, and that nothing here reads.
+_REFUSED_KEYS = {
+    "function_call": "Write it as tool_calls, a list of calls.",
+    "refusal": "Write the refusal as content.",
+    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ALONE),
+    **dict.fromkeys(("train", "training", "trainable", "loss", "mask"), _NOT_LEARNT),
+}
 
 
 def fail(kind: str, column: str, message: str, action: str = "") -> RowError:
@@ -62,7 +74,7 @@ def _as_message(value: Any, column: str) -> Message:
         raise fail("wrong_type", column, message, 'A message is {"role": "user", "content": "..."}.')
     if isinstance(value, RepeatedKeys):
         raise fail("repeated_key", column, f"has the key {value.repeated!r} twice.", "Keep one of them.")
-    if "role" not in value or "content" not in value:
+    if "role" not in value or ("content" not in value and not value.get("tool_calls")):
         action = 'A message is {"role": "user", "content": "..."}.'
         if "from" in value and "value" in value:
             action = 'Rename "from" to "role" (human is user, gpt is assistant) and "value" to "content".'
@@ -76,13 +88,33 @@ def _as_message(value: Any, column: str) -> Message:
             "bad_role", f"{column}.role", f"expected one of {', '.join(ROLES)}; found {shown(role)}.", hint
         )
     kept = {key: item for key, item in value.items() if not is_missing(item)}
+    for key in _REFUSED_KEYS.keys() & kept.keys():
+        if kept[key] not in ("", [], {}):
+            message = f"changes what is learnt, and is not read here; found {shown(kept[key])}."
+            raise fail("refused_key", f"{column}.{key}", message, _REFUSED_KEYS[key])
+    if kept.get("tool_calls"):
+        kept["tool_calls"] = as_tool_calls(kept["tool_calls"], f"{column}.tool_calls")
+    if "weight" in kept and _weight(kept.pop("weight"), role, f"{column}.weight") == 0:
+        kept["weight"] = 0
     # A turn that only calls a tool says nothing, and a tool or system message may be empty.
     may_be_empty = role in ("system", "tool") or bool(kept.get("tool_calls"))
-    return kept | {
-        "content": as_text(
-            kept.get("content", "" if may_be_empty else None), f"{column}.content", may_be_empty
+    content = kept.get("content", "" if may_be_empty else None)
+    return kept | {"content": as_text(content, f"{column}.content", may_be_empty)}
+
+
+def is_learnt(message: Message) -> bool:
+    """Whether SFT learns the message: the assistant's, unless its ``weight`` is 0 (OpenAI's fine-tuning format)."""
+    return message["role"] == "assistant" and message.get("weight") != 0
+
+
+def _weight(value: Any, role: str, column: str) -> float:
+    allowed = (0, 1) if role == "assistant" else (0,)
+    if isinstance(value, bool) or value not in allowed:
+        rule = (
+            "0 (not learnt) or 1 (learnt)" if role == "assistant" else f"none: a {role} message is not learnt"
         )
-    }
+        raise fail("bad_weight", column, f"expected {rule}; found {shown(value)}.", "Correct or remove it.")
+    return float(value)
 
 
 def as_content(value: Any, column: str) -> Content:

@@ -17,19 +17,26 @@ from training.data.column_types import (
     MessagesColumn,
     OptionalText,
     TextColumn,
+    ToolsColumn,
     as_pydantic,
 )
-from training.data.columns import missing_column, misspelt_columns
+from training.data.columns import missing_column, misspelt_columns, refused_columns
+from training.data.context import in_context
 from training.data.dialogue import Answer, Dialogue, align, split_conversation
 from training.data.messages import Content, fail, is_missing, same
 from training.data.row_problem import RowError, RowProblem
 
 
 class Row(BaseModel, ABC):
-    """One row of a method. Columns that are not fields are ignored here and counted by the validation."""
+    """One row of a method. Columns that are not fields are ignored here and counted by the validation.
+
+    ``system`` is a system message before the prompt, ``tools`` are what the model may call.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-    optional: ClassVar[tuple[str, ...]] = ()
+    system: OptionalText = ""
+    tools: ToolsColumn = []
+    optional: ClassVar[tuple[str, ...]] = ("system", "tools")
     _dialogue: Dialogue = PrivateAttr()
 
     @classmethod
@@ -44,7 +51,7 @@ class Row(BaseModel, ABC):
     @model_validator(mode="after")
     def _cross_check(self) -> Row:
         try:
-            self._dialogue = self._to_dialogue()
+            self._dialogue = in_context(self._to_dialogue(), self.system, self.tools)
         except RowError as error:
             raise as_pydantic(error) from error
         return self
@@ -62,7 +69,7 @@ class SFTRow(Row):
     input: OptionalText = ""
     response: TextColumn | None = None
     messages: MessagesColumn | None = None
-    optional = ("input",)
+    optional = ("input", *Row.optional)
 
     @classmethod
     def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
@@ -70,6 +77,9 @@ class SFTRow(Row):
 
     def _to_dialogue(self) -> Dialogue:
         if self.messages is not None:
+            if self.instruction or self.response or self.input:
+                message = "stands beside instruction, input or response: two forms of one row."
+                raise fail("two_forms", "messages", message, "Keep one of them.")
             prompt, answer = split_conversation(self.messages, "messages")
             return Dialogue(prompt, (Answer("response", answer),))
         return Dialogue(self.instruction or "", (Answer("response", self.response or ""),), self.input)
@@ -86,7 +96,7 @@ class PreferenceRow(Row):
     def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
         needed = super().required(value)
         whole_conversations = isinstance(value.get("chosen"), list) and "prompt" not in value
-        return needed[1:] if whole_conversations else needed
+        return tuple(name for name in needed if name != "prompt") if whole_conversations else needed
 
     def _negatives(self) -> list[tuple[str, str, Content]]:
         """Column, role and content of each answer that is not the chosen one."""
@@ -131,7 +141,7 @@ class IPORow(PreferenceRow):
 
     chosen_length: LengthsColumn | None = None
     rejected_length: LengthsColumn | None = None
-    optional = ("chosen_length", "rejected_length")
+    optional = ("chosen_length", "rejected_length", *Row.optional)
 
     def _lengths(self) -> tuple[int, ...]:
         if self.chosen_length is None and self.rejected_length is None:
@@ -151,7 +161,7 @@ class CPORow(PreferenceRow):
     own."""
 
     hard_negatives: AnswersColumn = []
-    optional = ("hard_negatives",)
+    optional = ("hard_negatives", *Row.optional)
 
     def _negatives(self) -> list[tuple[str, str, Content]]:
         hard = [(f"hard_negatives[{i}]", "hard_negative", c) for i, c in enumerate(self.hard_negatives)]
@@ -192,6 +202,7 @@ def parse_row(method: str, value: dict[str, Any]) -> Row:
     required = model.required(present)
     problems = [_absent(c, value, model) for c in required if c not in present]
     problems += misspelt_columns(present, model.model_fields, model.optional)
+    problems += refused_columns(present, model.model_fields)
     try:
         row = model.model_validate(present)
     except ValidationError as error:

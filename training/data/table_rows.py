@@ -35,7 +35,7 @@ def read_parquet(location: Location) -> Iterator[RawRow | None]:
             for batch in ParquetFile(stream).iter_batches(batch_size=_BATCH_ROWS):
                 for value in batch.to_pylist():
                     number += 1
-                    yield RawRow(number, value)
+                    yield RawRow(number, _as_written(value))
         except ArrowException as error:
             raise unreadable(location.name, error) from error
 
@@ -89,4 +89,16 @@ def _rows(table: Any) -> Iterator[RawRow]:
     for start in range(0, len(table), _BATCH_ROWS):
         columns = table[start : start + _BATCH_ROWS]
         for offset, values in enumerate(zip(*columns.values(), strict=True)):
-            yield RawRow(start + offset + 1, dict(zip(columns, values, strict=True)))
+            yield RawRow(start + offset + 1, _as_written(dict(zip(columns, values, strict=True))))
+
+
+def _as_written(row: dict[str, Any]) -> dict[str, Any]:
+    """``row`` without the empty fields of its structs: Arrow gives all structs of a column the same fields, and fills
+    in those that a tool or message does not have."""
+    return {column: _without_empty_fields(value) for column, value in row.items()}
+
+
+def _without_empty_fields(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty_fields(item) for key, item in value.items() if item is not None}
+    return [_without_empty_fields(item) for item in value] if isinstance(value, list) else value
