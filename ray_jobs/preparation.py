@@ -56,8 +56,8 @@ def _settle_strategy(config: CommonConfig) -> None:
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
 
-    Raises SpecError when the tokenizer cannot be loaded, DataError with every problem of the rows, or when a run that
-    continues cannot have its rows back.
+    Raises SpecError when the tokenizer cannot be loaded or the model has no room for the rows, DataError with every
+    problem of the rows, or when a run that continues cannot have its rows back.
     """
     if run.latest_checkpoint() is not None and are_whole(spec, run):
         display.enter_phase("starting Ray")
@@ -65,10 +65,13 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     display.enter_phase("preparing the data")
     from training.data.fingerprint import fingerprints
     from training.data.prepare import prepare_data
+    from training.model_limits import require_room
     from training.tokenizers import load_tokenizer
 
     sources = fingerprints(spec.config)
-    data = prepare_data(spec.config, spec.method, load_tokenizer(spec.config), rejected_dir=run.path)
+    tokenizer = load_tokenizer(spec.config)
+    data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path)
+    require_room(spec.config, spec.method, data, tokenizer)
     data.save(run.data, sources)
     if run.store is not None:
         from training.folders import share

@@ -30,6 +30,7 @@ from training.errors import Problem, SpecError
 from training.evaluation import EarlyStoppingWatch, training_sample
 from training.generation import generate
 from training.hardware import fit_to_hardware
+from training.model_limits import require_room
 from training.model_source import ModelSource
 from training.models import load_model
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
@@ -81,9 +82,12 @@ class BaseTrainer(ABC):
         self.model = add_lora(self.ready_model(with_lora=False), self.config)
 
     def load_and_validate_dataset(self) -> PreparedData:
-        """Read, check and tokenize the rows of the config. Raises DataError with every problem found."""
+        """Read, check and tokenize the rows of the config. Raises DataError with every problem found, SpecError for
+        rows that the model has no room for."""
         if self.data is None:
-            self.data = prepare_data(self.config, self.method, self.ready_tokenizer())
+            data = prepare_data(self.config, self.method, self.ready_tokenizer())
+            require_room(self.config, self.method, data, self.ready_tokenizer())
+            self.data = data
         return self.data
 
     def get_data_loader(self) -> DataLoader:
