@@ -29,6 +29,7 @@ _FREE_KEYS = {
     "save_strategy",
     "save_steps",
     "save_total_limit",
+    "greater_is_better",
     "gradient_checkpointing",
     "ddp_backend",
     "ddp_find_unused_parameters",

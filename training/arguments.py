@@ -51,6 +51,7 @@ def training_arguments(config: CommonConfig, planned_workers: int | None = None)
         save_total_limit=config.save_total_limit,
         load_best_model_at_end=config.load_best_model_at_end,
         metric_for_best_model=config.metric_for_best_model,
+        greater_is_better=config.best_is_greatest,
         logging_steps=config.logging_steps,
         logging_first_step=True,
         logging_nan_inf_filter=False,

@@ -37,10 +37,18 @@ class PreferenceTrainer(BaseTrainer):
         self.data = data
         budget = self.config.max_tokens_per_batch
         trainer = self.build_group_trainer(
-            self.objective, judge=self.judge, bin_tokens=budget, reference=reference
+            self.objective,
+            judge=self.judge,
+            bin_tokens=budget,
+            reference=reference,
+            summary=self.summarize,
         )
         trainer.add_callback(PreferenceWatch())
         return trainer
+
+    def summarize(self, means: dict[str, float]) -> dict[str, float]:
+        """Metrics of a held-out set that follow from the means of others."""
+        return {}
 
     @abstractmethod
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
@@ -67,6 +75,11 @@ class KTOTrainer(PreferenceTrainer):
         baseline = shared_baseline(torch.stack([each.divergence for each in answers]).sum(0))
         for each in answers:
             yield self._loss(each, baseline)[1], bool(each.weight)
+
+    def summarize(self, means: dict[str, float]) -> dict[str, float]:
+        """The margin of answers that come without a counterpart: the difference of two means, where there are both."""
+        chosen, rejected = means.get("rewards/chosen"), means.get("rewards/rejected")
+        return {} if chosen is None or rejected is None else {"rewards/margins": chosen - rejected}
 
     def _loss(self, answers: KTOAnswers, baseline: Tensor) -> tuple[Tensor, Metrics]:
         return kto_loss(

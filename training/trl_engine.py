@@ -25,7 +25,6 @@ from training.config import CommonConfig
 from training.config.methods import ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
-from training.engine.group_trainer import perplexity
 from training.errors import SpecError
 from training.model_source import ModelSource
 from training.models import load_model
@@ -105,13 +104,6 @@ class _OnTrl(BaseTrainer):
         model = load_model(self.config, None if adapters else ModelSource.saved(path, self.config))
         self.model = load_lora(model, path, self.config) if adapters else model
         self.trainer = None
-
-    def evaluate(self) -> dict[str, float]:
-        """As the base class; TRL's ``eval_loss`` is a mean over batches, whatever tokens are in them."""
-        metrics = super().evaluate()
-        if self.method == "sft":
-            metrics["eval_perplexity"] = perplexity(metrics["eval_loss"])
-        return metrics
 
 
 _ON_TRL: dict[str, type[BaseTrainer]] = {

@@ -12,15 +12,17 @@ from torch import Tensor
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.import_utils import TRLExperimentalWarning
 
+from training.engine.best import KeepsBest
+from training.engine.group_trainer import perplexity
 from training.engine.meter import Meter
-from training.engine.saving import SavesWhole
+from training.engine.schedule import KeepsSchedule
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested
     from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 
-class _Housekept(SavesWhole):
+class _Housekept(KeepsSchedule, KeepsBest):
     """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +72,15 @@ def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _SFT(_Housekept, SFTTrainer):
-    """Takes ``input_ids`` and ``labels`` as they are."""
+    """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
+    them."""
+
+    def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics[f"{metric_key_prefix}_perplexity"] = perplexity(
+            output.metrics[f"{metric_key_prefix}_loss"]
+        )
+        return output
 
 
 class _DPO(_Housekept, DPOTrainer):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from training.config.metrics import plain_name
 from training.data.group import Group
 from training.errors import Problem
 from training.trl_rows import cpo_row, kto_row, no_equal, pair_row, sft_row
@@ -89,13 +90,21 @@ def _simpo_settings(config) -> Settings:
 # --- what TRL has no equal for
 
 
+def _metric_lacking(config, *names: str) -> Iterator[Problem]:
+    metric = config.metric_for_best_model
+    if plain_name(metric) in names:
+        yield no_equal("metric_for_best_model", f"{metric}, which TRL does not log.", "Set eval_loss")
+
+
 def _dpo_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "kl")
     if config.label_smoothing and config.loss_type == "sigmoid":
         found = f"{config.label_smoothing}, which TRL's DPO ignores with loss_type: sigmoid."
         yield no_equal("label_smoothing", found, "Set loss_type: robust")
 
 
 def _ipo_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "kl")
     if config.label_smoothing:
         found = f"{config.label_smoothing}, but TRL's IPO has no label smoothing."
         yield no_equal("label_smoothing", found, "Set label_smoothing: 0")
@@ -105,6 +114,7 @@ def _ipo_lacking(config) -> Iterator[Problem]:
 
 
 def _kto_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "rewards/accuracies")
     if config.per_device_train_batch_size == 1:
         found = "1, but TRL's KTO takes its baseline from several rows."
         yield no_equal("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")

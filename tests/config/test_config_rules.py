@@ -93,6 +93,16 @@ CASES = {
         {"load_best_model_at_end": True, "validation_split": 0.1, "eval_steps": 300, "save_steps": 1000},
         {"save_steps": 900},
     ),
+    "a best metric that nobody logs": (
+        "best_metric_is_logged",
+        {"metric_for_best_model": "eval_perplexty"},
+        {"metric_for_best_model": "eval_perplexity"},
+    ),
+    "a best metric in the wrong direction": (
+        "best_metric_has_a_direction",
+        {"greater_is_better": True},
+        {"greater_is_better": False},
+    ),
     "a prompt as long as the whole": (
         "prompt_leaves_room",
         {"method": "dpo", "max_prompt_length": 512},
@@ -275,6 +285,7 @@ def test_every_rule_has_words_and_reads_keys_that_exist():
         "run.device",
         "run.device_reason",
         "run.bf16",
+        "run.metrics",
         "run.eval_data",
         "run.may_split",
         "run.checkpoints",

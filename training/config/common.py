@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from training.config.metrics import COMMON, plain_name
 from training.config.section import Section
 from training.config.strategy import Strategy
 from training.config.types import (
@@ -127,7 +129,8 @@ class CommonConfig(Section):
     lr_scheduler_type: Scheduler = "linear"
     """Shape of the learning rate over the run, by its transformers name."""
     warmup_ratio: Share = 0.1
-    """Share of the steps in which the learning rate rises from 0."""
+    """Share of the steps in which the learning rate rises evenly to its highest. The first step learns already: step s
+    of w has s / w of it."""
     weight_decay: NonNegative = 0.01
     """Weight decay, applied to all trained weights except biases and norms."""
     max_grad_norm: NonNegative = 1.0
@@ -152,11 +155,14 @@ class CommonConfig(Section):
     save_total_limit: Count | None = 3
     """Checkpoints to keep, the newest and the best always among them; null keeps all."""
     load_best_model_at_end: Flag = True
-    """Finish with the checkpoint that has the best `metric_for_best_model`. Needs evaluation, and a
-    checkpoint at each evaluation that may win."""
+    """Finish with the checkpoint that has the best `metric_for_best_model`. Needs evaluation; one without a
+    checkpoint at the same step cannot win, and a warning says so where it would have."""
     metric_for_best_model: Text = "eval_loss"
-    """Metric that picks the best checkpoint; a name that ends in `loss` is better when lower, any other when
-    higher."""
+    """Metric on the held-out rows that picks the best checkpoint, one of those that the method logs; `eval_` may be
+    left out."""
+    greater_is_better: Flag | None = None
+    """Whether a higher `metric_for_best_model` is better; null means as is known of it. Needed for metrics of which
+    neither is, such as `eval_kl`."""
     logging_steps: Count = 10
     """Optimizer steps between lines of metrics."""
     report_to: Annotated[
@@ -192,6 +198,15 @@ class CommonConfig(Section):
 
     callbacks: Annotated[list[Any], Field(strict=False, exclude=True)] = Field(default_factory=list)
     """`transformers.TrainerCallback` objects; from Python only, not a key of a spec."""
+
+    facts: ClassVar[Mapping[str, Any]] = {"run.metrics": COMMON}
+
+    @property
+    def best_is_greatest(self) -> bool:
+        """`greater_is_better`, or what is known of `metric_for_best_model`."""
+        if self.greater_is_better is not None:
+            return self.greater_is_better
+        return bool(self.facts["run.metrics"][plain_name(self.metric_for_best_model)])
 
     @property
     def uses_deepspeed(self) -> bool:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
+from training.config import metrics
 from training.config.common import CommonConfig, Template
 from training.config.response_marks import ALPACA_RESPONSE
 from training.config.types import Count, Flag, LearningRate, Location, NonNegative, Positive, Smoothing, Text
@@ -13,6 +14,8 @@ from training.errors import Problem, SpecError
 
 class SFTConfig(CommonConfig):
     """Supervised fine-tuning: learn to write the response to an instruction."""
+
+    facts: ClassVar = {"run.metrics": metrics.SFT}
 
     packing: Flag = True
     """Fill each sequence of `max_seq_length` tokens with several rows, which do not see one another."""
@@ -52,6 +55,8 @@ class ReferencedConfig(PreferenceConfig):
 class DPOConfig(ReferencedConfig):
     """Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290)."""
 
+    facts: ClassVar = {"run.metrics": metrics.REFERENCED}
+
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
     num_train_epochs: Positive = 1.0
@@ -69,6 +74,8 @@ class DPOConfig(ReferencedConfig):
 class KTOConfig(ReferencedConfig):
     """Kahneman-Tversky Optimization (Ethayarajh et al. 2024, arXiv 2402.01306)."""
 
+    facts: ClassVar = {"run.metrics": metrics.REFERENCED}
+
     learning_rate: LearningRate = 1e-6
     """Highest learning rate of the schedule."""
     desirable_weight: NonNegative = 1.0
@@ -79,6 +86,8 @@ class KTOConfig(ReferencedConfig):
 
 class IPOConfig(ReferencedConfig):
     """Identity Preference Optimization (Azar et al. 2023, arXiv 2310.12036)."""
+
+    facts: ClassVar = {"run.metrics": metrics.REFERENCED}
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
@@ -95,6 +104,8 @@ class IPOConfig(ReferencedConfig):
 
 class CPOConfig(PreferenceConfig):
     """Contrastive Preference Optimization (Xu et al. 2024, arXiv 2401.08417); takes many rejected answers."""
+
+    facts: ClassVar = {"run.metrics": metrics.CPO}
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
@@ -114,6 +125,8 @@ class CPOConfig(PreferenceConfig):
 class SimPOConfig(PreferenceConfig):
     """Simple Preference Optimization (Meng et al. 2024, arXiv 2405.14734); no reference,
     length-normalised."""
+
+    facts: ClassVar = {"run.metrics": metrics.PREFERENCE}
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""

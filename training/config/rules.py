@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from training.config.adjust import early_stopping
+from training.config.metrics import plain_name
 from training.config.view import View
-from training.errors import Problem
+from training.errors import Problem, nearest
 
 Check = Callable[[View], Problem | None]
 
@@ -235,3 +236,29 @@ def best_model_steps_align(view: View) -> Problem | None:
             f"Use {' or '.join(map(str, multiples))}, or set load_best_model_at_end: false.",
         )
     return None
+
+
+@rule("metric_for_best_model", "run.metrics")
+def best_metric_is_logged(view: View) -> Problem | None:
+    """`metric_for_best_model` is a metric that the method logs on held-out rows."""
+    metrics, name = view["run.metrics"], view["metric_for_best_model"]
+    if plain_name(name) in metrics:
+        return None
+    known = [f"eval_{each}" for each in metrics]
+    meant = nearest(f"eval_{plain_name(name)}", known)
+    action = f"Did you mean {meant}?" if meant else f"It has {', '.join(known)}."
+    return Problem("metric_for_best_model", f"{name}, which this method does not log.", action)
+
+
+@rule("metric_for_best_model", "greater_is_better", "run.metrics")
+def best_metric_has_a_direction(view: View) -> Problem | None:
+    """`greater_is_better` is set where it is not known of `metric_for_best_model`, and does not contradict what is."""
+    name, given = view["metric_for_best_model"], view["greater_is_better"]
+    known = view["run.metrics"].get(plain_name(name), given)
+    if known is None and given is None and plain_name(name) in view["run.metrics"]:
+        found = f"not set, but neither a higher nor a lower {name} is known to be better."
+        return Problem("greater_is_better", found, "Set it to true or false, or choose another metric.")
+    if known is None or given is None or known == given:
+        return None
+    found = f"{str(given).lower()}, but {name} is better when {'higher' if known else 'lower'}."
+    return Problem("greater_is_better", found, "Remove it.")

@@ -32,6 +32,8 @@ class Section(BaseModel):
         defer_build=True,
     )
     key_prefix: ClassVar[str] = ""
+    facts: ClassVar[Mapping[str, Any]] = {}
+    """What the class itself says of the run, by the names that `View` has for it."""
 
     def __init__(self, **values: Any) -> None:
         problems = type(self).problems(values)
@@ -158,7 +160,7 @@ def _unknown(section: type[Section], key: Any, value: Any, known: list[str]) -> 
 
 
 def _view_of(section: Section, without: Iterable[str]) -> View:
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(section.facts)
     given: set[str] = set()
     skipped = set(without)
     for key in type(section).model_fields:

@@ -20,6 +20,7 @@ class View:
 
     - ``run.device``: "cpu" or "cuda"; ``run.device_reason``: the half-sentence that says why
     - ``run.bf16``: whether the device computes in bfloat16
+    - ``run.metrics``: metrics on held-out rows, as `training.config.metrics` has them
     - ``run.eval_data``: whether there is data to evaluate on
     - ``run.may_split``: whether the rows are still to be read, so that some can be held out
     - ``run.checkpoints``: where the checkpoints of a spec's run go

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from training.data.group import GroupDataset
 from training.engine.batch import PackedBatch
+from training.engine.best import KeepsBest
 from training.engine.gathering import gathered
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
@@ -23,7 +24,7 @@ from training.engine.nonfinite import NonfiniteGuard
 from training.engine.objective import Judge, Objective, Scored, batch_by_batch
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
-from training.engine.saving import SavesWhole
+from training.engine.schedule import KeepsSchedule
 from training.engine.self_check import choose_path, probes
 from training.engine.utilization import operations_per_token, utilization
 from training.notices import warn
@@ -32,7 +33,7 @@ TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 """Metrics that are added up rather than averaged."""
 
 
-class GroupTrainer(SavesWhole, Trainer):
+class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +51,7 @@ class Saved:
 
 
 class Keeper(Protocol):
-    """Commits checkpoints. All methods are collective: all workers call them."""
+    """Commits checkpoints, and has them at hand. All methods but `steps` are collective: all workers call them."""
 
     def begin(self, folder: Path, step: int) -> None:
         """Make ``folder`` ready for a training that begins after ``step``."""
@@ -61,6 +61,12 @@ class Keeper(Protocol):
 
     def close(self) -> None:
         """Return when everything kept is committed. Raises what went wrong."""
+
+    def steps(self, folder: Path) -> Collection[int]:
+        """Steps of the committed checkpoints; ``folder`` is where this machine has them."""
+
+    def bring(self, checkpoint: Path) -> None:
+        """Have a committed checkpoint whole at its place on this machine. Raises ResourceError where that fails."""
 
 
 class FolderKeeper:
@@ -89,6 +95,12 @@ class FolderKeeper:
 
     def close(self) -> None:
         """Nothing is under way after `keep`."""
+
+    def steps(self, folder: Path) -> Collection[int]:
+        return committed(folder)
+
+    def bring(self, checkpoint: Path) -> None:
+        """It is where it was committed."""
 
 
 def remove(checkpoint: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import shutil
@@ -43,13 +44,6 @@ class SavesWhole(Trainer):
             self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
         return super().train(resume_from_checkpoint, **kwargs)
 
-    def _run_epoch(self, **kwargs) -> None:
-        """As transformers', which would do one step more after a checkpoint of the last step within an epoch."""
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        super()._run_epoch(**kwargs)
-
     def _save_checkpoint(self, model, trial) -> None:
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
         began = time.perf_counter()
@@ -63,7 +57,9 @@ class SavesWhole(Trainer):
         if self.state.best_global_step == step:
             self.state.best_model_checkpoint = str(output / name)
         if self.args.should_save:
-            self.state.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
+            # without a path: `best_global_step` names the best checkpoint also where the run directory has moved to
+            kept = dataclasses.replace(self.state, best_model_checkpoint=None)
+            kept.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
         self.keeper.keep(
             Saved(
                 aside=output / STAGING / name,

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from training.checkpoints import ROOT, stored_steps
 from training.engine.checkpoints import committed
 from training.engine.keeper import Saved, barrier, is_rank_zero, remove
 from training.errors import ResourceError
-from training.folders import forget
+from training.folders import bring, forget
 from training.manifest import MANIFEST, Entry, describe, joined
 from training.storage import PATIENCE, Store
 
@@ -65,6 +66,16 @@ class StoreKeeper:
     def close(self) -> None:
         self._finish()
         barrier()
+
+    def steps(self, folder: Path) -> Collection[int]:
+        return stored_steps(self._store)
+
+    def bring(self, checkpoint: Path) -> None:
+        """From the store; of a run that goes on elsewhere, only the newest checkpoint is there already."""
+        self.close()
+        name = f"{ROOT}/{checkpoint.name}"
+        if (damage := bring(self._store, name, checkpoint)) is not None:
+            raise ResourceError(f"{self._store.url}/{name} did not arrive here whole: {damage}")
 
     def _finish(self) -> None:
         if self._upload is not None:
