@@ -13,7 +13,6 @@ from ray_jobs.display import Display
 from ray_jobs.preparation import prepare
 from tests.tiny import tiny_model, write_rows
 from training.config import DPOConfig, SFTConfig, parse_spec
-from training.data.extent import extent
 from training.data.group import Completion, Group, GroupDataset
 from training.dpo_trainer import create_dpo_trainer
 from training.errors import SpecError
@@ -39,6 +38,8 @@ def sft(tmp_path: Path, name: str, **changes):
 
 
 def test_the_extent_counts_each_answer_after_the_prompt():
+    from training.data.extent import extent
+
     groups = [
         Group([1, 2, 3], [Completion([4, 5], "chosen"), Completion([9, 8, 7, 6], "rejected")], 0),
         Group([1], [Completion([2], "chosen"), Completion([3], "rejected")], 1),
