@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trl
 
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, user, write_jsonl
 from training.data.encoding import Encoder
@@ -116,3 +117,37 @@ def test_tool_calls_have_no_form_in_a_named_format(tmp_path: Path) -> None:
         DataError, match=r":2: messages: the template chatml has no form for tool calls.*tokenizer"
     ):
         prepare_data(config("sft", name, instruction_template="chatml"), "sft", build_tokenizer())
+
+
+CALL = {"type": "function", "function": {"name": "capital", "arguments": {"of": "مصر"}}}
+ASKS = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+USES_A_TOOL = [user("q"), ASKS, {"role": "tool", "content": "القاهرة"}, assistant("القاهرة")]
+FUNCTION = {"type": "function", "function": {"name": "capital", "parameters": {"type": "object"}}}
+
+
+def learnt(tmp_path: Path, row: dict) -> str:
+    """What of a row is learnt under Qwen3's chat template as its makers publish it; TRL carries a copy."""
+    official = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text(encoding="utf-8")
+    name = write_jsonl(tmp_path / "rows.jsonl", [row])
+    settings = config("sft", name, instruction_template="tokenizer", max_seq_length=4096)
+    tokenizer = build_tokenizer(official)
+    (group,) = prepare_data(settings, "sft", tokenizer).train
+    (answer,) = group.completions
+    marks = answer.trained if answer.trained is not None else [True] * len(answer.tokens)
+    return tokenizer.decode([token for token, mark in zip(answer.tokens, marks, strict=True) if mark])
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": [FUNCTION]}], ids=["calls alone", "with tools"])
+def test_advice_on_qwen3s_template_and_tool_calls_can_be_followed(tmp_path: Path, tools: dict) -> None:
+    """Thinking marks stand in the last turn alone, so the call cannot be learnt beside the answer; and no named format
+    has a form for tools. One turn a row is what a server sees."""
+    with pytest.raises(
+        DataError, match=r'differently when more follows.*Learn one assistant turn a row.*"weight": 0'
+    ):
+        learnt(tmp_path, {"messages": USES_A_TOOL, **tools})
+    first, *rest = USES_A_TOOL
+    answer = learnt(tmp_path, {"messages": [first, {**ASKS, "weight": 0}, *rest[1:]], **tools})
+    assert answer == "<think>\n\n</think>\n\nالقاهرة<|im_end|>"
+    call = learnt(tmp_path, {"messages": USES_A_TOOL[:2], **tools})
+    assert call.startswith("<think>\n\n</think>\n\n<tool_call>\n")
+    assert call.endswith("</tool_call><|im_end|>")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.data.dialogue import Dialogue
 from training.data.messages import Message, is_learnt
-from training.data.omissions import USE_ANOTHER, Tools, require_all_written
+from training.data.omissions import Tools, require_all_written, way_out
 from training.data.row_problem import RowError, RowProblem, shown
 from training.data.segments import Segment, answer_messages, prompt_messages
 from training.data.tool_use import with_text_arguments
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_ONE_TURN = (
+    'Learn one assistant turn a row: give those before it "weight": 0, or move them into the prompt,'
+    " and write a row for each turn to learn."
+)
 Span = tuple[int, int]
 
 
@@ -59,7 +63,7 @@ class TokenizerTemplate:
     ) -> list[Segment]:
         messages, start = before + answer, len(opening)
         whole, marked = self._write(messages, tools)
-        self._require_beginning(whole, opening)
+        self._require_beginning(whole, opening, messages, tools)
         require_all_written(whole, messages, tools, self._template)
         learnt = self._learnt_marks(messages, marked)
         if learnt is None:
@@ -101,8 +105,8 @@ class TokenizerTemplate:
             announced = opening if index == first else self._write(messages[:index], tools, announce=True)[0]
             is_last = index + 1 == len(messages)
             said = whole if is_last else self._write(messages[: index + 1], tools)[0]
-            self._require_beginning(whole, announced)
-            self._require_beginning(whole, said)
+            self._require_beginning(whole, announced, messages, tools)
+            self._require_beginning(whole, said, messages, tools)
             spans.append((len(announced), len(said)))
         return spans
 
@@ -111,7 +115,7 @@ class TokenizerTemplate:
         text = turn.rstrip()
         return text if text.endswith(self._added_tokens) else turn
 
-    def _require_beginning(self, whole: str, beginning: str) -> None:
+    def _require_beginning(self, whole: str, beginning: str, messages: list[Message], tools: Tools) -> None:
         if whole.startswith(beginning):
             return
         at = next(i for i, c in enumerate(beginning) if i >= len(whole) or c != whole[i])
@@ -120,7 +124,7 @@ class TokenizerTemplate:
             f"follows ({shown(beginning[at : at + 20])} becomes {shown(whole[at : at + 20])}), so the "
             "assistant's part cannot be told apart."
         )
-        raise RowError(RowProblem("template_prefix", "", message, USE_ANOTHER))
+        raise RowError(RowProblem("template_prefix", "", message, way_out(messages, tools, _ONE_TURN)))
 
     def _write(self, messages: list[Message], tools: Tools, announce: bool = False) -> tuple[str, list[Span]]:
         """The text of ``messages`` and the spans under generation marks, in characters.

@@ -18,6 +18,13 @@ _MEND = "Take a model whose chat template writes it, or leave it out of the data
 _END_OF_THINKING = "</think>"  # what stands before it, many templates rewrite or leave out on purpose
 
 
+def way_out(messages: Sequence[Message], tools: Tools, with_tools: str) -> str:
+    """What to do where the tokenizer's template will not do: take a named format, which has no form for tools, or else
+    ``with_tools``."""
+    calls = any(message["role"] == "tool" or message.get("tool_calls") for message in messages)
+    return with_tools if calls or tools else USE_ANOTHER
+
+
 def require_all_written(whole: str, messages: Sequence[Message], tools: Tools, template: str) -> None:
     """Raises RowError when ``template`` made ``whole`` of a conversation and something said is not in it."""
     for message in messages:
@@ -27,7 +34,7 @@ def require_all_written(whole: str, messages: Sequence[Message], tools: Tools, t
             text = (
                 f"the tokenizer's chat template leaves out what the {message['role']} says ({shown(said)})."
             )
-            raise RowError(RowProblem("template_omits_text", "", text, USE_ANOTHER))
+            raise RowError(RowProblem("template_omits_text", "", text, way_out(messages, tools, _MEND)))
     omitted = [
         *_omitted_reasoning(messages, whole, template),
         *_omitted_names(messages, tools, whole, template),
