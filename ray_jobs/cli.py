@@ -72,11 +72,13 @@ def validate(
         bool, typer.Option("--show", help="Print every value: given, default, or adjusted and why.")
     ] = False,
 ) -> None:
-    """Check a spec and report everything that is wrong with it. Starts nothing."""
-    from ray_jobs.messages import print_spec
-    from training.config import load_spec, resolve
+    """Check a spec and report everything that is wrong with it, paths that are not here included. Starts nothing.
 
-    print_spec(spec, resolve(load_spec(spec, overrides or [])), show=show)
+    A path on a volume that this machine does not have is only noted: the run may be for a cluster that has it.
+    """
+    from ray_jobs.validation import validate_here
+
+    validate_here(spec, overrides or [], show=show)
 
 
 for _name, _command in COMMANDS.items():

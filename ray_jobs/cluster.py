@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ray_jobs.address import answers, unreachable
 from ray_jobs.authentication import require_accepted, use_token
-from training.errors import ClusterError, Problem
-
-_OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
-_SECONDS_TO_ANSWER = 5.0
+from ray_jobs.local_ray import start
+from ray_jobs.room import require_room_here
+from training.config import Resources
+from training.errors import ClusterError, Problem, ResourceError
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,11 +25,12 @@ _VARIABLES = {
 
 
 @contextmanager
-def cluster() -> Iterator[bool]:
-    """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside.
+def cluster(resources: Resources | None = None) -> Iterator[bool]:
+    """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside, unless this
+    machine has no room for ``resources``.
 
     Gives True for one that was started. A Ray that the caller has connected to already is used and left as it is.
-    Raises ClusterError.
+    Raises ClusterError, or ResourceError.
     """
     for variable, value in _VARIABLES.items():
         os.environ.setdefault(variable, value)
@@ -40,19 +41,20 @@ def cluster() -> Iterator[bool]:
         return
     address = os.environ.get("RAY_ADDRESS", "")
     try:
-        is_own = _connect(address)
-    except ClusterError:
+        is_own = _connect(address, resources)
+    except (ClusterError, ResourceError):
         raise
     except Exception as error:
-        raise _unreachable(address, error) from error
+        words = " ".join(str(error).split())  # versions that differ are said over several lines
+        kind = type(error).__name__
+        raise unreachable(address or "auto", f"{kind}: {words[:400]}" if words else kind) from error
     try:
         yield is_own
     finally:
         ray.shutdown()
 
 
-def _connect(address: str) -> bool:
-    import ray
+def _connect(address: str, resources: Resources | None) -> bool:
     from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
 
     if address not in ("", "local", "auto"):
@@ -64,13 +66,15 @@ def _connect(address: str) -> bool:
         return False
     if address == "auto":
         raise _none_here()
+    if resources is not None:
+        require_room_here(resources)
     # nobody drains a node that lives as long as the run; each process less is a second less
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     # for a dashboard, which this one has not
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "1000")
-    ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
+    start()
     return True
 
 
@@ -87,33 +91,6 @@ def _join(address: str, where: str) -> None:
     if "://" not in address:
         require_accepted(address, where)
     ray.init(address=address)
-
-
-def answers(address: str) -> bool:
-    """Whether something listens at ``host:port``."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _unreachable(address: str, error: Exception) -> ClusterError:
-    words = " ".join(str(error).split())  # versions that differ are said over several lines
-    message = f"{type(error).__name__}: {words[:400]}" if words else type(error).__name__
-    if address in ("", "local"):
-        action = "Ray's own logs are in the newest folder under /tmp/ray (or RAY_TMPDIR)."
-        return ClusterError("Ray cannot be started on this machine", [Problem("", message, action)])
-    if "ersion mismatch" in words:
-        action = (
-            "Use the Python and the Ray of the cluster, best its image, or let `tadrib submit` run there."
-        )
-    else:
-        action = "Check the address, or unset RAY_ADDRESS to train on this machine."
-    return ClusterError(
-        "the Ray cluster cannot be reached", [Problem(f"RAY_ADDRESS={address}", message, action)]
-    )
 
 
 def _none_here() -> ClusterError:

@@ -17,8 +17,8 @@ from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from ray_jobs.address import answers
 from ray_jobs.authentication import refused, use_token
-from ray_jobs.cluster import answers
 from training.errors import ClusterError, Problem
 
 __all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken", "Unreachable"]

@@ -9,9 +9,11 @@ import traceback
 from typing import Any, Literal
 
 from ray_jobs import disk
+from ray_jobs.address import require_answer
 from ray_jobs.display import Display
 from ray_jobs.events import Failure, Outcome, WorkersFailed
 from ray_jobs.failures import describe, of_workers, report
+from ray_jobs.inputs import require_inputs
 from ray_jobs.kept_rows import changed_datasets
 from ray_jobs.mirror import Mirror, state_files
 from ray_jobs.preparation import in_background, prepare, settled
@@ -49,6 +51,8 @@ def launch(
         print_finished(result, run, changed_datasets(spec, run))
         return result
     require_trackers(spec.config)
+    require_answer()
+    require_inputs(spec, has_rows=run.latest_checkpoint() is not None and not fresh)
     disk.check_space(run, spec.config)
     run.create()
     lost = threading.Event()
@@ -114,7 +118,7 @@ class _Start:
         from ray_jobs.cluster import cluster
         from ray_jobs.room import check_room
 
-        with cluster() as is_own:
+        with cluster(spec.resources) as is_own:
             check_room(spec.resources, joined=not is_own, patience=self._patience)
             if not is_own:
                 from ray_jobs.preflight import check_nodes

@@ -48,6 +48,15 @@ def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> 
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
+def require_room_here(resources: Resources) -> None:
+    """Refuse a run that a Ray of this machine would have no room for, before one is started. Raises ResourceError."""
+    from ray._private.resource_and_label_spec import ResourceAndLabelSpec  # what a Ray that starts finds here
+
+    found = ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
+    if problem := lack_of_room(resources, [found], joined=False):
+        raise ResourceError("Ray has no room for this run", [problem])
+
+
 def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined: bool) -> Problem | None:
     """None where the nodes, each by its resources, hold the fewest workers that the run can do with."""
     bundle = worker_bundle(resources)

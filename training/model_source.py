@@ -90,7 +90,10 @@ def unloadable(source: ModelSource, error: Exception) -> SpecError:
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
     folder = source.folder
     if folder is None:
-        action = "Check the spelling, network access and HF_TOKEN, or give the path of a local folder."
+        action = (
+            "Check the spelling, network access and HF_TOKEN, or give the path of a local folder"
+            f" ({Path(source.name).absolute()} is none)."
+        )
         return SpecError(TITLE, [Problem(source.key, f"Hub name {source.name}: {reason}.", action)])
     if locked := unreadable_files(folder):
         message = f"folder {source.name}: this user (uid {os.getuid()}) may not read {', '.join(locked)}."

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
+
+from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "examples" / "data"
@@ -37,6 +42,7 @@ def tadrib(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
 def spec_file(folder: Path, text: str = GOOD) -> str:
     path = folder / "spec.yaml"
     path.write_text(text)
+    (folder / "rows.jsonl").touch()
     return str(path)
 
 
@@ -56,7 +62,10 @@ def test_validate_imports_nothing_heavy(tmp_path):
         f"sys.argv = ['tadrib', 'validate', {spec_file(tmp_path)!r}, '--show']\n"
         f"try:\n    app()\nfinally:\n    print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
 
@@ -67,6 +76,76 @@ def test_validate_lists_all_mistakes_at_once_and_exits_2(tmp_path):
     for key in ("name", "learning_rate", "lora_r", "load_in_4bit", "resources.num_workers"):
         assert key in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_validate_names_paths_that_are_not_here_with_the_nearest(tmp_path):
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    spec = spec_file(tmp_path)
+    keys = ("dataset_path=row.jsonl", "eval_dataset_path=data/eval.jsonl", "model_name=models/tinny")
+    done = tadrib("validate", spec, *keys, "deepspeed=ds.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "dataset_path: row.jsonl does not exist. Did you mean rows.jsonl?" in done.stderr
+    assert (
+        f"eval_dataset_path: data/eval.jsonl does not exist. There is no folder data in {tmp_path}"
+        in done.stderr
+    )
+    assert "model_name: folder models/tinny does not exist. Did you mean models/tiny?" in done.stderr
+    assert "deepspeed: ds.json does not exist" in done.stderr
+
+
+def test_validate_takes_paths_of_a_volume_that_this_machine_lacks_and_says_so(tmp_path):
+    keys = ("dataset_path=/mnt-of-pods/data/rows.jsonl", "model_name=/mnt-of-pods/models/qwen")
+    done = tadrib("validate", spec_file(tmp_path), *keys, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("✓")
+    for key in ("dataset_path: /mnt-of-pods/data/rows.jsonl", "model_name: folder /mnt-of-pods/models/qwen"):
+        assert f"! {key} does not exist." in done.stderr
+    assert done.stderr.count("It has to be there where the run runs.") == 2
+
+
+def test_validate_looks_up_neither_hub_ids_nor_urls(tmp_path):
+    keys = ("dataset_path=org/rows:train", "eval_dataset_path=s3://bucket/rows.jsonl", "method=dpo")
+    done = tadrib("validate", spec_file(tmp_path), *keys, "ref_model_name=org/model", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("dataset_path=row.jsonl", "dataset_path: row.jsonl does not exist. Did you mean rows.jsonl?"),
+        (
+            "eval_dataset_path=/none/e.jsonl",
+            "eval_dataset_path: /none/e.jsonl does not exist. There is no folder /none.",
+        ),
+        ("model_name=./tinny", "model_name: folder ./tinny does not exist. Did you mean tiny?"),
+        ("model_name=models/tiny", "model_name: Hub name models/tiny: "),
+        ("ref_model_name=./tinny", "ref_model_name: folder ./tinny does not exist. Did you mean tiny?"),
+        ("deepspeed=ds.json", "deepspeed: ds.json does not exist"),
+        ("resources.gpus_per_worker=1", "a worker of 1 CPU, 1 GPU was asked for; Ray has"),
+    ],
+)
+def test_train_finds_what_is_missing_in_seconds_without_a_ray(tmp_path, override, said):
+    (tmp_path / "tiny").symlink_to(tiny_model())
+    text = GOOD.replace("sft", "dpo").replace("Qwen/Qwen2.5-0.5B", "tiny")
+    nothing_there = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "RAY_TMPDIR": str(tmp_path)}
+    done = tadrib(
+        "train", spec_file(tmp_path, text), override, cwd=tmp_path, RAY_ADDRESS="local", **nothing_there
+    )
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert not (tmp_path / "ray").exists(), "a Ray was started"
+
+
+def test_train_refuses_a_name_that_no_hub_can_be_asked_for_at_once(tmp_path):
+    """Loading would try for minutes; here nobody listens at the Hub's address."""
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    start = time.perf_counter()
+    done = tadrib("train", spec_file(tmp_path), cwd=tmp_path, **nobody)
+    assert done.returncode == 2
+    assert "model_name: Hub name Qwen/Qwen2.5-0.5B: " in done.stderr
+    assert f"({tmp_path}/Qwen/Qwen2.5-0.5B is none)" in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert time.perf_counter() - start < 30
 
 
 def test_validate_show_tells_given_default_and_adjusted_apart(tmp_path):

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inputs: files and folders that a spec names, looked for on this machine before anything is started.
+
+URLs and Hub ids are taken as they are; a name that may be either is a path where its folder is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray_jobs.address import named
+from training.config import JobSpec
+from training.config.locations import is_url
+from training.config.strategy import is_json, read_settings
+from training.errors import Problem, SpecError, nearest
+from training.model_source import ModelSource, locate
+
+_DATASETS = ("dataset_path", "eval_dataset_path")
+_MODELS = ("model_name", "ref_model_name")
+_WORKERS = ("ref_model_name",)
+_DATA_FILE = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.\-\[\]%:]+)?")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A path that is not here. It ``may_be_elsewhere`` where no folder of this machine says that it should be here:
+    volumes of a cluster are mounted in its pods alone."""
+
+    problem: Problem
+    may_be_elsewhere: bool
+
+
+def missing_inputs(spec: JobSpec, without: Iterable[str] = ()) -> list[Missing]:
+    """Every path in ``spec`` that leads nowhere on this machine, but for those of the keys ``without``."""
+    looks = {**dict.fromkeys(_MODELS, _model), **dict.fromkeys(_DATASETS, _dataset), "deepspeed": _deepspeed}
+    found = []
+    for key, look in looks.items():
+        value = getattr(spec.config, key, None)
+        if key in without or value is None or is_url(value):
+            continue
+        path = Path(value).expanduser()
+        found += [Missing(problem, _may_be_elsewhere(path)) for problem in look(spec, key, path)]
+    return found
+
+
+def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
+    """Find in seconds what would be found missing when Ray has started. A run that continues ``has_rows`` of its own.
+
+    Raises SpecError with every path that leads nowhere on this machine, or when the Hub does not have a model.
+    """
+    # nodes that are joined are asked themselves for what workers alone load
+    without = [*(_WORKERS if named() else ()), *(_DATASETS if has_rows else ())]
+    missing = missing_inputs(spec, without)
+    if missing:
+        raise SpecError("what the spec names is not here", [each.problem for each in missing])
+    from training.hub import require_on_hub
+
+    for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
+        if source is not None and source.key not in without:
+            require_on_hub(source)
+
+
+def _model(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
+    source = ModelSource.start(spec.config) if key == "model_name" else ModelSource.reference(spec.config)
+    try:
+        if source is not None:
+            locate(source)
+    except SpecError as error:
+        yield from error.problems
+
+
+def _dataset(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
+    name: str = getattr(spec.config, key)
+    folder, _, split = name.rpartition(":")
+    if path.exists() or (folder and split and Path(folder).expanduser().is_dir()):
+        return
+    close = _nearest(path)
+    is_hub_id = _HUB_ID.fullmatch(name) and not _DATA_FILE.search(name)
+    if not is_hub_id or close:
+        yield Problem(key, f"{name} does not exist.", _way_out(path, close))
+
+
+def _deepspeed(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
+    given = spec.config.deepspeed
+    try:
+        if given is not None and not is_json(given):
+            read_settings(spec.config.strategy, given)
+    except SpecError as error:
+        yield from error.problems
+
+
+def _may_be_elsewhere(path: Path) -> bool:
+    return (
+        path.is_absolute()
+        and _nearest(path) is None
+        and not (path.parent.is_dir() and any(path.parent.iterdir()))
+    )
+
+
+def _nearest(path: Path) -> str | None:
+    return nearest(path.name, _names(path.parent))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+
+
+def _way_out(path: Path, close: str | None) -> str:
+    if close:
+        return f"Did you mean {path.parent / close}?"
+    if not path.parent.is_dir():
+        start = "" if path.is_absolute() else f" in {Path.cwd()}, where relative paths start"
+        return f"There is no folder {path.parent}{start}."
+    names = _names(path.parent)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{path.parent.absolute()} holds {', '.join(names[:_SHOWN]) or 'nothing'}{more}."
