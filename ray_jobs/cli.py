@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ray_jobs.cli_arguments import Overrides, Spec
+from ray_jobs.cli_arguments import Fresh, Overrides, Spec
 from ray_jobs.cli_cluster import COMMANDS
 from training.errors import TadribError
 
@@ -52,7 +52,7 @@ def _options(
 
 
 @app.command()
-def train(spec: Spec, overrides: Overrides = None) -> None:
+def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
     """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
 
     The same command again continues a run that was stopped or failed.
@@ -61,7 +61,7 @@ def train(spec: Spec, overrides: Overrides = None) -> None:
     from training.config import load_spec
 
     command = shlex.join(["tadrib", "train", str(spec), *(overrides or [])])
-    launch(load_spec(spec, overrides or []), command=command)
+    launch(load_spec(spec, overrides or []), command=command, fresh=fresh)
 
 
 @app.command()

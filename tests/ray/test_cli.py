@@ -136,6 +136,12 @@ def test_train_finds_what_is_missing_in_seconds_without_a_ray(tmp_path, override
     assert not (tmp_path / "ray").exists(), "a Ray was started"
 
 
+def test_train_takes_fresh_as_its_messages_say(tmp_path):
+    done = tadrib("train", spec_file(tmp_path), "--fresh", "dataset_path=row.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean rows.jsonl?" in done.stderr
+
+
 def test_train_refuses_a_name_that_no_hub_can_be_asked_for_at_once(tmp_path):
     """Loading would try for minutes; here nobody listens at the Hub's address."""
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
