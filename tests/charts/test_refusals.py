@@ -226,3 +226,17 @@ def test_a_release_without_jobs_makes_nothing_and_says_how_to_add_one():
     assert done.returncode == 0, messages(done)
     assert "No job is given, so nothing was made." in done.stdout
     assert "kind: RayJob" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["yes", "no", "on", "12", "0x1f", "1e5", "null", "007", "true"])
+def test_a_name_that_helm_does_not_take_for_text_is_refused_with_the_way_out(name, tmp_path):
+    said = refused("training-job", a_job_of_text(f"method: sft\nname: {name}\ndataset_path: d\n"), tmp_path)
+    assert "which is no text to Helm. Put it in quotes." in said
+    quoted = a_job_of_text(f'method: sft\nname: "{name}"\ndataset_path: d\n')
+    assert one(render("training-job", quoted, tmp_path), "RayJob")
+
+
+def test_a_name_that_is_a_date_is_a_text_to_helm_as_well(tmp_path):
+    values = a_job_of_text("method: sft\nname: 2026-01-01\ndataset_path: d\n")
+    job = one(render("training-job", values, tmp_path), "RayJob")
+    assert job["metadata"]["name"].startswith("r2026-01-01-")

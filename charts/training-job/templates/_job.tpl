@@ -42,11 +42,14 @@
 {{- $found := include "tadrib.credentials" (dict "path" "spec" "value" $spec) | splitList "\n" | first -}}
 {{- if or $found (include "tadrib.hasSecret" .text) }}{{- fail (printf "%s: %s holds something that looks like a credential, and it would be in a ConfigMap. Take it out, revoke it, and use platform.secrets." $where ($found | default "the text of the spec")) }}{{- end -}}
 {{- if or (not $spec) (hasKey $spec "Error") }}{{- fail (printf "%s: the spec is not a YAML mapping: %s" $where (get ($spec | default dict) "Error" | default "it is empty")) }}{{- end -}}
+{{- if and (hasKey $spec "name") (not (kindIs "string" $spec.name)) -}}
+{{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %v, which is no text to Helm. Put it in quotes." $where $spec.name) -}}
+{{- end -}}
 {{- range list "method" "name" "dataset_path" -}}
 {{- if not (get $spec .) }}{{- fail (printf "%s: the spec has no %s. Check the file with: tadrib validate FILE" $where .) }}{{- end -}}
 {{- end -}}
 {{- $name := get $spec "name" | toString -}}
-{{- if or (not (kindIs "string" $spec.name)) (gt (len $name) 40) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- if or (gt (len $name) 40) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
 {{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %q." $where $name) -}}
 {{- end -}}
 {{- toJson $spec -}}
