@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a transformers Trainer saves here: checkpoints that appear whole or not at all, and no pickled arguments."""
+"""How a transformers Trainer saves here: checkpoints that appear whole or not at all, no pickled arguments, and nothing
+but data read back."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from training.containment import require_contained
 from training.engine.checkpoints import STAGING, committed, step_of
 from training.engine.keeper import FolderKeeper, Keeper, Saved
+from training.engine.resuming import loading_data_alone
 from training.manifest import Manifest
 from training.permissions import follow_umask
 from training.versions import versions
@@ -36,13 +39,19 @@ class SavesWhole(Trainer):
     global_batch: int | None = None
     checkpoint_seconds: float = 0.0
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As transformers', after other trainings' checkpoints in the output folder have been set aside."""
-        if resume_from_checkpoint is not True:  # then it is the newest one in the output folder
-            output, begins = Path(self.args.output_dir), Path(resume_from_checkpoint or "")
-            is_here = begins.resolve().parent == output.resolve()
-            self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
-        return super().train(resume_from_checkpoint, **kwargs)
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any):
+        """As transformers', after other trainings' checkpoints in the output folder have been set aside.
+
+        Nothing but data is read from checkpoints: raises TrainingError for one that would have code run.
+        """
+        output = Path(self.args.output_dir)
+        found = get_last_checkpoint(str(output)) if resume_from_checkpoint is True else resume_from_checkpoint
+        with loading_data_alone(Path(found) if found else None):
+            if resume_from_checkpoint is not True:  # then it is the newest one in the output folder
+                begins = Path(resume_from_checkpoint or "")
+                is_here = begins.resolve().parent == output.resolve()
+                self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def _save_checkpoint(self, model, trial) -> None:
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
