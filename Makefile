@@ -10,18 +10,24 @@ BIN := $(VENV)/bin
 LOCK := trainer_image/requirements.lock
 INSTALLED := $(VENV)/.installed
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+# torch as most package indexes have it needs CUDA's packages beside it; PyTorch's build for CPUs asks for none.
+FOR_CUDA := import sys; from importlib.metadata import requires; sys.exit(not any(r.startswith(('nvidia-', 'cuda-')) for r in requires('torch')))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do $$p -c "$(SUITABLE)" 2>/dev/null && echo $$p && break; done)
 
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
 
-$(INSTALLED): $(LOCK) pyproject.toml
+$(INSTALLED): $(LOCK) trainer_image/build.lock trainer_image/cuda.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "tadrib needs Python 3.11 or 3.12 (transformers 5.23 asks for 3.11). Install one, or name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "installing into $(VENV) with $$($(PYTHON) --version); once, about two minutes"
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)"; exit 2; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r $(LOCK)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r trainer_image/build.lock
+	@$(INSTALL) --require-hashes --no-build-isolation -r $(LOCK)
+	@! $(BIN)/python -c "$(FOR_CUDA)" || $(INSTALL) --require-hashes -r trainer_image/cuda.lock
+	@$(BIN)/pip check --quiet --disable-pip-version-check
+	@$(INSTALL) --no-build-isolation --editable .
 	@$(BIN)/python charts/get_helm.py || echo "without helm, the tests of charts are skipped"
 	@touch $@
 
@@ -47,6 +53,11 @@ test-architectures: $(INSTALLED) ## Compare every model family with transformers
 .PHONY: image
 image: ## Build the container image with Docker; DEVICE=cpu for one without CUDA (docs/image.md)
 	@trainer_image/build.sh
+
+.PHONY: sbom
+sbom: ## Write the bill of materials (CycloneDX) of the image IMAGE to build/sbom.cdx.json, as building it does
+	@mkdir -p build
+	@$${DOCKER:-docker} run --rm --network none --entrypoint cat $${IMAGE:-tadrib:dev} /opt/tadrib/share/tadrib/sbom.cdx.json > build/sbom.cdx.json
 
 .PHONY: test-image
 test-image: $(INSTALLED) image ## Run the image as its pods run it: no root, read-only, no network; stop it and go on

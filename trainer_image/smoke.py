@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Smoke check of the image, run at the end of its build: what is installed is what the lock says, it trains, and it
+"""Smoke check of the image, run at the end of its build: what is installed is what the locks and
+the bill of materials say, it trains, and it
 needs no root, no compiler, no network, and no place to write but the declared ones.
 
 `--quick` checks user, paths and versions alone, in a second: a health check.
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
+SBOM = "sbom.cdx.json"
 WEIGHTS = "model.safetensors"
 WRITABLE = ("HOME", "TMPDIR", "RAY_TMPDIR", "TADRIB_SCRATCH", "HF_HOME", "MPLCONFIGDIR")
 MODULES = (
@@ -91,9 +93,23 @@ def pins(file: str) -> dict[str, Requirement]:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    lines = (HERE / file).read_text().splitlines()
-    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    lines = (HERE / file).read_text().replace("\\\n", "").splitlines()  # a pin, then the hashes of its files
+    found = [Requirement(line.partition(" --hash")[0]) for line in lines if not line.startswith("#")]
     return {canonicalize_name(pin.name): pin for pin in found if pin.marker is None or pin.marker.evaluate()}
+
+
+def check_sbom() -> str:
+    """The bill of materials (CycloneDX) lists what is here, in its version, and nothing else."""
+    from packaging.utils import canonicalize_name
+
+    listed = json.loads((HERE / SBOM).read_text())
+    components = [*listed["components"], listed["metadata"]["component"]]
+    said = {canonicalize_name(each["name"]): each["version"] for each in components}
+    here = {canonicalize_name(d.metadata["Name"]): d.version for d in metadata.distributions()}
+    wrong = sorted(name for name in said.keys() | here.keys() if said.get(name) != here.get(name))
+    if listed["bomFormat"] != "CycloneDX" or wrong:
+        raise Unfit(f"{SBOM} is not of what is installed: {', '.join(wrong) or listed['bomFormat']}")
+    return f"{len(said)} packages in {SBOM}, CycloneDX {listed['specVersion']}"
 
 
 def check_imports() -> str:
@@ -160,6 +176,7 @@ def main() -> int:
         ("user", check_user),
         ("writable", check_paths),
         ("versions", check_versions),
+        ("sbom", check_sbom),
     ]
     if not arguments.quick:
         os.environ["PATH"] = f"{sys.prefix}/bin"  # no compiler, even where the base image has one

@@ -3,22 +3,34 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import tomllib
+from importlib import metadata
 
 import pytest
 
 from tests.image.dockerfile import ROOT, dockerfile, is_sent
+from trainer_image import smoke
 
 TRAINER_IMAGE = ROOT / "trainer_image"
 SCRIPTS = sorted(path.name for path in TRAINER_IMAGE.glob("*.sh"))
 
 
-def pins(name: str) -> list[str]:
-    lines = (TRAINER_IMAGE / name).read_text(encoding="utf-8").splitlines()
+LOCKS = ("requirements.lock", "runtime.lock", "cuda.lock", "build.lock", "sbom.lock")
+HASH = r"--hash=sha256:[0-9a-f]{64}"
+
+
+def pins_with_hashes(name: str) -> list[str]:
+    lines = (TRAINER_IMAGE / name).read_text(encoding="utf-8").replace("\\\n", "").splitlines()
     return [line for line in lines if not line.startswith("#")]
+
+
+def pins(name: str) -> list[str]:
+    return [line.partition(" --hash")[0].strip() for line in pins_with_hashes(name)]
 
 
 def final():
@@ -40,7 +52,7 @@ def test_nothing_is_copied_or_installed_after_root_was_left():
 
 def test_the_base_is_an_argument_pinned_to_one_release():
     [argument] = [i.text for i in dockerfile()[0] if i.text.startswith("BASE_IMAGE=")]
-    assert re.search(r":\d+\.\d+\.\d+-|@sha256:[0-9a-f]{64}$", argument), argument
+    assert re.search(r":\d+\.\d+\.\d+-[a-z-]+@sha256:[0-9a-f]{64}$", argument), argument
     assert {stage.base for stage in dockerfile()[1]} == {"${BASE_IMAGE}", "requirements"}
 
 
@@ -58,21 +70,51 @@ def test_no_frontend_has_to_be_pulled():
 
 def test_packages_come_from_the_lock_of_what_runs():
     [requirements] = [stage for stage in dockerfile()[1] if stage.name == "requirements"]
-    [install] = [
-        text for text in requirements.texts("RUN") if "pip install" in text or "$pip install" in text
-    ]
+    [install] = [text for text in requirements.texts("RUN") if "$pip $install" in text]
     assert "--requirement /build/runtime.lock" in install
+    assert "--requirement /build/cuda.lock" in install
+
+
+def test_whatever_is_fetched_is_held_to_a_hash():
+    """Nothing is resolved, so nothing that is not locked comes along; nor does a build fetch its backend."""
+    [requirements] = [stage for stage in dockerfile()[1] if stage.name == "requirements"]
+    [command] = [text for text in requirements.texts("RUN") if "$pip" in text]
+    assert 'install="install --require-hashes --no-deps ' in command
+    assert set(re.findall(r"(?:bin/pip|\$pip) (\$?\w+)", command)) == {"$install", "check"}
+    assert "--no-build-isolation --requirement /build/runtime.lock" in command
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^INSTALL = .*pip install .*--no-deps", makefile, re.MULTILINE)
+    fetching = [line for line in makefile.splitlines() if "$(INSTALL)" in line and "--editable ." not in line]
+    assert len([line for line in fetching if "--require-hashes" in line]) == 3
+    assert [line for line in fetching if "--require-hashes" not in line and "-r" in line.split()] == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_has_the_hashes_of_its_files(name):
+    for pin in pins_with_hashes(name):
+        assert re.fullmatch(rf"[a-z0-9._-]+(\[[a-z,-]+\])?==[^ ]+( ; [^#]+?)?( +{HASH})+", pin), pin[:80]
+
+
+def test_torch_may_be_pytorch_s_own_build_for_cpus():
+    for name in ("requirements.lock", "runtime.lock"):
+        [torch] = [pin for pin in pins_with_hashes(name) if pin.startswith("torch==")]
+        listed = (TRAINER_IMAGE / "torch_for_cpus.sha256").read_text().splitlines()
+        for sha, wheel in (line.split() for line in listed):
+            assert wheel.startswith(torch.split()[0].replace("==", "-") + "+cpu-")
+            assert f"--hash=sha256:{sha}" in torch
 
 
 def test_the_requirements_do_not_depend_on_our_code():
     [requirements] = [stage for stage in dockerfile()[1] if stage.name == "requirements"]
-    assert requirements.texts("COPY") == ["trainer_image/runtime.lock trainer_image/cuda.lock /build/"]
+    assert requirements.texts("COPY") == [
+        "trainer_image/build.lock trainer_image/cuda.lock trainer_image/runtime.lock trainer_image/sbom.lock /build/"
+    ]
 
 
 def test_settings_of_package_indexes_stay_out_of_the_image():
     """Arguments are recorded in the history of the stage that declares them; secrets are recorded nowhere."""
     declared = {text.split("=")[0] for text in final().texts("ARG")}
-    assert declared == {"DEVICE", "VERSION", "REVISION"}
+    assert declared == {"DEVICE", "VERSION", "REVISION", "BASE_IMAGE", "BASE_DIGEST"}
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert not re.search(r"(INDEX_URL|TOKEN|PASSWORD)=\S", text)
     for secret in ("pip", "certificates"):
@@ -145,7 +187,11 @@ def test_what_is_copied_is_sent_to_the_build():
 
 
 def test_the_lock_of_what_runs_is_part_of_the_whole_lock():
-    assert set(pins("runtime.lock")) <= set(pins("requirements.lock"))
+    def without_markers(name):
+        return {(pin.split()[0], *re.findall(HASH, pin)) for pin in pins_with_hashes(name)}
+
+    for name in ("runtime.lock", "build.lock", "sbom.lock"):
+        assert without_markers(name) <= without_markers("requirements.lock")
 
 
 def test_the_lock_of_what_runs_has_every_requirement_but_those_of_development():
@@ -192,3 +238,46 @@ def test_the_build_says_what_to_do_where_docker_does_not_answer():
     )
     assert found.returncode == 2
     assert "no-such-program does not answer" in found.stderr
+
+
+def bill_of(packages: dict[str, str]) -> str:
+    project = {"name": "tadrib", "version": packages.pop("tadrib", "0")}
+    components = [{"name": name, "version": version} for name, version in packages.items()]
+    bill = {"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": project}}
+    return json.dumps({**bill, "components": components})
+
+
+def test_the_smoke_check_holds_the_bill_of_materials_to_what_is_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(smoke, "HERE", tmp_path)
+    here = {found.metadata["Name"]: found.version for found in metadata.distributions()}
+    (tmp_path / smoke.SBOM).write_text(bill_of(dict(here)))
+    assert smoke.check_sbom().startswith(f"{len(here)} packages")
+    (tmp_path / smoke.SBOM).write_text(bill_of({**here, "torch": "1.0"}))
+    with pytest.raises(smoke.Unfit, match=r"is not of what is installed: torch$"):
+        smoke.check_sbom()
+
+
+@pytest.mark.parametrize(
+    ("base", "digest"),
+    [
+        (None, "sha256:65a9"),
+        ("debian@sha256:" + "a" * 64, "sha256:aaaa"),
+        ("debian-python:3.11", "sha256:1d"),
+    ],
+)
+def test_the_digest_of_the_base_is_recorded(tmp_path, base, digest):
+    """A stand-in for docker writes what it is called with, and the environment that it reads the values from."""
+    program = tmp_path / "docker"
+    program.write_text(
+        '#!/bin/sh\ncase "$1" in\n  image) echo sha256:1d;;\n  build) echo "$BASE_DIGEST" "$@" > '
+        f"{tmp_path}/called;;\nesac\n"
+    )
+    program.chmod(0o755)
+    environment = {**os.environ, "DOCKER": str(program), "SBOM": str(tmp_path / "sbom.json")}
+    environment.pop("BASE_IMAGE", None)
+    if base:
+        environment["BASE_IMAGE"] = base
+    subprocess.run(["bash", TRAINER_IMAGE / "build.sh"], check=True, env=environment, capture_output=True)
+    called = (tmp_path / "called").read_text()
+    assert called.startswith(digest)
+    assert "--build-arg BASE_DIGEST" in called

@@ -23,7 +23,7 @@ def test_the_smoke_check_passes(config):
     device = config["Labels"]["tadrib.device"]
     printed = run("python", "/opt/tadrib/share/tadrib/smoke.py", "--device", device)
     assert "UNFIT" not in printed
-    assert printed.count("ok    ") == 7, printed
+    assert printed.count("ok    ") == 8, printed
 
 
 @pytest.mark.parametrize("user", ["1000:1000", "1000680000:0"])
@@ -47,6 +47,7 @@ def test_without_options_it_prints_the_help_of_the_command_line():
 def test_it_says_what_it_is(config):
     labels = config["Labels"]
     assert labels["org.opencontainers.image.title"] == "tadrib"
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", labels["org.opencontainers.image.base.digest"])
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", labels["org.opencontainers.image.revision"])
     assert (
         run("python", "-c", "import importlib.metadata as m; print(m.version('tadrib'))").strip()
