@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from ray_jobs.cluster import cluster
 from ray_jobs.launch import launch
@@ -22,12 +23,13 @@ from training.errors import DataError, ResourceError, SpecError, StoppedError, T
 from training.run_directory import RunDirectory
 
 pytestmark = pytest.mark.slow
+SECRET = "a-secret-of-the-nodes"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_of_two_cpus():
     before = {**os.environ}
-    os.environ.update(RAY_AUTH_MODE="disabled", RAY_ADDRESS="local")
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_ADDRESS="local", AWS_SECRET_ACCESS_KEY=SECRET)
     with cluster():
         yield
     os.environ.clear()
@@ -78,6 +80,8 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert "✓ run succeeded" in screen.out
     assert not re.search("ray|Ray|Writing model|Loading weights|pid=", screen.out)
     assert "worker-1.log" in os.listdir(run.logs)
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert files_with(SECRET, run.path, session) == [], "what the environment keeps secret is written nowhere"
 
     weights = (run.final / "model.safetensors").stat().st_mtime_ns
     assert launch(spec) == result
@@ -85,6 +89,12 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert (run.final / "model.safetensors").stat().st_mtime_ns == weights
     with pytest.raises(SpecError, match=r"learning_rate: was 0.001 and is 0.002"):
         launch(spec_in(tmp_path, eval_dataset_path=held_out, learning_rate=2e-3))
+
+
+def files_with(text: str, *folders: Path) -> list[Path]:
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    return [path for path in files if text.encode() in path.read_bytes()]
 
 
 def test_more_workers_than_ray_has_are_refused_with_a_number_that_fits(tmp_path):
