@@ -24,6 +24,7 @@ from ray_jobs.summary import print_finished, print_summary, shown
 from ray_jobs.trackers import require_trackers
 from training.config import JobSpec, resolve
 from training.errors import StoppedError, TrainingError
+from training.fence import Fence
 from training.notices import forwarded
 from training.result import Result
 from training.run_directory import RunDirectory
@@ -56,16 +57,16 @@ def launch(
     disk.check_space(run, spec.config)
     run.create()
     lost = threading.Event()
-    with writing_to(run, on_loss=lost.set, patience=patience):
+    with writing_to(run, on_loss=lost.set, patience=patience) as fence:
         if fresh:
             set_aside(run)
         with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
             start = _Start(
-                spec, run, display, lost, command or f"tadrib train {shown(run.spec_file)}", patience
+                spec, run, display, fence, lost, command or f"tadrib train {shown(run.spec_file)}", patience
             )
             with forwarded(display.warn):
                 begin(spec, run)
-                with Mirror(run, lambda: state_files(run)):
+                with Mirror(run, lambda: [] if fence.is_lost() else state_files(run)):
                     result = start.go()
             display.close()
             print_summary(display.console, result, run)
@@ -80,12 +81,13 @@ class _Start:
         spec: JobSpec,
         run: RunDirectory,
         display: Display,
+        fence: Fence,
         lost: threading.Event,
         command: str,
         patience: float,
     ) -> None:
-        self._spec, self._run, self._display, self._lost, self._command = spec, run, display, lost, command
-        self._patience = patience
+        self._spec, self._run, self._display, self._command = spec, run, display, command
+        self._fence, self._lost, self._patience = fence, lost, patience
         self._began = time.monotonic()
 
     def go(self) -> Result:
@@ -127,7 +129,7 @@ class _Start:
                 prepared.result()  # bad data must not make a shared cluster start workers or add nodes
             from ray_jobs.supervisor import Supervisor
 
-            return Supervisor(spec, self._run, self._display, self._lost).train(prepared)
+            return Supervisor(spec, self._run, self._display, self._fence, self._lost).train(prepared)
 
     def _introduce(self) -> None:
         spec = self._spec
@@ -160,7 +162,11 @@ class _Start:
         return StoppedError(f"{how} at {self._position()}\n  {kept}\n  continue with: {self._command}")
 
     def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
-        """Write and return ``result.json``; a disk too full for that leaves none, which is no success."""
+        """Write and return ``result.json``; a disk too full for that leaves none, which is no success.
+
+        Raises TakenOverError, and writes nothing, when the run is another start's by now.
+        """
+        self._fence.require()
         step, rows = self._display.step, self._run.metrics.read()
         facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
         result = Result(

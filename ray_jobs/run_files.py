@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from training.config.locations import inside, is_url
 from training.engine.checkpoints import committed
 from training.errors import nearest
 from training.final_weights import damage_of
+from training.holder import Holder
 from training.manifest import MANIFEST, sizes_in
 from training.metrics_file import parse_rows
 from training.result import Result
@@ -101,10 +101,9 @@ class RunFiles:
     def metrics(self) -> list[dict[str, Any]]:
         return parse_rows(self.text("metrics.jsonl") or "")
 
-    def lock(self) -> dict[str, Any] | None:
-        """The driver's heartbeat; None when no driver holds the run."""
-        lock = _json(self.text("lock.json") or "")
-        return lock if lock is not None and "beat" in lock else None
+    def holder(self) -> Holder | None:
+        """The driver that writes to the run; None when there is none."""
+        return Holder.parse(self.read("lock.json"))
 
     def last_checkpoint(self) -> str | None:
         """Name of the committed checkpoint of the highest step."""
@@ -121,11 +120,3 @@ class RunFiles:
 
     def is_asked_to_stop(self) -> bool:
         return self.read("stop") is not None
-
-
-def _json(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

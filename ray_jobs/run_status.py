@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ray_jobs.run_files import RunFiles
+from ray_jobs.run_lock import is_alive
 from training.config.yaml_file import parse_yaml
+from training.holder import Holder
 from training.result import Result
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
@@ -23,8 +24,6 @@ EXIT_CODES: dict[State, int] = {
     "stopped": 130,
 }
 _SECONDS_OF_SILENCE = 30.0  # a driver that lives writes its heartbeat every few seconds
-_SECONDS_OF_DEATH = 120.0  # clocks of two machines do not differ by that much
-_SECONDS_TO_WATCH = 12.0  # the clock of another machine may be wrong; a beat that changes is alive
 _ROWS_OF_SPEED = 20
 
 
@@ -69,12 +68,14 @@ def read_status(run: RunFiles) -> RunStatus:
     spec = run.text("spec.yaml")
     if spec is None:
         return RunStatus("missing", run.location, name=run.name, nearest=run.nearest())
-    lock = run.lock()
-    is_alive = lock is not None and _is_alive(run, lock)
+    holder = run.holder()
+    is_running = holder is not None and _is_alive(run, holder)
     rows = [row for row in run.metrics() if "loss" in row]
-    facts = _facts(run, parse_yaml(spec)[0], rows, lock)
+    facts = _facts(run, parse_yaml(spec)[0], rows, holder)
     result = run.result()
-    if is_alive and result is None:
+    if holder is not None and is_running and result is None:
+        if not holder.is_here and facts["seconds_silent"] > _SECONDS_OF_SILENCE:
+            facts["seconds_silent"] = 0.0  # it was just heard of; its clock is behind
         return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
     if result is None:
         return RunStatus("died", **facts)
@@ -88,34 +89,13 @@ def read_status(run: RunFiles) -> RunStatus:
     return RunStatus(result.status, **facts)
 
 
-def _is_alive(run: RunFiles, lock: dict[str, Any]) -> bool:
-    """Whether the driver that holds the lock lives; one on another machine is watched for its next heartbeat."""
-    if lock.get("host") == socket.gethostname():
-        return _started_at(lock["pid"]) == lock["process"]
-    age = time.time() - lock["beat"]
-    if age < _SECONDS_OF_SILENCE or age > _SECONDS_OF_DEATH:
-        return age < _SECONDS_OF_SILENCE
-    deadline = time.monotonic() + _SECONDS_TO_WATCH
-    while time.monotonic() < deadline:
-        time.sleep(1)
-        now = run.lock()
-        if now is None or now["beat"] != lock["beat"]:
-            return now is not None
-    return False
-
-
-def _started_at(pid: int) -> float | None:
-    """When a process of this machine started; the number alone may be that of another one by now."""
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
+def _is_alive(run: RunFiles, held: Holder) -> bool:
+    """Whether the driver that holds the lock lives; a heartbeat that looks fresh is believed as it is."""
+    return (not held.is_here and abs(time.time() - held.beat) < _SECONDS_OF_SILENCE) or is_alive(run, held)
 
 
 def _facts(
-    run: RunFiles, spec: dict[str, Any], rows: list[dict[str, Any]], lock: dict[str, Any] | None
+    run: RunFiles, spec: dict[str, Any], rows: list[dict[str, Any]], holder: Holder | None
 ) -> dict[str, Any]:
     last = rows[-1] if rows else {}
     return {
@@ -126,8 +106,8 @@ def _facts(
         "loss": _number(last.get("loss")),
         "tokens_per_second": _number(last.get("tokens_per_second")),
         "checkpoint": run.last_checkpoint(),
-        "host": lock.get("host") if lock else None,
-        "seconds_silent": round(max(0.0, time.time() - lock["beat"]), 1) if lock else None,
+        "host": holder.host if holder else None,
+        "seconds_silent": round(max(0.0, time.time() - holder.beat), 1) if holder else None,
         "log": run.place("logs/driver.log"),
     }
 

@@ -24,7 +24,7 @@ from ray_jobs.mailbox import Mailbox
 from ray_jobs.room import worker_bundle
 from ray_jobs.worker import WorkerJob, train_loop
 from training.config import JobSpec
-from training.errors import ResourceError
+from training.fence import Fence
 from training.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -35,10 +35,13 @@ _SECONDS_TO_STOP_FILE, _FAR = 1.0, 5.0  # between looks for it, on a disk and in
 
 
 class Supervisor:
-    """Follows one run of ``spec``; metrics go to the run directory, everything else to the display."""
+    """Follows one run of ``spec``; metrics go to the run directory while ``fence`` allows, everything else to the
+    display. ``lost`` is set when the fence no longer does."""
 
-    def __init__(self, spec: JobSpec, run: RunDirectory, display: Display, lost: threading.Event) -> None:
-        self._spec, self._run, self._display, self._lost = spec, run, display, lost
+    def __init__(
+        self, spec: JobSpec, run: RunDirectory, display: Display, fence: Fence, lost: threading.Event
+    ) -> None:
+        self._spec, self._run, self._display, self._fence, self._lost = spec, run, display, fence, lost
         self._mailbox = Mailbox()
         self._failure: Failure | None = None
         self._hung: list[Failure] = []
@@ -65,7 +68,7 @@ class Supervisor:
                     self._let_go_when(prepared)
                     self._look_for_stop()
                     if self._lost.is_set():
-                        raise ResourceError(f"{self._run} was taken over by another start of this run")
+                        raise self._fence.error()
                     if self._answer_interrupts() or self._visit_is_due():
                         self._collect()
                     thread.join(_SECONDS_BETWEEN_LOOKS)
@@ -99,7 +102,7 @@ class Supervisor:
         return Training(
             train_loop,
             mailbox=self._mailbox,
-            train_loop_config={"job": WorkerJob(self._spec, str(self._run))},
+            train_loop_config={"job": WorkerJob(self._spec, str(self._run), self._fence.token)},
             torch_config=TorchConfig(backend=self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo")),
             scaling_config=scaling_config(
                 num_workers=count,
@@ -125,7 +128,10 @@ class Supervisor:
     def _collect(self) -> None:
         """Take in what the workers have to tell."""
         self._visited = time.monotonic()
-        for event in self._mailbox.collect(timeout=_SECONDS_TO_ANSWER):
+        events = self._mailbox.collect(timeout=_SECONDS_TO_ANSWER)
+        if self._run.store is None and any(isinstance(event, (Metrics, Started)) for event in events):
+            self._fence.require()  # in a store the metrics are a copy, which its mirror keeps back
+        for event in events:
             if isinstance(event, Metrics):
                 self._run.metrics.append(event.row)
                 self._gauges.show(event)

@@ -22,6 +22,7 @@ from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from training.config import JobSpec
 from training.config.locations import inside
 from training.containment import require_contained
+from training.fence import Fence
 from training.manifest import seal
 from training.notices import forwarded
 from training.run_directory import RunDirectory
@@ -33,6 +34,7 @@ class WorkerJob:
 
     spec: JobSpec
     run_path: str
+    token: str  # of the start that holds the run's lock
 
 
 def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
@@ -50,9 +52,10 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
 
     point_trackers_at(run, job.spec.name)
     heard = forwarded(lambda text: link.post(Note(text))) if rank == 0 else nullcontext()
-    with Mirror(run, lambda: _files_of(run, rank)), heard:
+    fence = Fence(run, job.token)
+    with Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), heard:
         try:
-            outcome = _train(job.spec, run, link, rank)
+            outcome = _train(job.spec, run, fence, link, rank)
         except Exception as error:
             failure = describe(error, run, log=log, rank=rank)
             link.post(failure)
@@ -70,13 +73,14 @@ def _files_of(run: RunDirectory, rank: int) -> list[Path]:
     return own if rank else [*own, *(run.path / TENSORBOARD).rglob("events.*")]
 
 
-def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome | None:
+def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int) -> Outcome | None:
     import torch
 
     # these take seconds, in which the driver may still be preparing the data
     from ray_jobs.callbacks import Reporter, StopTogether
     from ray_jobs.watchdog import Watchdog
     from training.data.prepare import PreparedData
+    from training.engine.keeper import FolderKeeper
     from training.trainers import create_trainer
 
     start = begin(run, link, rank)
@@ -103,11 +107,13 @@ def _train(spec: JobSpec, run: RunDirectory, link: Link, rank: int) -> Outcome |
     if run.store is not None:
         from training.engine.store_keeper import StoreKeeper
 
-        engine.keeper = StoreKeeper(run.store)
-    return _run(trainer, run, start, stop, post, rank)
+        engine.keeper = StoreKeeper(run.store, fence.require)
+    else:
+        engine.keeper = FolderKeeper(fence.require)
+    return _run(trainer, run, fence, start, stop, post, rank)
 
 
-def _run(trainer, run: RunDirectory, start: Start, stop, post, rank: int) -> Outcome:
+def _run(trainer, run: RunDirectory, fence: Fence, start: Start, stop, post, rank: int) -> Outcome:
     has_held_out = trainer.data.eval is not None
     if has_held_out and start.checkpoint is None:
         post(Phase("evaluating the untrained model"))
@@ -124,21 +130,24 @@ def _run(trainer, run: RunDirectory, start: Start, stop, post, rank: int) -> Out
         post(Phase("evaluating the trained model"))
         evaluation = trainer.evaluate()
     post(Phase("saving the model"))
-    _save(trainer, run, rank)
+    _save(trainer, run, fence, rank)
     post(Phase("finishing"))
     return _outcome(engine, metrics, evaluation, stopped=False)
 
 
-def _save(trainer, run: RunDirectory, rank: int) -> None:
+def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
     """Write the final weights aside, then rename: ``final/`` is whole or not there.
 
     One is there already when an earlier start got this far and no further.
     """
     aside, before = run.path / "final.tmp", run.path / "final.old"
     require_contained(run.path, [aside.name])
+    if rank == 0:
+        fence.require()
     trainer.save_model(aside)
     if rank == 0:
         seal(aside)
+        fence.require()
         if run.final.exists():
             shutil.rmtree(before, ignore_errors=True)  # left by a start that was killed right here
             run.final.rename(before)
@@ -147,6 +156,7 @@ def _save(trainer, run: RunDirectory, rank: int) -> None:
         if run.store is not None:
             from training.folders import share
 
+            fence.require()
             share(run.store, run.final, "final")
 
 

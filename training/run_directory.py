@@ -17,6 +17,7 @@ from training.config.locations import inside, is_url
 from training.engine.checkpoints import committed
 from training.errors import Problem, ResourceError
 from training.final_weights import damage_of
+from training.holder import Holder
 from training.manifest import MANIFEST, Manifest, sizes_in
 from training.metrics_file import MetricsFile
 from training.result import Result
@@ -95,6 +96,10 @@ class RunDirectory:
             self.store.remove(self._name(file))
         else:
             file.unlink(missing_ok=True)
+
+    def holder(self) -> Holder | None:
+        """The start that writes to the run now; None when there is none."""
+        return Holder.parse(self.read_note(self.lock_file))
 
     def pull(self) -> None:
         """Bring spec, metrics and result here from the store; what it does not have goes here too."""

@@ -196,6 +196,24 @@ def test_a_disk_that_fills_during_a_save(tmp_path, uninterrupted):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+def test_a_start_that_has_lost_the_run_writes_nothing_more_to_it(tmp_path):
+    training = Training(write_spec(tmp_path, "run", max_steps=100_000, save_steps=5))
+    training.wait_for_step(10)
+    lock = json.loads(training.run.lock_file.read_text())
+    training.run.lock_file.write_text(json.dumps({**lock, "owner": "another", "host": "elsewhere"}))
+    time.sleep(1)  # a commit that was under way
+    kept, rows = sorted(committed(training.run.checkpoints)), len(training.rows())
+
+    assert training.finish() == 2, training.output
+
+    assert "has taken it over, and this start writes nothing more to it" in training.output
+    assert not training.run.result_file.exists()
+    assert not training.run.final.exists()
+    assert sorted(committed(training.run.checkpoints)) == kept
+    assert len(training.rows()) == rows
+    assert json.loads(training.run.lock_file.read_text())["owner"] == "another"
+
+
 def test_two_starts_at_once_have_one_writer(tmp_path, uninterrupted):
     spec = write_spec(tmp_path, "run")
     first = Training(spec)

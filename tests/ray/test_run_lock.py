@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import fcntl
-import json
 import multiprocessing as mp
 import os
 import socket
+import threading
 import time
 
 import pytest
 
 from ray_jobs import run_lock
-from ray_jobs.run_lock import holder, is_alive, writing_to
+from ray_jobs.run_lock import is_alive, writing_to
 from training.errors import ResourceError
+from training.holder import Holder
 from training.run_directory import RunDirectory
 
 
@@ -21,8 +22,8 @@ def run_in(folder) -> RunDirectory:
     return run
 
 
-def held_by(host: str, beat: float) -> dict:
-    return {"owner": "a", "host": host, "pid": 1, "process": 1.0, "started": beat, "beat": beat}
+def held_by(host: str, beat: float, owner: str = "a") -> Holder:
+    return Holder(owner=owner, host=host, pid=1, process=1.0, started=beat, beat=beat)
 
 
 def nobody() -> None:
@@ -60,7 +61,7 @@ def test_a_second_start_is_refused_and_told_who_holds_the_run(tmp_path):
     assert f"tadrib stop {tmp_path}" in str(refused.value)
     leave.set()
     process.join()
-    assert holder(run) is None
+    assert run.holder() is None
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
@@ -75,7 +76,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
 
     began = time.monotonic()
     with writing_to(run, nobody):
-        assert holder(run)["pid"] == os.getpid()
+        assert run.holder().pid == os.getpid()
     assert time.monotonic() - began < 5
 
 
@@ -83,7 +84,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
 def test_of_many_starts_at_once_one_gets_the_run(tmp_path, dead):
     run = run_in(tmp_path)
     if dead:
-        run.lock_file.write_text(json.dumps(held_by(socket.gethostname(), beat=time.time())))
+        run.lock_file.write_text(held_by(socket.gethostname(), beat=time.time()).model_dump_json())
     context = mp.get_context("fork")
     start, results, leave = context.Event(), context.Queue(), context.Event()
     arguments = (str(tmp_path), start, results, leave)
@@ -100,26 +101,27 @@ def test_of_many_starts_at_once_one_gets_the_run(tmp_path, dead):
 
 
 @pytest.mark.parametrize(
-    "seen", [None, {**held_by("elsewhere", beat=0.0), "owner": "b"}], ids=["free", "of a dead process"]
+    "seen", [None, held_by("elsewhere", beat=0.0, owner="b")], ids=["free", "of a dead process"]
 )
 def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, monkeypatch, seen):
     run = run_in(tmp_path)
     taken = held_elsewhere(run, beat=time.time())
     looks = iter([seen])
-    monkeypatch.setattr(run_lock, "holder", lambda run: next(looks, taken))
+    monkeypatch.setattr(RunDirectory, "holder", lambda run: next(looks, taken))
 
     with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
         pass
 
-    assert json.loads(run.lock_file.read_text()) == taken
+    assert Holder.parse(run.lock_file.read_text()) == taken
 
 
 def test_a_lock_that_was_let_go_since_the_look_at_it_is_free(tmp_path, monkeypatch):
     run, looks = run_in(tmp_path), [held_by(socket.gethostname(), beat=0.0)]
-    monkeypatch.setattr(run_lock, "holder", lambda run: looks.pop() if looks else holder(run))
+    holder = RunDirectory.holder
+    monkeypatch.setattr(RunDirectory, "holder", lambda run: looks.pop() if looks else holder(run))
 
     with writing_to(run, nobody):
-        assert holder(run)["pid"] == os.getpid()
+        assert run.holder().pid == os.getpid()
 
 
 def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path, monkeypatch):
@@ -130,7 +132,7 @@ def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path
     run = run_in(tmp_path)
     with writing_to(run, nobody), pytest.raises(ResourceError), writing_to(run, nobody):
         pass
-    assert holder(run) is None
+    assert run.holder() is None
 
 
 def test_a_torn_lock_stops_nobody(tmp_path):
@@ -138,12 +140,12 @@ def test_a_torn_lock_stops_nobody(tmp_path):
     run.lock_file.write_text('{"owner": "a')
 
     with writing_to(run, nobody):
-        assert holder(run)["pid"] == os.getpid()
+        assert run.holder().pid == os.getpid()
 
 
-def held_elsewhere(run: RunDirectory, beat: float) -> dict:
+def held_elsewhere(run: RunDirectory, beat: float) -> Holder:
     held = held_by("elsewhere", beat)
-    run.write_note(run.lock_file, json.dumps(held))
+    run.write_note(run.lock_file, held.model_dump_json())
     return held
 
 
@@ -167,4 +169,44 @@ def test_a_holder_that_lost_the_run_is_told(tmp_path, monkeypatch):
     with writing_to(run, told.set):
         held_elsewhere(run, beat=time.time())
         assert told.wait(10)
-    assert holder(run)["host"] == "elsewhere"
+    assert run.holder().host == "elsewhere"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(run_lock, "_PATIENCE", 1.0)
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
+def test_a_live_holder_keeps_the_run_whatever_its_clock_says(tmp_path, quick, hours):
+    run, done = run_in(tmp_path), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(0.2):
+            held_elsewhere(run, beat=time.time() + 3600 * hours)
+
+    held_elsewhere(run, beat=time.time() + 3600 * hours)
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
+            pass
+    finally:
+        done.set()
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
+def test_a_dead_holder_loses_the_run_whatever_its_clock_said(tmp_path, quick, hours):
+    run = run_in(tmp_path)
+    held_elsewhere(run, beat=time.time() + 3600 * hours)
+    with writing_to(run, nobody):
+        assert run.holder().pid == os.getpid()
+
+
+def test_a_process_of_another_container_with_our_name_is_not_sought_here(tmp_path, quick):
+    run = run_in(tmp_path)
+    beside = {"machine": "another pid namespace", "process": None, "pid": 2**22 + 1}
+    held = held_by(socket.gethostname(), beat=time.time()).model_copy(update=beside)
+    assert not held.is_here
+    run.write_note(run.lock_file, held.model_copy(update={"beat": 1.0}).model_dump_json())
+    assert is_alive(run, held)  # as its beat has changed since

@@ -5,12 +5,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from ray_jobs import run_lock
 from ray_jobs.cluster_runs import reason, together
 from ray_jobs.comparison import compare_run
 from ray_jobs.jobs import JobDetails
@@ -83,11 +85,19 @@ def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
     assert "no result and no driver" in sentence(status)
 
 
-def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats(tmp_path):
+def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(run_lock, "_PATIENCE", 1.5)
     elsewhere = {"host": "another-machine", "beat": time.time() - 3600}
-    status = read_status(run_in(tmp_path / "run", lock=lock_of(os.getpid(), **elsewhere)))
+    run = run_in(tmp_path / "run", lock=lock_of(os.getpid(), **elsewhere))
+    status = read_status(run)
     assert status.state == "died"
     assert status.seconds_silent > 3000
+
+    later = json.dumps(lock_of(os.getpid(), **{**elsewhere, "beat": time.time() - 3595}))
+    threading.Timer(0.7, (tmp_path / "run" / "lock.json").write_text, [later]).start()
+    status = read_status(run)
+    assert (status.state, status.seconds_silent) == ("running", 0)
 
 
 @pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("stopped", 130)])

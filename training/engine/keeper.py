@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +51,11 @@ class Saved:
 
 
 class Keeper(Protocol):
-    """Commits checkpoints, and has them at hand. All methods but `steps` are collective: all workers call them."""
+    """Commits checkpoints, and has them at hand. All methods but `steps` and ``require_ours`` are collective: all
+    workers call them."""
+
+    require_ours: Callable[[], None]
+    """Raises when what is saved to is no longer this training's; called before each write."""
 
     def begin(self, folder: Path, step: int) -> None:
         """Make ``folder`` ready for a training that begins after ``step``."""
@@ -72,6 +76,9 @@ class Keeper(Protocol):
 class FolderKeeper:
     """Commits in the folder itself: a disk of one machine, or one that all machines share."""
 
+    def __init__(self, require_ours: Callable[[], None] = lambda: None) -> None:
+        self.require_ours = require_ours
+
     def begin(self, folder: Path, step: int) -> None:
         """Set aside the checkpoints after ``step``: they are another training's, and this one would replace them."""
         if is_rank_zero():
@@ -86,6 +93,7 @@ class FolderKeeper:
 
     def keep(self, saved: Saved) -> None:
         if is_rank_zero():
+            self.require_ours()
             seal(saved.aside, saved.manifest(describe(saved.aside)))
             commit(saved.aside, saved.target)
             folder = saved.target.parent

@@ -58,6 +58,7 @@ class SavesWhole(Trainer):
         began = time.perf_counter()
         output, step = Path(self.args.output_dir), self.state.global_step
         if self.args.should_save:
+            self.keeper.require_ours()
             self._require_room(output)
         name = f"{PREFIX_CHECKPOINT_DIR}-{step}"
         with self._saving_to(output / STAGING):

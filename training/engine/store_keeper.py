@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class StoreKeeper:
     waits for it, so that a slow store slows training down rather than filling the disk. Constructing it is collective.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, require_ours: Callable[[], None] = lambda: None) -> None:
+        self._store, self.require_ours = store, require_ours
         self._token = _from_rank_zero(uuid.uuid4().hex[:8])
         self._machines: list[Any] = []
         self._upload: threading.Thread | None = None
@@ -112,11 +112,13 @@ class StoreKeeper:
         prefix = f"{ROOT}/{saved.target.name}"
         entries = describe(saved.target)
         for name in entries:
+            self.require_ours()
             self._store.upload(saved.target / name, f"{prefix}/{name}")
         if is_rank_zero():
             parts = [entries, *self._other_parts(prefix)]
             manifest = saved.manifest(joined(parts)).to_json()
             (saved.target / MANIFEST).write_text(manifest, encoding="utf-8")
+            self.require_ours()
             self._store.write(f"{prefix}/{MANIFEST}", manifest.encode())
             self._rotate(saved)
         else:

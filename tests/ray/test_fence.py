@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a start that has lost its run still writes to it: nothing."""
+
+import io
+import threading
+
+import pytest
+
+from ray_jobs.display import Display
+from ray_jobs.launch import _Start
+from ray_jobs.run_lock import writing_to
+from training.config import JobSpec
+from training.engine.keeper import FolderKeeper, Saved
+from training.engine.store_keeper import StoreKeeper
+from training.fence import Fence, TakenOverError
+from training.holder import Holder
+from training.run_directory import RunDirectory
+
+
+def taken(run: RunDirectory) -> None:
+    other = Holder(owner="b", host="elsewhere", pid=1, process=1.0, started=0.0, beat=0.0)
+    run.write_note(run.lock_file, other.model_dump_json())
+
+
+def taken_and_let_go(run: RunDirectory) -> None:
+    taken(run)
+    run.remove_note(run.lock_file)
+
+
+@pytest.mark.parametrize("take", [taken, taken_and_let_go])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_who_has_lost_a_run_commits_nothing_to_it(tmp_path, monkeypatch, take, scheme):
+    monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path / "scratch"))
+    run = RunDirectory(f"{scheme}{tmp_path}/run")
+    run.create()
+    with writing_to(run, lambda: None) as fence:
+        keeper = StoreKeeper(run.store, fence.require) if scheme else FolderKeeper(fence.require)
+        save(keeper, run, 10)
+        assert not fence.is_lost()
+        assert run.latest_checkpoint().name == "checkpoint-10"
+        take(run)
+
+        with pytest.raises(TakenOverError, match="taken it over, and this start writes nothing more"):
+            save(keeper, run, 20)
+        with pytest.raises(TakenOverError):
+            recorded(run, fence)
+
+    assert run.latest_checkpoint().name == "checkpoint-10"
+    assert not list(tmp_path.glob("run/checkpoints/checkpoint-20/*"))
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def save(keeper, run: RunDirectory, step: int) -> None:
+    aside = run.checkpoints / ".saving" / f"checkpoint-{step}"
+    aside.mkdir(parents=True)
+    (aside / "weights").write_bytes(b"weights")
+    keeper.keep(Saved(aside, run.checkpoints / aside.name, rows_per_step=8, limit=None, best=None))
+    keeper.close()
+
+
+def recorded(run: RunDirectory, fence: Fence) -> None:
+    spec = JobSpec(method="sft", name="run", dataset_path="rows.jsonl")
+    start = _Start(spec, run, Display(io.StringIO()), fence, threading.Event(), "tadrib train", 0.0)
+    start._record("failed")
