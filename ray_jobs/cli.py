@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -33,11 +34,24 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         app()
-    except TadribError as error:
-        from ray_jobs.messages import print_error
+    except (TadribError, OSError) as error:
+        sys.exit(_ended_by(error))
 
+
+def _ended_by(error: TadribError | OSError) -> int:
+    """Print what a user can act on, as far as there is room, and give the exit code; raises any other OSError."""
+    from ray_jobs.disk import full_at, is_full
+    from ray_jobs.messages import print_error
+    from ray_jobs.streams import give_up_unwritten
+
+    if isinstance(error, OSError):
+        if not is_full(error):
+            raise error
+        error = full_at(error.filename)
+    with contextlib.suppress(OSError):
         print_error(error)
-        sys.exit(error.exit_code)
+    give_up_unwritten()
+    return error.exit_code
 
 
 @app.callback(invoke_without_command=True)

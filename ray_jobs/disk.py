@@ -55,6 +55,14 @@ def full(run: RunDirectory) -> ResourceError:
     return ResourceError("no space left in the run directory", [problem])
 
 
+def full_at(path: str | None) -> ResourceError:
+    """The error for a disk that is full where ``path``, if that is known, was to be written."""
+    problem = Problem(
+        path or "a disk", "could not be written: it is full.", "Free some space and start again."
+    )
+    return ResourceError("no space left", [problem])
+
+
 def human(size: int) -> str:
     """Bytes in the largest unit that leaves a number of at least one, as in ``1.5 GiB``."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import yaml
+
 from ray_jobs.run_files import RunFiles
 from ray_jobs.run_lock import is_alive
 from training.config.yaml_file import parse_yaml
@@ -71,14 +73,15 @@ def read_status(run: RunFiles) -> RunStatus:
     holder = run.holder()
     is_running = holder is not None and _is_alive(run, holder)
     rows = [row for row in run.metrics() if "loss" in row]
-    facts = _facts(run, parse_yaml(spec)[0], rows, holder)
+    facts = _facts(run, _mapping(spec), rows, holder)
     result = run.result()
     if holder is not None and is_running and result is None:
         if not holder.is_here and facts["seconds_silent"] > _SECONDS_OF_SILENCE:
             facts["seconds_silent"] = 0.0  # it was just heard of; its clock is behind
         return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
     if result is None:
-        return RunStatus("died", **facts)
+        damaged = run.read("result.json") is not None
+        return RunStatus("died", **facts, error="its result.json is damaged" if damaged else None)
     facts |= _ending(result)
     if result.status == "succeeded" and (damage := run.final_damage()):
         again = {
@@ -114,16 +117,17 @@ def _facts(
 
 def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
     """Steps of the whole run: as the spec says, or by how much of an epoch the last step brought it to."""
-    if spec.get("max_steps", -1) > 0:
-        return int(spec["max_steps"])
-    if not last.get("epoch"):
+    steps, epochs, epoch = spec.get("max_steps"), spec.get("num_train_epochs"), _number(last.get("epoch"))
+    if isinstance(steps, int) and steps > 0:
+        return int(steps)
+    if not epoch or not isinstance(epochs, (int, float)):
         return None
-    return max(last["step"], round(last["step"] / last["epoch"] * spec.get("num_train_epochs", 1)))
+    return max(last["step"], round(last["step"] / epoch * epochs))
 
 
 def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
     """By the speed of the last rows; those taken from a checkpoint have no time."""
-    recent = [row for row in rows if "time" in row][-_ROWS_OF_SPEED:]
+    recent = [row for row in rows if isinstance(row.get("time"), (int, float))][-_ROWS_OF_SPEED:]
     if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
         return {}
     first, last = recent[0], recent[-1]
@@ -147,4 +151,16 @@ def _ending(result: Result) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):  # of a damaged file
+        return None
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """What a spec says; nothing when it is torn."""
+    try:
+        value = parse_yaml(text)[0]
+    except yaml.YAMLError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -7,13 +7,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from training.config import JobSpec
 from training.config.differences import differences
+from training.config.locations import inside
 from training.config.strategy import as_text, is_json
 from training.config.yaml_file import parse_yaml
-from training.errors import Problem
+from training.errors import Problem, SpecError
 from training.run_directory import RunDirectory
 
+_LAST_KEY = "engine"
+"""Of those that every spec written by a run has, in its order: a torn one lacks it."""
 # what a run may change between starts without becoming another run
 _FREE_KEYS = {
     "resources",
@@ -39,12 +44,33 @@ _FREE_KEYS = {
 
 
 def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
-    """Every difference from the spec that ``run`` began with, of those that make another run of it."""
-    before = parse_yaml(run.spec_file.read_text(encoding="utf-8"))[0] if run.spec_file.exists() else {}
+    """Every difference from the spec that ``run`` began with, of those that make another run of it; none where that is
+    not kept.
+
+    Raises SpecError when it is damaged.
+    """
+    if not run.spec_file.exists():
+        return []
+    before = _began_with(run)
     action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
     text = "was {0!r} and is {1!r}."
     now = self_contained(spec).to_mapping()
     return differences(_by_setting(before), _by_setting(now), text, action=action, ignoring=_FREE_KEYS)
+
+
+def _began_with(run: RunDirectory) -> dict[str, Any]:
+    try:
+        found = parse_yaml(run.spec_file.read_text(encoding="utf-8", errors="replace"))[0]
+    except yaml.YAMLError:
+        found = None
+    if isinstance(found, dict) and _LAST_KEY in found:
+        return found
+    message = "is damaged, so it is not known whether this run is to continue with the spec given."
+    action = (
+        "If it began with that one, delete the damaged file and start again; else start over with --fresh."
+    )
+    place = inside(run.location, run.spec_file.name)
+    raise SpecError("the spec of the run cannot be read", [Problem(place, message, action)])
 
 
 def self_contained(spec: JobSpec) -> JobSpec:

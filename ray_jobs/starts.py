@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 from ray_jobs.spec_changes import changes, self_contained
-from training.checkpoints import ROOT
+from training.checkpoints import ROOT, misnamed
 from training.config import JobSpec
 from training.config.strategy import read_settings, zero_stage
 from training.errors import Problem, ResourceError, SpecError
@@ -48,6 +48,11 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
     is_new = run.latest_checkpoint() is None
     if is_new:
+        for path, step in misnamed(run.checkpoints).items():
+            warn(
+                f"{path} is a checkpoint of step {step} by its manifest, but not by its name; the run begins anew. To"
+                f" continue from it, stop, rename it to checkpoint-{step} and start again"
+            )
         run.metrics.rewind(-1)
         run.discard(run.data)
         if run.has_final():
@@ -62,6 +67,8 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
 
 def _tell_of_the_last_start(run: RunDirectory) -> None:
     checkpoint, result = run.latest_checkpoint(), run.read_result()
+    if checkpoint and not run.spec_file.exists():
+        warn("spec.yaml of the run is missing; the spec given is taken for the one that it began with")
     goes_on = f"goes on from {checkpoint.name}" if checkpoint else "begins anew"
     if result is None and run.read_note(run.result_file) is not None:
         warn(f"result.json is damaged, so how the run ended is not known; it {goes_on}")

@@ -57,6 +57,8 @@ def sentence(status: RunStatus) -> str:
         case "failed":
             at = f"at {_steps(status)}" if status.steps_done else "before its first step"
             return f"{name} failed {at}: {_first_line(status.error)}"
+        case "died" if status.error:
+            return f"{name} has ended: {_steps(status)}; {status.error}"
         case "died":
             return (
                 f"{name} ended without a word: {_steps(status)}, no result and no driver{_last_seen(status)}"

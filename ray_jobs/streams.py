@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
+from ray_jobs.disk import is_full
+
 
 def send_output_to(log: Path) -> None:
     """For the rest of this process, append all it prints to ``log``."""
@@ -46,6 +48,18 @@ def output_sent_to(log: Path) -> Iterator[TextIO]:
             os.close(original)
 
 
+def give_up_unwritten() -> None:
+    """Let the process end with its own exit code where standard output or error cannot be written, as on a full disk:
+    Python flushes both at the end, and exits with 120 when that fails."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
 class _Both(io.TextIOBase):
     """A text stream that writes to two."""
 
@@ -70,13 +84,30 @@ def _point_at(log: Path) -> None:
 
 
 def _stream(descriptor: int) -> TextIO:
-    """A text stream that never closes its descriptor: loggers made meanwhile hold on to it afterwards."""
-    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    binary = io.BufferedWriter(_Descriptor(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+class _Descriptor(io.FileIO):
+    """Is never closed, as loggers made meanwhile hold on to it afterwards, and drops what a full disk has no room for:
+    a log that cannot be written must not hide why."""
+
+    def write(self, data) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            return len(data)
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        try:
+            stream.flush()
+        except OSError as error:
+            if not is_full(error):
+                raise
 
 
 def _is_descriptor_1(stream: TextIO) -> bool:

@@ -73,12 +73,14 @@ class Way:
     """A reverse proxy to the server; ``failures`` further uploads get a 503, half of them after taking the body.
 
     `close` and `open` are the server's end and restart as a client sees them: the port refuses, then answers again.
-    While it is `stalled`, it takes requests and answers none.
+    A ``refusal``, status and code, is what every request gets while it is set. While the way is `stalled`, it takes
+    requests and answers none.
     """
 
     def __init__(self, server: int) -> None:
         self.server, self.port = server, free_port()
         self.failures = self.failed = 0
+        self.refusal: tuple[int, str] | None = None
         self.held = 0
         self._lock = threading.Lock()
         self._flows = threading.Event()
@@ -147,6 +149,11 @@ class _Forward(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)  # in mid-upload, before the body was read
             return
         body = self._body()
+        if self.owner.refusal is not None:
+            status, code = self.owner.refusal
+            text = f"<Error><Code>{code}</Code><Message>The token has expired.</Message></Error>"
+            self._answer(status, {"Content-Type": "application/xml"}, text.encode())
+            return
         if fails:
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return

@@ -2,10 +2,11 @@
 """Checkpoints in a folder: whole or not at all, verified before use, deleted only for newer ones."""
 
 import os
+import shutil
 
 import pytest
 
-from training.checkpoints import newest_whole
+from training.checkpoints import misnamed, newest_whole
 from training.engine.checkpoints import committed, surplus
 from training.engine.keeper import FolderKeeper, Saved
 from training.manifest import Manifest
@@ -70,6 +71,39 @@ def test_a_whole_checkpoint_is_used_without_a_word_and_says_what_it_was_made_wit
     manifest = Manifest.read(tmp_path / "checkpoint-10")
     assert (manifest.step, manifest.rows_per_step, manifest.num_workers) == (10, 8, 1)
     assert set(manifest.files) == {"weights.safetensors", "global_step/shard.pt"}
+
+
+def test_a_renamed_checkpoint_is_used_under_its_own_step(tmp_path):
+    said: list[str] = []
+    save(tmp_path, 10)
+    save(tmp_path, 20)
+    (tmp_path / "checkpoint-20").rename(tmp_path / "checkpoint-99")
+
+    assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-20"
+    assert said == [f"{tmp_path}/checkpoint-99 is of step 20 by its manifest; it is renamed to checkpoint-20"]
+
+
+def test_a_copy_under_another_step_is_set_aside(tmp_path):
+    said: list[str] = []
+    save(tmp_path, 10)
+    shutil.copytree(tmp_path / "checkpoint-10", tmp_path / "checkpoint-99")
+
+    assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-10"
+    assert said == [
+        f"{tmp_path}/checkpoint-99 is of step 10 by its manifest; it is renamed to checkpoint-99.before-1"
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint-10.bak", "checkpoint-abc", "checkpoint-010", "checkpoint-١٠", "checkpoint-10 (copy)"]
+)
+def test_other_names_are_no_checkpoints_but_are_known_by_their_manifest(tmp_path, name):
+    save(tmp_path, 10)
+    (tmp_path / "checkpoint-10").rename(tmp_path / name)
+
+    assert committed(tmp_path) == {}
+    assert newest_whole(tmp_path) is None
+    assert misnamed(tmp_path) == {tmp_path / name: 10}
 
 
 def test_what_was_not_committed_is_no_checkpoint(tmp_path):

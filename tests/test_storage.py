@@ -35,7 +35,7 @@ def way(server, monkeypatch):
 
 @pytest.fixture
 def store(way, request) -> Store:
-    return Store(f"s3://bucket/{request.node.name}?{way.query}", patience=30)
+    return Store(f"s3://bucket/{request.node.originalname}?{way.query}", patience=30)
 
 
 def test_files_come_back_as_they_were_written_and_a_missing_one_is_none(store, tmp_path):
@@ -159,3 +159,31 @@ def test_a_listing_with_a_name_that_leads_out_is_refused_by_name(store, server):
 
     with pytest.raises(ResourceError, match=r"holds \.\./\.\./victim, whose name leads out of the folder"):
         store.sizes()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [(400, "ExpiredToken"), (403, "InvalidAccessKeyId"), (403, "AccessDenied"), (401, "Unauthorized")],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.read("a"),
+        lambda store: store.write("a", b"1"),
+        lambda store: store.sizes(),
+        lambda store: store.remove("a"),
+    ],
+    ids=["read", "write", "list", "delete"],
+)
+def test_credentials_that_are_refused_are_said_to_be_at_once(store, way, refusal, ask):
+    way.refusal, began = refusal, time.monotonic()
+    with pytest.raises(ResourceError, match=r"The token has expired.*credentials .* may have expired"):
+        ask(store)
+    assert time.monotonic() - began < 15
+
+
+def test_credentials_that_are_renewed_a_moment_late_end_nothing(store, way):
+    way.refusal = (400, "ExpiredToken")
+    threading.Timer(0.7, setattr, [way, "refusal", None]).start()
+    store.write("a", b"1")
+    assert store.read("a") == b"1"

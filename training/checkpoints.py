@@ -26,10 +26,12 @@ def newest_whole(
 ) -> Path | None:
     """The checkpoint to continue from, on this machine's disk and verified file by file; None when there is none.
 
-    A torn or altered one is set aside and the one before it taken, which ``say`` is told.
+    A torn or altered one is set aside and the one before it taken, one that was renamed gets its name back; ``say`` is
+    told of both.
     """
     if store is not None:
         return _newest_stored(folder, store, say)
+    _name_as_written(folder, say)
     for _, path in sorted(committed(folder).items(), reverse=True):
         manifest = Manifest.read(path)
         damage = f"{MANIFEST} is none" if manifest is None else manifest.damage(path)
@@ -40,14 +42,36 @@ def newest_whole(
     return None
 
 
+def misnamed(folder: Path) -> dict[Path, int]:
+    """What is a checkpoint by its manifest but not by its name, as a copy or one renamed by hand, with its step."""
+    marks = (".damaged-", ".before-")
+    found = [path for path in folder.glob("*") if not any(mark in path.name for mark in marks)]
+    manifests = {path: Manifest.read(path) for path in found}
+    return {path: m.step for path, m in manifests.items() if m and m.files and step_of(path.name) != m.step}
+
+
+def _name_as_written(folder: Path, say: Callable[[str], None]) -> None:
+    """Rename checkpoints that stand under another step than their own; a run would count from the wrong one."""
+    for path, step in misnamed(folder).items():
+        if step_of(path.name) is None:
+            continue
+        right = folder / f"checkpoint-{step}"
+        aside = set_aside(path, "before") if right.exists() else path.rename(right)
+        say(f"{path} is of step {step} by its manifest; it is renamed to {aside.name}")
+
+
 def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Path | None:
     from training.folders import bring
 
     for step in reversed(stored_steps(store)):
         name = f"{ROOT}/checkpoint-{step}"
-        damage = bring(store, name, folder / f"checkpoint-{step}")
+        target = folder / f"checkpoint-{step}"
+        damage = bring(store, name, target)
+        manifest = Manifest.read(target)
+        if damage is None and manifest is not None and manifest.step != step:
+            damage = f"its manifest is of step {manifest.step}"
         if damage is None:
-            return folder / f"checkpoint-{step}"
+            return target
         say(f"{name} of {store.url} is damaged ({damage}); the one before it is used")
         store.remove(
             f"{name}/{MANIFEST}"

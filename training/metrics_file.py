@@ -19,12 +19,20 @@ class MetricsFile:
         self.path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row; NaN and infinity, which JSON has no numbers for, are written as strings."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(_plain(row))}\n")
+        """Add a row; NaN and infinity, which JSON has no numbers for, are written as strings.
+
+        It begins a line of its own also after one that a full disk left unfinished.
+        """
+        with self.path.open("a+b") as file:
+            size = file.tell()
+            file.seek(max(0, size - 1))
+            is_torn = file.read() not in (b"", b"\n")
+            file.write(f"{chr(10) * is_torn}{json.dumps(_plain(row))}\n".encode())
 
     def read(self) -> list[dict[str, Any]]:
-        return parse_rows(self.path.read_text(encoding="utf-8")) if self.path.exists() else []
+        return (
+            parse_rows(self.path.read_text(encoding="utf-8", errors="replace")) if self.path.exists() else []
+        )
 
     def rewind(self, step: int, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays.
@@ -40,14 +48,14 @@ class MetricsFile:
 
 
 def parse_rows(text: str) -> list[dict[str, Any]]:
-    """All rows; a last line that a crash left unfinished is passed over."""
+    """All rows; a line that a crash left unfinished, or that is none of a run's, is passed over."""
     rows = []
     for line in text.splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and type(row.get("step")) is int:
             rows.append(row)
     return rows
 

@@ -25,13 +25,23 @@ _ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
 PATIENCE = 600.0
 """Seconds for which a store that does not answer, or answers with errors, is asked again."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
-# what no repetition mends, as pyarrow's S3 and GCS clients word it
+_REFUSALS = 3
+"""After so many in a row no repetition mends it; the first may come of credentials that are just being renewed."""
+# what a refusal says in the words of pyarrow's S3 and GCS clients; of HEAD requests only the status is known
 _HOPELESS = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY",
+    "INVALID_CLIENT_TOKEN",
     "SIGNATURE_DOES_NOT_MATCH",
+    "REQUEST_TIME_TOO_SKEWED",
+    "REQUEST_EXPIRED",
     "NO_SUCH_BUCKET",
+    "HTTP status 400",
+    "HTTP status 401",
+    "HTTP status 403",
     "Unauthorized",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
 )
 
 
@@ -145,14 +155,18 @@ class Store:
 
     def _patiently(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
         """Do ``action`` until it works; None when there is no such file."""
-        wait, deadline, warned = _FIRST_WAIT, time.monotonic() + self._patience, False
+        wait, deadline, warned, refusals = _FIRST_WAIT, time.monotonic() + self._patience, False, 0
         while True:
             try:
                 return action()
             except FileNotFoundError:
                 return None
             except OSError as error:
-                if any(text in str(error) for text in _HOPELESS) or time.monotonic() + wait > deadline:
+                is_refused = isinstance(error, PermissionError) or any(
+                    text in str(error) for text in _HOPELESS
+                )
+                refusals = refusals + 1 if is_refused else 0
+                if refusals == _REFUSALS or time.monotonic() + wait > deadline:
                     raise self._refusal(f"{verb} {name}", error) from error
                 if not warned:
                     logger.warning("%s does not let us %s %s yet: %s", self.url, verb, name, _line(error))
@@ -160,11 +174,21 @@ class Store:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
+    def _with_words(self, error: Exception) -> Exception:
+        """The answer to a HEAD request has no text; that to a listing says why."""
+        if "No response body" in str(error):
+            try:
+                self._files.get_file_info(FileSelector(self._root, allow_not_found=True))
+            except OSError as told:
+                return told
+        return error
+
     def _refusal(self, what: str, error: Exception) -> ResourceError:
         action = (
-            "Check the address, the credentials in the environment and the network, then start the run again."
+            "Check the address, the credentials in the environment, which may have expired, and the network, then start"
+            " the run again."
         )
-        problem = Problem(self.url, f"could not {what}: {_line(error)}.", action)
+        problem = Problem(self.url, f"could not {what}: {_line(self._with_words(error))}.", action)
         return ResourceError("the object store does not work", [problem])
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults done to real runs. Each run must complete, and train exactly as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -192,6 +194,31 @@ def test_a_disk_that_fills_during_a_save(tmp_path, uninterrupted):
 
         assert f"continuing after step {max(good)}" in second.output
         equals(second, uninterrupted)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_filled_to_its_last_byte_is_named(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here (it needs root)")
+    try:
+        spec = write_spec(
+            tmp_path, "run", storage_path=str(disk / "runs"), save_steps=1000, max_steps=100_000
+        )
+        training = Training(spec)
+        training.wait_for_step(5)
+        with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+
+        assert training.finish() == 2, training.output
+
+        assert re.search(r"✗ no space left in the run directory.*\n.* are free there", training.output)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 

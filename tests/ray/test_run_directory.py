@@ -119,6 +119,23 @@ def test_rewound_metrics_end_at_the_step(tmp_path):
     assert [row["step"] for row in run.metrics.read()] == [0, 1, 2]
 
 
+GARBAGE = [b'{"step": 4, "lo', b"\xff\xfe\x00\n", b'"a text"\n{"step": "3"}\n[1]\n', b'{"loss": 1}\n']
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_damaged_metrics_cost_no_other_row(tmp_path, garbage):
+    run = run_in(tmp_path)
+    run.metrics.append({"step": 3})
+    with run.metrics.path.open("ab") as file:
+        file.write(garbage)
+
+    run.metrics.append({"step": 5})
+
+    assert [row["step"] for row in run.metrics.read()] == [3, 5]
+    run.metrics.rewind(3)
+    assert run.metrics.path.read_text() == '{"step": 3}\n'
+
+
 def test_a_directory_that_cannot_be_made_names_its_path(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match=r"file/run: cannot be made: Not a directory"):

@@ -131,6 +131,33 @@ def test_no_run_has_succeeded_whose_weights_are_gone(tmp_path, harm, said, schem
     assert sentence(status) == f"run failed at step 9 of 9: {said}, although the run had succeeded"
 
 
+@pytest.mark.parametrize(
+    "garbage", [b"{", b"\xff\xfe\x00", b"[]", b'{"beat": "x", "step": 1}', b"a: [\n", b""]
+)
+@pytest.mark.parametrize("name", ["spec.yaml", "lock.json", "metrics.jsonl", "result.json"])
+def test_a_damaged_file_of_a_run_does_not_keep_its_status_secret(tmp_path, name, garbage):
+    run = run_in(tmp_path / "run", rows=3, lock=lock_of(os.getpid()), max_steps=9)
+    (tmp_path / "run" / name).write_bytes(garbage)
+
+    status = read_status(run)
+
+    assert status.state == ("died" if name == "lock.json" else "running")
+    assert status.steps_done == (0 if name == "metrics.jsonl" and garbage[:2] != b'{"' else status.steps_done)
+    assert status.steps_planned == (None if name == "spec.yaml" else 9)
+    assert sentence(status).startswith("run ")
+
+
+def test_a_damaged_result_is_said_to_be(tmp_path):
+    run = run_in(tmp_path / "run", rows=3, max_steps=9)
+    (tmp_path / "run" / "result.json").write_text('{"status": "succ')
+    assert sentence(read_status(run)) == "run has ended: step 3 of 9; its result.json is damaged"
+
+
+def test_the_steps_of_less_than_an_epoch_are_told(tmp_path):
+    run = run_in(tmp_path / "run", rows=2, lock=lock_of(os.getpid()), num_train_epochs=0.5)
+    assert read_status(run).steps_planned == 5
+
+
 def test_where_nothing_was_started_there_is_no_run(tmp_path):
     assert read_status(RunFiles(str(tmp_path))).exit_code == 2
 

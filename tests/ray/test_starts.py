@@ -145,6 +145,43 @@ def test_a_damaged_result_deletes_no_weights(tmp_path, scheme, monkeypatch, capl
     assert kept.endswith(f"it is kept as {scheme}{tmp_path}/run/final.before-1")
 
 
+TORN = [b"method: sft\nname: run\nda", b"method: sft\nname: [", b"\xff\x00\xfe", b"", b"- a\n- b\n"]
+
+
+@pytest.mark.parametrize("content", TORN)
+def test_a_damaged_spec_of_a_run_is_named_with_the_ways_out(tmp_path, content, caplog):
+    spec = spec_in(tmp_path)
+    run = run_with_a_checkpoint(tmp_path, spec)
+    run.spec_file.write_bytes(content)
+
+    with pytest.raises(SpecError) as refused:
+        finished(spec, run)
+    [problem] = refused.value.problems
+    assert problem.where == str(run.spec_file)
+    assert "is damaged" in problem.message
+    assert "--fresh" in problem.action
+
+    run.spec_file.unlink()
+    assert finished(spec, run) is None
+    begin(spec, run)
+    assert "spec.yaml of the run is missing; the spec given is taken" in caplog.text
+    assert finished(spec, run) is None
+
+
+def test_a_run_that_begins_anew_beside_a_renamed_checkpoint_says_how_to_continue(tmp_path, caplog):
+    spec = spec_in(tmp_path)
+    run = run_with_a_checkpoint(tmp_path, spec)
+    made = run.checkpoints / "checkpoint-10"
+    (made / "weights").write_bytes(b"w")
+    (made / "manifest.json").write_text(Manifest(step=10, files=describe(made)).to_json())
+    made.rename(run.checkpoints / "checkpoint-10.bak")
+
+    begin(spec, run)
+
+    assert f"{run.checkpoints}/checkpoint-10.bak is a checkpoint of step 10 by its manifest" in caplog.text
+    assert "rename it to checkpoint-10 and start again" in caplog.text
+
+
 def test_trackers_take_a_run_that_continues_for_the_same_and_one_that_begins_for_another(
     tmp_path, monkeypatch
 ):
