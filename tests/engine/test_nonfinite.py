@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """NaN: no weight ever holds one, the rows are named, and a run may leave such steps out."""
 
+import math
+
 import pytest
 import torch
 
@@ -87,6 +89,31 @@ def test_steps_are_left_out_and_counted_when_asked_for(tmp_path):
     rows = [row for row in trainer.trainer.state.log_history if "skipped_steps" in row]
     assert 1 <= rows[-1]["skipped_steps"] <= len(POISONED)
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_logged_losses_are_those_of_the_steps_that_were_taken(tmp_path, every):
+    write_rows(tmp_path / "rows.jsonl", "sft_train.jsonl", 24)
+    trainer = build(str(tmp_path), on_nonfinite="skip", logging_steps=every)
+    engine, taken = trainer.ready_trainer(), {}
+    poisoned = engine.objective
+
+    def watched(log_probs, batch):
+        loss, metrics = poisoned(log_probs, batch)
+        if torch.isfinite(loss):
+            taken[engine.state.global_step + 1] = loss.item()
+        return loss, metrics
+
+    engine.objective = watched
+    metrics = trainer.train()
+
+    logged = {row["step"]: row["loss"] for row in engine.state.log_history if "loss" in row}
+    spans = [range(1, 2), *(range(max(2, last - every + 1), last + 1) for last in range(every, 13, every))]
+    means = {span[-1]: [taken[step] for step in span if step in taken] for span in spans if span}
+    assert 10 <= len(taken) < 12
+    assert logged == pytest.approx({step: sum(each) / len(each) for step, each in means.items() if each})
+    assert metrics["train_loss"] == pytest.approx(sum(taken.values()) / len(taken))
+    assert all(math.isfinite(v) for row in engine.state.log_history for v in row.values())
 
 
 def test_no_more_steps_are_left_out_than_allowed(tmp_path):

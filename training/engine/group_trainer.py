@@ -71,6 +71,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         if self.path_choice.path != "packed":
             warn(self.path_choice.slower)
         self._guard = guard or NonfiniteGuard("stop", 0)
+        self._guard.on_begin, self._guard.on_skip = self._begin_step, self._take_step_back
         self.add_callback(self._guard)
         self._operations = operations_per_token(model)
         self._meter = Meter()
@@ -140,6 +141,16 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
         return loss * self.accelerator.num_processes
 
+    def _begin_step(self) -> None:
+        self._before_step = vars(self)["_tr_loss"].clone(), self._meter.sums()
+
+    def _take_step_back(self) -> None:
+        """A step that was left out is in no logged mean, nor among the steps that means are taken over."""
+        self._tr_loss, sums = self._before_step
+        self._meter.restore(sums)
+        self._globalstep_last_logged += 1
+        self._initial_global_step += 1
+
     def _score(self, model, batch: PackedBatch) -> Scored:
         if self.reference is not None and batch.reference is None:
             batch = replace(batch, reference=self.reference(self.model, batch))
@@ -173,6 +184,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
             if used is not None:
                 logs["mfu"] = used
             logs["padding"] = 1 - tokens / computed
+            if self._guard.skipped and not math.isfinite(logs.get("grad_norm", 0.0)):
+                del logs["grad_norm"]  # of a step that was left out
             if self._guard.skipped:
                 logs["skipped_steps"] = self._guard.skipped
             if self.checkpoint_seconds:

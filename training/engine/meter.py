@@ -24,6 +24,14 @@ class Meter:
             nothing = torch.zeros_like(row)
             self._sums[name] = self._sums.get(name, nothing) + (row if counts else nothing)
 
+    def sums(self) -> dict[str, Tensor]:
+        """What was added up so far, for `restore`."""
+        return dict(self._sums)
+
+    def restore(self, sums: dict[str, Tensor]) -> None:
+        """Forget what came after `sums`, but not the names, that all workers have the same."""
+        self._sums = {name: sums.get(name, torch.zeros_like(row)) for name, row in self._sums.items()}
+
     def drain(self, totals: tuple[str, ...] = ()) -> dict[str, float]:
         """Mean of each metric, the sum for those named in ``totals``; a collective call; starts over."""
         if not self._sums:

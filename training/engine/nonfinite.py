@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -12,8 +12,7 @@ from transformers import TrainerCallback
 
 from training.engine.batch import PackedBatch
 from training.errors import Problem, TrainingError
-
-logger = logging.getLogger("tadrib")
+from training.notices import warn
 
 _SHOWN_ROWS = 20
 
@@ -24,8 +23,12 @@ class NonfiniteGuard(TrainerCallback):
 
     ``policy`` is ``stop`` or ``skip``; more than ``most_skipped`` steps are not left out. ``own_gradients`` is False
     where gradients cannot be looked at here (DeepSpeed keeps them) or overflow is somebody else's to handle (loss
-    scaling in float16): then losses alone count.
+    scaling in float16): then losses alone count. ``on_begin`` and ``on_skip`` are told of a step's beginning and of its
+    being left out, so that what was counted of it can be taken back.
     """
+
+    on_begin: Callable[[], None] = staticmethod(lambda: None)
+    on_skip: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, policy: str, most_skipped: int, own_gradients: bool = True) -> None:
         self.skipped = 0
@@ -38,6 +41,7 @@ class NonfiniteGuard(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         self._seen = []
+        self.on_begin()
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         if not self._is_bad(model):
@@ -46,8 +50,12 @@ class NonfiniteGuard(TrainerCallback):
         step = state.global_step + 1
         if self._policy == "skip" and self.skipped < self._most_skipped:
             self.skipped += 1
-            logger.warning("step %d is left out: its loss or gradient is not finite; rows %s", step, rows)
+            warn(
+                f"step {step} is left out: its loss or gradient is not finite; rows {rows} of the training data are in"
+                " it (counted from 1). Look at them, or lower learning_rate."
+            )
             model.zero_grad()  # an optimizer passes over weights without a gradient
+            self.on_skip()
             return
         raise TrainingError("the loss or a gradient is NaN or infinite", [self._problem(step, rows)])
 
