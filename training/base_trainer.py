@@ -18,7 +18,7 @@ from training.arguments import rows_per_step, training_arguments
 from training.config import CommonConfig
 from training.config.adjust import early_stopping
 from training.config.methods import method_of
-from training.data.generation import encode_prompt, stop_token_ids
+from training.data.generation import encode_prompt
 from training.data.prepare import PreparedData, prepare_data
 from training.engine.gathering import whole_state
 from training.engine.group_trainer import GroupTrainer
@@ -33,9 +33,11 @@ from training.hardware import fit_to_hardware
 from training.model_limits import require_room
 from training.model_source import ModelSource
 from training.models import load_model
+from training.notices import warn
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
+from training.serving_files import stop_ids, write_serving_files
 from training.strategies import leave_deepspeed, tell_of_compiling
 from training.tokenizers import load_tokenizer
 
@@ -87,6 +89,8 @@ class BaseTrainer(ABC):
         if self.data is None:
             data = prepare_data(self.config, self.method, self.ready_tokenizer())
             require_room(self.config, self.method, data, self.ready_tokenizer())
+            for line in data.report.warnings:
+                warn(line)
             self.data = data
         return self.data
 
@@ -155,21 +159,24 @@ class BaseTrainer(ABC):
         return trainer.evaluate()
 
     def save_model(self, path: str | Path | None = None) -> Path:
-        """Write adapters or full weights with the tokenizer, as peft and transformers read them; ``output_dir/final``
-        by default, where the model of an earlier training is set aside. All workers call it, one writes. Raises
-        SpecError when ``path`` is the folder that the model was made from."""
+        """Write adapters or full weights, as peft and transformers read them, with the tokenizer, chat template and
+        ends of answers that were trained; ``output_dir/final`` by default, where the model of an earlier training is
+        set aside. All workers call it, one writes. Raises SpecError when ``path`` is the folder that the model was
+        made from."""
         target = Path(path) if path is not None else final_folder(self.config)
         require_source_kept(self.config, target)
         if path is None and not self._has_saved:
             keep_earlier_model(target)
             self._has_saved = True
+        model, tokenizer = self.ready_model(), self.ready_tokenizer()
         if self.trainer is not None and (self.trainer.deepspeed or not self.config.uses_deepspeed):
             self.trainer.save_model(str(target))
-            return target
-        state = whole_state(self.ready_model()) if self.config.uses_deepspeed else None
-        if state is None or is_rank_zero():
-            self.ready_model().save_pretrained(target, state_dict=state)
-            self.ready_tokenizer().save_pretrained(target)
+        else:
+            state = whole_state(model) if self.config.uses_deepspeed else None
+            if state is None or is_rank_zero():
+                model.save_pretrained(target, state_dict=state)
+        if is_rank_zero():
+            write_serving_files(target, model, tokenizer, self.config, chat=self._trained_on_chats())
             follow_umask(target)
         return target
 
@@ -194,12 +201,12 @@ class BaseTrainer(ABC):
         """As `predict`, for many instructions at once."""
         model, tokenizer = self.ready_model(), self.ready_tokenizer()
         chat = self._trained_on_chats()
-        stop_ids = stop_token_ids(self.config, tokenizer, chat=chat)
+        stops = stop_ids(model, tokenizer, self.config, chat=chat)
         prompts = [
             encode_prompt([{"role": "user", "content": t}] if chat else t, self.config, tokenizer)
             for t in texts
         ]
-        return generate(model, tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_length)
+        return generate(model, tokenizer, prompts, stop_ids=stops, max_new_tokens=max_length)
 
     def generate_comparison(self, prompt: str, max_length: int = 256) -> dict[str, str]:
         """The trained model's answer to ``prompt`` and the reference's; see `compare`."""

@@ -48,7 +48,7 @@ OWN = {
         "learning_rate": 2e-4,
         "num_train_epochs": 3,
         "packing": True,
-        "instruction_template": "alpaca",
+        "instruction_template": "auto",
         "response_template": "### Response:\n",
     },
     "dpo": {
@@ -62,7 +62,7 @@ OWN = {
         "ref_model_name": None,
         "reference": "auto",
         "sft_weight": 0.0,
-        "instruction_template": "plain",
+        "instruction_template": "auto",
     },
     "kto": {
         "learning_rate": 1e-6,

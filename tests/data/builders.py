@@ -148,4 +148,8 @@ def write_jsonl(path: Path, items: Iterable[Any]) -> str:
 
 
 def config(method: str, dataset: str = "rows.jsonl", **fields: Any) -> CommonConfig:
-    return METHODS[method](model_name="tiny", dataset_path=dataset, **fields)
+    """A config with SFT's ``alpaca`` or ``plain``, whatever template the tokenizer has, unless ``fields`` say more."""
+    template = "alpaca" if method == "sft" else "plain"
+    return METHODS[method](
+        model_name="tiny", dataset_path=dataset, **{"instruction_template": template} | fields
+    )

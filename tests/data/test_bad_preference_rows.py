@@ -153,12 +153,16 @@ def test_a_prompt_that_is_no_token_prefix_is_taken_counted_and_named(tmp_path: P
     """The policy: prompt and answer are tokenized apart, as at inference, and such rows are stated."""
     merging = row("dpo", prompt="ما عاصمة مصر؟ عاص", chosen="مة مصر هي القاهرة.", rejected="عمان")
     path = write_jsonl(tmp_path / "rows.jsonl", [row("dpo"), merging])
-    code, printed = check(path, "dpo", "--model", tiny_model())
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"method: dpo\nname: merges\ndataset_path: {path}\nmodel_name: {tiny_model()}\ninstruction_template: plain\n"
+    )
+    code, printed = check(path, "dpo", "--spec", str(spec))
     assert code == 0
     assert "boundary merges │ 1 rows" in printed
     assert f"1 rows (first: {path}:2): prompt and answer as one text would join tokens" in printed
     assert "a line break at the end of prompts avoids it" in printed
-    code, as_json = check(path, "dpo", "--model", tiny_model(), "--json")
+    code, as_json = check(path, "dpo", "--spec", str(spec), "--json")
     assert json.loads(as_json)["boundary_merges"] == 1
 
     data = prepare(path, "dpo")

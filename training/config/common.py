@@ -27,7 +27,7 @@ from training.config.types import (
     listed,
 )
 
-Template = Literal["alpaca", "chatml", "llama3", "qwen", "gemma", "plain", "tokenizer"]
+Template = Literal["auto", "alpaca", "chatml", "llama3", "qwen", "gemma", "plain", "tokenizer"]
 Scheduler = Literal[
     "linear",
     "cosine",
@@ -83,9 +83,9 @@ class CommonConfig(Section):
     validation_split: Share = 0.0
     """Share of the training prompts held out with their rows for evaluation, at least one; chosen by `seed`. 0 holds
     out none; the default becomes 0.05 where evaluation was asked for and `eval_dataset_path` is null."""
-    instruction_template: Template = "plain"
-    """How a prompt is written: a named template, `plain` (the text as it is), or `tokenizer` (the chat
-    template that comes with the tokenizer)."""
+    instruction_template: Template = "auto"
+    """How a prompt is written: a named template, `plain` (the text as it is), `tokenizer` (the chat template that
+    comes with the tokenizer), or `auto`: `tokenizer` where the model has a chat template, else `plain`."""
     max_seq_length: Count = 512
     """Longest sequence, in tokens; with `packing`, also the length of one packed sequence."""
     truncation: Literal["error", "drop", "truncate"] = "error"

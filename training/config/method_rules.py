@@ -67,10 +67,10 @@ def one_longest_sequence(view: View) -> Problem | None:
 
 @rule("response_template", "instruction_template")
 def response_template_is_alpacas(view: View) -> Problem | None:
-    """`response_template` other than its default goes with `instruction_template: alpaca`; other templates announce the
-    response in their own way, which it may repeat."""
+    """`response_template` other than its default goes with `instruction_template: alpaca`, which `auto` then is; other
+    templates announce the response in their own way, which it may repeat."""
     given, template = view["response_template"], view["instruction_template"]
-    if template == "alpaca" or given in (ALPACA_RESPONSE, RESPONSE_MARKS.get(template)):
+    if template in ("alpaca", "auto") or given in (ALPACA_RESPONSE, RESPONSE_MARKS.get(template)):
         return None
     return Problem(
         "response_template",

@@ -19,11 +19,12 @@ class SFTConfig(CommonConfig):
 
     packing: Flag = True
     """Fill each sequence of `max_seq_length` tokens with several rows, which do not see one another."""
-    instruction_template: Template = "alpaca"
-    """How an instruction is written: a named template, `plain` (the text as it is), or `tokenizer` (the chat
-    template that comes with the tokenizer)."""
+    instruction_template: Template = "auto"
+    """How an instruction is written: a named template, `plain` (the text as it is), `tokenizer` (the chat template
+    that comes with the tokenizer), or `auto`: `tokenizer` where the model has a chat template, else `alpaca`."""
     response_template: Text = ALPACA_RESPONSE
-    """Text that comes right before the response in the `alpaca` template; what follows it is trained."""
+    """Text that comes right before the response in the `alpaca` template; what follows it is trained. A text of your
+    own makes `instruction_template: auto` mean `alpaca`."""
 
 
 class PreferenceConfig(CommonConfig):

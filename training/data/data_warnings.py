@@ -21,7 +21,7 @@ def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:
 def _chats_by_tokenizer(loaded: Loaded, config: CommonConfig) -> str:
     name = config.instruction_template
     count = sum(item.template == "tokenizer" for item in loaded.encoded)
-    if not count or name == "tokenizer":
+    if not count or name in ("tokenizer", "auto"):
         return ""
     return (
         f"{count:,} rows are conversations, for which instruction_template: {name} has no form: they are "

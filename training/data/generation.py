@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
+from training.data.chat_formats import ChatFormat
 from training.data.dialogue import Answer, Dialogue
 from training.data.encoding import Encoder
 from training.data.messages import Content, Message
+from training.data.templates import Templates, jinja_of
+from training.data.text_templates import Alpaca, Plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,8 +37,31 @@ def stop_token_ids(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, cha
 
     ``chat`` asks for the template that conversations get.
     """
+    return sorted({tokenizer.eos_token_id, _end_of_answer(config, tokenizer, chat)})
+
+
+def _end_of_answer(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool) -> int:
+    """The token that ends the answers of training; EOS where their last token is text."""
     prompt: Content = [{"role": "user", "content": "a"}] if chat else "a"
     answer: Content = [{"role": "assistant", "content": "a"}] if chat else "a"
     group = Encoder(tokenizer, config, "sft").encode(Dialogue(prompt, (Answer("response", answer),)))
     last = group.completions[0].tokens[-1]
-    return sorted({tokenizer.eos_token_id, *({last} & control_ids(tokenizer))})
+    return last if last in control_ids(tokenizer) else int(tokenizer.eos_token_id)
+
+
+def as_trained(
+    config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool = False
+) -> PreTrainedTokenizerBase:
+    """A copy of ``tokenizer`` for those who use the trained model: with the chat template that it was trained with,
+    and the token that ends its answers as EOS.
+
+    ``chat`` says that conversations were trained in the template that they get.
+    """
+    copy = deepcopy(tokenizer)
+    template = Templates(config, tokenizer).configured
+    if isinstance(template, Alpaca | Plain | ChatFormat) and not (chat and template.adds_eos):
+        copy.chat_template = jinja_of(template, tokenizer)
+    end = _end_of_answer(config, tokenizer, chat)
+    if end != copy.eos_token_id:
+        copy.eos_token = tokenizer.convert_ids_to_tokens(end)
+    return copy

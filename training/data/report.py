@@ -23,6 +23,7 @@ from training.data.statistics import (
     token_lengths,
     tokens_per_word,
 )
+from training.data.template_change import template_change
 from training.data.validation import ProblemCount
 from training.redaction import redact
 
@@ -163,6 +164,7 @@ def build_report(
         report.lengths = {part: percentiles(n) for part, n in character_lengths(dialogues).items()}
     else:
         _add_tokens(report, loaded, config)
+        report.warnings += filter(None, [template_change(config, tokenizer)])
     report.warnings += length_bias_warnings(report.length_bias, config)
     return report
 

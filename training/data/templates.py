@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig
-from training.config.response_marks import ALPACA_RESPONSE
+from training.config import CommonConfig, SFTConfig
+from training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
 from training.data.beginning import Beginning
 from training.data.chat_formats import CHAT_FORMATS, ChatFormat
 from training.data.chat_template import TokenizerTemplate
 from training.data.dialogue import Dialogue
+from training.data.jinja_templates import as_jinja
 from training.data.messages import Message
 from training.data.normalization import normalizer
 from training.data.segments import Template
@@ -49,16 +50,37 @@ class Templates:
             )
         return self._for_chats
 
+    @property
+    def configured(self) -> Template:
+        """What writes everything but the conversations that it has no form for."""
+        return self._configured
+
     def _build(self, config: CommonConfig) -> Template:
         name = config.instruction_template
+        response = getattr(config, "response_template", ALPACA_RESPONSE)
+        if name == "auto":
+            return self._by_default(config, response)
         if name == "alpaca":
-            return Alpaca(getattr(config, "response_template", ALPACA_RESPONSE))
+            return Alpaca(response)
         if name == "plain":
             return Plain()
         if name == "tokenizer":
             return self._tokenizer_template("")
         self._require_tokens(CHAT_FORMATS[name])
         return CHAT_FORMATS[name]
+
+    def _by_default(self, config: CommonConfig, response: str) -> Template:
+        """The model's own chat template if it has one, alpaca for SFT and plain for the other methods if not; a
+        ``response_template`` of the user's own is alpaca's."""
+        ours: list[Alpaca | Plain | ChatFormat] = [Alpaca(response), Plain(), *CHAT_FORMATS.values()]
+        if response not in (ALPACA_RESPONSE, *RESPONSE_MARKS.values()):
+            return ours[0]
+        if self._tokenizer.chat_template:
+            own = self._tokenizer.chat_template
+            return next(
+                (t for t in ours if jinja_of(t, self._tokenizer) == own), TokenizerTemplate(self._tokenizer)
+            )
+        return Alpaca(ALPACA_RESPONSE) if isinstance(config, SFTConfig) else Plain()
 
     def _tokenizer_template(self, reason: str) -> Template:
         if self._tokenizer.chat_template:
@@ -76,6 +98,20 @@ class Templates:
             )
             action = "Set it to tokenizer, alpaca or plain, or to the format of this model."
             raise SpecError(_KEY, [Problem(_KEY, message, action)])
+
+
+def jinja_of(template: Alpaca | Plain | ChatFormat, tokenizer: PreTrainedTokenizerBase) -> str:
+    """``template`` as a chat template of ``tokenizer``: what it renders has the ids that training saw."""
+    lead, _ = Beginning(tokenizer).split(template, "")
+    before = "".join(tokenizer.convert_ids_to_tokens(lead))
+    prompt = template.prompt(Dialogue("a", ()))
+    trained = lead + tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    # a SentencePiece tokenizer that adds a space at the start of a text alone adds none behind a BOS token
+    spaced = tokenizer(f"{before} {prompt}", add_special_tokens=False)["input_ids"]
+    at_once = tokenizer(before + prompt, add_special_tokens=False)["input_ids"]
+    if before and spaced == trained != at_once:
+        before += " "
+    return as_jinja(template, before, str(tokenizer.eos_token))
 
 
 def render_prompt(

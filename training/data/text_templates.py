@@ -32,6 +32,11 @@ class Alpaca(_TextTemplate):
     response: str = ALPACA_RESPONSE
     name: str = "alpaca"
 
+    @property
+    def around_instruction(self) -> tuple[str, str]:
+        """What stands before and after an instruction without an input."""
+        return f"{_ALPACA_TASK}{_ALPACA_END}### Instruction:\n", f"\n\n{self.response}"
+
     def prompt(self, dialogue: Dialogue) -> str:
         with_input = _ALPACA_WITH_INPUT if dialogue.input else ""
         context = f"### Input:\n{dialogue.input}\n\n" if dialogue.input else ""

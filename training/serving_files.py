@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What plain `transformers` and servers read beside saved weights: the tokenizer with the chat template that was
+trained, and the tokens at which answers end."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import GENERATION_CONFIG_NAME
+
+from training.config import CommonConfig
+from training.data.generation import as_trained, control_ids, stop_token_ids
+
+
+def stop_ids(
+    model: Any, tokenizer: PreTrainedTokenizerBase, config: CommonConfig, *, chat: bool
+) -> list[int]:
+    """Tokens at which answers of ``model`` end: those of its training, and the control tokens that its generation
+    config already ends at. ``chat`` as in `training.data.generation.stop_token_ids`."""
+    before = model.generation_config.eos_token_id
+    known = before if isinstance(before, list) else [] if before is None else [before]
+    return sorted({*stop_token_ids(config, tokenizer, chat=chat), *(set(known) & control_ids(tokenizer))})
+
+
+def write_serving_files(
+    folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, config: CommonConfig, *, chat: bool
+) -> None:
+    """Put the tokenizer and ``generation_config.json`` into ``folder``, in place of those that training used."""
+    as_trained(config, tokenizer, chat).save_pretrained(folder)
+    generation = deepcopy(model.generation_config)
+    generation.eos_token_id = stop_ids(model, tokenizer, config, chat=chat)
+    if generation.pad_token_id is None:
+        generation.pad_token_id = tokenizer.pad_token_id
+    # not save_pretrained, which refuses what many models bring along, such as a temperature without sampling
+    generation.to_json_file(folder / GENERATION_CONFIG_NAME)
