@@ -6,8 +6,10 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from training.adapter_folder import base_of
 from training.config import CommonConfig
 from training.errors import Problem, ResourceError
+from training.model_source import ModelSource
 from training.run_directory import RunDirectory
 
 _FLOOR = 32 * 1024**2  # bytes: logs, metrics, tokenizer, adapters
@@ -31,7 +33,9 @@ def least_bytes(config: CommonConfig) -> int:
     data = Path(config.dataset_path)
     needed = _FLOOR + (data.stat().st_size if data.is_file() else 0)
     if not config.use_lora:
-        weights = sum(file.stat().st_size for file in Path(config.model_name).glob("*.safetensors"))
+        folder = ModelSource.start(config).folder
+        whole = None if folder is None else base_of(ModelSource.start(config)).folder
+        weights = sum(file.stat().st_size for file in whole.glob("*.safetensors")) if whole else 0
         needed += weights if config.save_strategy == "no" else 4 * weights
     return needed
 

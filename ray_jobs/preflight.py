@@ -13,9 +13,11 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from ray_jobs.disk import human, least_bytes
 from ray_jobs.room import holds_a_worker
+from training.adapter_folder import base_of
 from training.config import JobSpec
 from training.config.locations import is_url
 from training.errors import Problem, ResourceError
+from training.model_source import ModelSource
 from training.run_directory import RunDirectory
 from training.versions import versions
 
@@ -62,6 +64,12 @@ def _local_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
         value = getattr(spec.config, key, None)
         if isinstance(value, str) and Path(value).is_absolute():
             yield key, value
+    for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
+        if source is None or source.folder is None:
+            continue
+        base = base_of(source).folder
+        if base is not None and base != source.folder and base.is_absolute():
+            yield f"the base model of {source.key}", str(base)
 
 
 def _ask(node: dict[str, Any], wanted: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
 from ray_jobs.kept_rows import are_whole
+from training.adapter_folder import require_models
 from training.config import CommonConfig, JobSpec, resolve
 from training.config.strategy import as_text, read_settings
 from training.run_directory import RunDirectory
@@ -63,6 +64,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
         display.enter_phase("starting Ray")
         return
     display.enter_phase("preparing the data")
+    require_models(spec.config)
     from training.data.fingerprint import fingerprints
     from training.data.prepare import prepare_data
     from training.model_limits import require_room

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel
@@ -14,7 +13,6 @@ from training.config import CommonConfig
 from training.config.types import ALL_LINEAR
 from training.errors import Problem, SpecError, nearest
 
-ADAPTER_FILE = "adapter_config.json"
 _KEY = "lora_target_modules"
 
 
@@ -34,11 +32,6 @@ def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
             task_type="CAUSAL_LM",
         ),
     )
-
-
-def load_lora(model: PreTrainedModel, path: str | Path, config: CommonConfig) -> PeftModel:
-    """Wrap ``model`` with the adapters saved at ``path``, ready to be trained further."""
-    return PeftModel.from_pretrained(_ready(model, config), str(path), is_trainable=True)
 
 
 def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:

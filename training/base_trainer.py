@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.adapters import ADAPTER_FILE, add_lora, load_lora
+from training.adapter_folder import adapter_of
+from training.adapters import add_lora
 from training.arguments import rows_per_step, training_arguments
+from training.composed_adapter import complete
 from training.config import CommonConfig
 from training.config.adjust import early_stopping
 from training.config.methods import method_of
@@ -31,13 +33,14 @@ from training.evaluation import EarlyStoppingWatch, training_sample
 from training.generation import generate
 from training.hardware import fit_to_hardware
 from training.model_limits import require_room
-from training.model_source import ModelSource
+from training.model_source import ModelSource, locate
 from training.models import load_model
 from training.notices import warn
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
 from training.permissions import follow_umask
 from training.reference_model import load_reference_model
 from training.serving_files import stop_ids, write_serving_files
+from training.starting_adapter import start_factors, suspended
 from training.strategies import leave_deepspeed, tell_of_compiling
 from training.tokenizers import load_tokenizer
 
@@ -58,6 +61,7 @@ class BaseTrainer(ABC):
         held_out = None if data is None else data.eval is not None
         self.config = fit_to_hardware(config, has_eval_data=held_out)
         self.data = data
+        self.start = ModelSource.start(self.config)  # the model that training starts from
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.model: PreTrainedModel | None = None
         self.trainer: Trainer | None = None
@@ -76,7 +80,7 @@ class BaseTrainer(ABC):
         self.ready_tokenizer()
         self.ready_strategy()
         set_seed(self.config.seed)  # fresh adapters are drawn before the Trainer sets the seed
-        self.model = load_model(self.config)
+        self.model = load_model(self.config, self.start)
         install_scoring(self.model)
 
     def setup_lora(self) -> None:
@@ -175,23 +179,22 @@ class BaseTrainer(ABC):
             state = whole_state(model) if self.config.uses_deepspeed else None
             if state is None or is_rank_zero():
                 model.save_pretrained(target, state_dict=state)
+                complete(model, target)
         if is_rank_zero():
             write_serving_files(target, model, tokenizer, self.config, chat=self._trained_on_chats())
             follow_umask(target)
         return target
 
     def load_model(self, path: str | Path) -> None:
-        """Replace the model by the one saved at ``path``: adapters on the config's base model, or full weights."""
-        self.ready_tokenizer()
-        self.ready_strategy()
-        if (Path(path) / ADAPTER_FILE).is_file():
-            base = load_model(self.config)
-            install_scoring(base)
-            self.model = load_lora(base, path, self.config)
-        else:
-            self.model = load_model(self.config, ModelSource.saved(path, self.config))
-            install_scoring(self.model)
-        self.trainer = None
+        """Replace the model by the one saved at ``path``: adapters of the config's base model, or full weights.
+
+        Training then starts from it, with new adapters where the config says `use_lora`, and so it is the reference.
+        Raises SpecError when there is none, or it is an adapter of another base model.
+        """
+        start = ModelSource.saved(path, self.config)
+        locate(start)
+        self.start, self.model, self.trainer = start, None, None
+        self.ready_model()
 
     def predict(self, text: str, max_length: int = 256) -> str:
         """The model's greedy answer to an instruction, of at most ``max_length`` new tokens."""
@@ -230,16 +233,29 @@ class BaseTrainer(ABC):
 
     @contextlib.contextmanager
     def _reference_answering(self) -> Iterator[None]:
+        """A second model is loaded only where the trained one cannot give the reference by leaving out adapters."""
         trained = self.ready_model()
-        if hasattr(trained, "disable_adapter") and not getattr(self.config, "ref_model_name", None):
-            with trained.disable_adapter():
+        source = ModelSource.reference(self.config) or self._compared_with()
+        of_base = source == ModelSource.start(self.config) and adapter_of(source) is None
+        if hasattr(trained, "disable_adapter") and (
+            source == self.start or (of_base and start_factors(trained))
+        ):
+            with (
+                trained.disable_adapter(),
+                suspended(trained) if source != self.start else contextlib.nullcontext(),
+            ):
                 yield
             return
-        self.model = load_reference_model(self.config)
+        self.model = load_reference_model(self.config, source)
         try:
             yield
         finally:
             self.model = trained
+
+    def _compared_with(self) -> ModelSource:
+        """What the model was trained from: for a loaded one that is as it was loaded, the config's model."""
+        is_as_loaded = self.trainer is None or self.trainer.state.global_step == 0
+        return ModelSource.start(self.config) if is_as_loaded else self.start
 
     def _trained_on_chats(self) -> bool:
         """Whether conversations fell back to the tokenizer's template, which answers then need as well."""

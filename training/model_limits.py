@@ -10,6 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from training.adapter_folder import base_of
 from training.config import CommonConfig
 from training.data.extent import Extent, extent
 from training.data.lengths import Limits
@@ -68,8 +69,10 @@ def _problems(
 
 
 def _config_of(source: ModelSource) -> Any:
+    locate(source)
+    whole = base_of(source)
     try:
-        return AutoConfig.from_pretrained(locate(source), **source.options).get_text_config()
+        return AutoConfig.from_pretrained(locate(whole), **whole.options).get_text_config()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         raise unloadable(source, error) from error
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from training.config import CommonConfig
+from training.engine.checkpoints import step_of
 from training.errors import Problem, SpecError, nearest
 from training.permissions import unreadable_files
 
 TITLE = "the model cannot be loaded"
+CONFIG_FILE = "config.json"
+ADAPTER_FILE = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +53,41 @@ class ModelSource:
         """The folder that ``name`` is; None for a Hub name."""
         return Path(self.name) if Path(self.name).is_dir() else None
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether it was made by `saved`."""
+        return self.key == "path"
+
+    @property
+    def is_surely_a_folder(self) -> bool:
+        """Whether ``name`` can be no Hub name."""
+        path = Path(self.name)
+        looks_like_one = path.is_absolute() or self.name.startswith((".", "~")) or self.name.count("/") > 1
+        return self.is_saved or looks_like_one or path.parent.is_dir()
+
 
 def locate(source: ModelSource) -> str:
-    """The folder or Hub name. Raises SpecError for a name that can only be a folder and is none."""
-    name = source.name
-    if source.folder is None and _can_only_be_a_folder(source):
+    """The folder or Hub name. Raises SpecError for a name that can only be a folder and is none, or is the folder of a
+    run rather than of a model."""
+    folder = source.folder
+    if folder is None and source.is_surely_a_folder:
         raise SpecError(TITLE, [_missing_folder(source)])
-    return name
+    if folder is not None and not _is_model(folder) and (inner := _models_in(folder)):
+        message = f"folder {source.name} holds a run, not a model."
+        raise SpecError(TITLE, [Problem(source.key, message, f"Did you mean {inner[0]}?")])
+    return source.name
 
 
-def _can_only_be_a_folder(source: ModelSource) -> bool:
-    name = source.name
-    return (
-        source.key == "path"
-        or Path(name).is_absolute()
-        or name.startswith((".", "~"))
-        or name.count("/") > 1
-        or Path(name).parent.is_dir()
-    )
+def _is_model(folder: Path) -> bool:
+    return (folder / CONFIG_FILE).is_file() or (folder / ADAPTER_FILE).is_file()
+
+
+def _models_in(run: Path) -> list[Path]:
+    """The models that a run's folder holds: the final one, then its checkpoints, the newest first."""
+    found = [*run.glob("checkpoint-*"), *run.glob("*/checkpoint-*")]
+    checkpoints = {step: path for path in found if (step := step_of(path.name)) is not None}
+    newest_first = [checkpoints[step] for step in sorted(checkpoints, reverse=True)]
+    return [path for path in (run / "final", *newest_first) if _is_model(path)]
 
 
 def _missing_folder(source: ModelSource) -> Problem:
@@ -80,7 +100,7 @@ def _missing_folder(source: ModelSource) -> Problem:
         action = f"{parent} holds: {', '.join(sorted(siblings)[:10]) or 'no folders'}."
     else:
         action = f"{parent} does not exist either."
-    if source.key != "path":
+    if not source.is_saved:
         action += f" `tadrib tiny-model {name}` builds a tiny one."
     return Problem(source.key, f"folder {name} does not exist.", action)
 

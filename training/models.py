@@ -8,9 +8,12 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
+from training.adapter_folder import MERGE_IT, adapter_of, base_of
 from training.config import CommonConfig
+from training.errors import Problem, SpecError
 from training.hardware import local_device
-from training.model_source import ModelSource, locate, unloadable
+from training.model_source import TITLE, ModelSource, locate, unloadable
+from training.starting_adapter import carry, merge
 from training.strategies import is_loaded_in_shards
 from training.weights import require_whole
 
@@ -21,16 +24,34 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, Safetens
 def load_model(
     config: CommonConfig, source: ModelSource | None = None, *, trained: bool = True
 ) -> PreTrainedModel:
-    """The base model in ``torch_dtype`` (or 4/8 bits), on this process's device.
+    """The model in ``torch_dtype`` (or 4/8 bits), on this process's device.
 
     Without LoRA the weights themselves are ``trained`` and stay in float32, whose updates a 16-bit weight would round
     away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). DeepSpeed's optimizer keeps such
     a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone. ``source`` replaces
-    ``model_name``. Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
+    ``model_name``. Where it is an adapter, its base model is loaded with the adapter as a frozen part of it, or without
+    LoRA merged into it in float32 (`training.starting_adapter`).
+
+    Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
     """
     source = source or ModelSource.start(config)
     in_full = trained and not config.use_lora and not config.uses_deepspeed
     dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
+    locate(source)
+    adapter = adapter_of(source)
+    if adapter is None:
+        return _load(config, source, dtype)
+    if source.is_saved:
+        adapter = adapter.on(base_of(ModelSource.start(config)))
+    if config.use_lora:
+        return carry(_load(config, adapter.base, dtype), adapter)
+    if is_loaded_in_shards():
+        raise _not_mergeable_in_shards(source)
+    return merge(_load(config, adapter.base, torch.float32), adapter).to(dtype)
+
+
+def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
+    """A whole model."""
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             locate(source),
@@ -52,6 +73,12 @@ def load_model(
     if config.load_in_4bit:
         _keep_differentiable_layout(model)
     return model
+
+
+def _not_mergeable_in_shards(source: ModelSource) -> SpecError:
+    message = f"{source.name} is an adapter, which cannot be merged into a model that zero3 reads in shards."
+    action = f"Set use_lora: true or strategy: zero2. {MERGE_IT}"
+    return SpecError(TITLE, [Problem(source.key, message, action)])
 
 
 def _keep_differentiable_layout(model: PreTrainedModel) -> None:

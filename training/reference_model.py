@@ -11,8 +11,8 @@ from training.model_source import ModelSource
 from training.models import load_model
 
 
-def load_reference_model(config: CommonConfig) -> PreTrainedModel:
-    """``ref_model_name``, or the model that training starts from, scoring and frozen."""
-    model = load_model(config, ModelSource.reference(config), trained=False)
+def load_reference_model(config: CommonConfig, source: ModelSource) -> PreTrainedModel:
+    """The model at ``source``, scoring and frozen."""
+    model = load_model(config, source, trained=False)
     install_scoring(model)
     return model.requires_grad_(False).eval()

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel
 
+from training.adapter_folder import adapter_of, base_of
 from training.config import CommonConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
@@ -47,7 +48,7 @@ def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Ref
         return adapters_off, data
     if choice == "cache":
         return None, _with_cached_scores(trainer, data)
-    model = load_reference_model(trainer.config)
+    model = load_reference_model(trainer.config, _source(trainer))
     choose_path(model, [data.train[i] for i in range(min(2, len(data.train)))])
     return frozen(model), data
 
@@ -68,12 +69,14 @@ def choose_reference(config: CommonConfig) -> str | None:
 
 def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> PreparedData:
     config = trainer.config
-    cache = ReferenceCache(trainer.reference_cache, _fingerprint(config))
+    source = _source(trainer)
+    cache = ReferenceCache(trainer.reference_cache, _fingerprint(config, source))
     sets = [groups for groups in (data.train, data.eval) if groups is not None]
     missing = _missing(sets, cache)
     if missing:
         logger.info("scoring %d groups under the reference, once", len(missing))
-        _score_share(load_reference_model(config), missing, cache, config.per_device_eval_batch_size)
+        model = load_reference_model(config, source)
+        _score_share(model, missing, cache, config.per_device_eval_batch_size)
     if dist.is_initialized():
         dist.barrier()
     scores = cache.read()
@@ -117,17 +120,29 @@ def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, b
             keys, scores, tokens = [], [], 0
 
 
-def _fingerprint(config: CommonConfig) -> str:
-    """Of all that decides the reference's log-probs: its files, dtype and quantization, and the libraries' versions; a
-    Hub model's files are those of its commit."""
-    source = ModelSource.reference(config) or ModelSource.start(config)
-    files = _commit(source) if source.folder is None else model_fingerprint(source.folder)
-    kind = f"{config.torch_dtype} {config.load_in_4bit} {config.load_in_8bit}"
+def _source(trainer: PreferenceTrainer) -> ModelSource:
+    """The reference model: ``ref_model_name``, or what training starts from."""
+    return ModelSource.reference(trainer.config) or trainer.start
+
+
+def _fingerprint(config: CommonConfig, source: ModelSource) -> str:
+    """Of all that decides the reference's log-probs: its files, dtype and quantization, and the libraries' versions; an
+    adapter's base model is part of it, and whether it is merged."""
+    adapter = adapter_of(source)
+    files = (
+        _files(source)
+        if adapter is None
+        else f"{model_fingerprint(adapter.path)} on {_files(base_of(source))}"
+    )
+    kind = f"{config.torch_dtype} {config.load_in_4bit} {config.load_in_8bit} {adapter is not None and config.use_lora}"
     computed_by = {name: versions().get(name) for name in ("tadrib", "transformers", "bitsandbytes")}
     return hashlib.sha256(f"{files} {kind} {computed_by}".encode()).hexdigest()[:24]
 
 
-def _commit(source: ModelSource) -> str:
+def _files(source: ModelSource) -> str:
+    """Of a whole model; a Hub model's files are those of its commit."""
+    if source.folder is not None:
+        return model_fingerprint(source.folder)
     from transformers import AutoConfig
 
     return f"{source.name}@{AutoConfig.from_pretrained(source.name, **source.options)._commit_hash}"

@@ -6,15 +6,21 @@ from __future__ import annotations
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from training.adapter_folder import adapter_of
 from training.config import CommonConfig
 from training.model_source import ModelSource, locate, unloadable
 
 
 def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
-    """The model's tokenizer; one without a padding token pads with its end-of-sequence token."""
+    """The model's tokenizer, or of an adapter saved without one its base model's; one without a padding token pads with
+    its end-of-sequence token."""
     source = ModelSource.start(config)
+    locate(source)
+    adapter = adapter_of(source)
+    if adapter is not None and not (adapter.path / "tokenizer_config.json").is_file():
+        source = adapter.base
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(source), **source.options)
+        tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
     except (OSError, ValueError) as error:
         raise unloadable(source, error) from error
     if tokenizer.pad_token_id is None:

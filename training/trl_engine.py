@@ -11,14 +11,12 @@ because TRL computes it as often.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
 
 from training import dpo_trainer, preference_trainer, sft_trainer
-from training.adapters import ADAPTER_FILE, load_lora
 from training.arguments import training_arguments
 from training.base_trainer import BaseTrainer
 from training.config import CommonConfig
@@ -88,22 +86,14 @@ class _OnTrl(BaseTrainer):
         source = ModelSource.reference(self.config)
         if self.config.use_lora and source is None and self.config.reference != "copy":
             return {"ref_model": None}
-        model = load_model(self.config, source, trained=False)
+        model = load_model(self.config, source or self.start, trained=False)
         return {"ref_model": model.requires_grad_(False).eval()}
 
     def setup_model_and_tokenizer(self) -> None:
         """As the base class, without our scoring: the model stays as transformers made it."""
         self.tokenizer = self.tokenizer or load_tokenizer(self.config)
         set_seed(self.config.seed)
-        self.model = load_model(self.config)
-
-    def load_model(self, path: str | Path) -> None:
-        """As the base class, without our scoring."""
-        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
-        adapters = (Path(path) / ADAPTER_FILE).is_file()
-        model = load_model(self.config, None if adapters else ModelSource.saved(path, self.config))
-        self.model = load_lora(model, path, self.config) if adapters else model
-        self.trainer = None
+        self.model = load_model(self.config, self.start)
 
 
 _ON_TRL: dict[str, type[BaseTrainer]] = {

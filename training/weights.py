@@ -7,9 +7,11 @@ transformers and peft fill what is missing with random values and leave out what
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from training.errors import Problem, SpecError
@@ -35,6 +37,33 @@ def require_whole(source: ModelSource, model: PreTrainedModel, report: dict[str,
         problems = list(not_finite(source, model))
     if problems:
         raise SpecError(TITLE, problems)
+
+
+def require_fitting(model: PreTrainedModel, checkpoint: Path) -> None:
+    """Raise SpecError unless the safetensors files of ``checkpoint`` hold the weights of ``model``, tied ones aside."""
+    found: dict[str, tuple[int, ...]] = {}
+    try:
+        for file in sorted(checkpoint.glob("model*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                found |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        problem = Problem(
+            str(checkpoint), f"its weights cannot be read: {error}.", "Resume from an earlier one."
+        )
+        raise SpecError("the checkpoint cannot be resumed", [problem]) from error
+    due = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = due.keys() - found.keys() - model.all_tied_weights_keys.keys()
+    shapes = [
+        (name, found[name], due[name]) for name in due.keys() & found.keys() if found[name] != due[name]
+    ]
+    source = ModelSource("resume_from_checkpoint", str(checkpoint))
+    action = "Resume with the model_name that the checkpoint was trained from, or start anew."
+    problems = [
+        *wrong_names(source, missing, found.keys() - due.keys(), action),
+        *wrong_shapes(source, shapes, action),
+    ]
+    if problems:
+        raise SpecError("the checkpoint cannot be resumed", problems)
 
 
 def wrong_names(

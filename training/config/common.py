@@ -63,7 +63,9 @@ class CommonConfig(Section):
     """
 
     model_name: Location = "Qwen/Qwen2.5-7B"
-    """Model to start from: a Hugging Face Hub id or a directory that `transformers` opens."""
+    """Model to start from: a Hugging Face Hub id or a directory that `transformers` or `peft` opens, such as the
+    `final/` of another run. What training starts from is also the reference: an adapter stays below the new one, or
+    is merged without LoRA."""
     model_revision: Text | None = None
     """Branch, tag or commit of a Hub model; null means its default branch."""
     trust_remote_code: Flag = False

@@ -46,7 +46,7 @@ class ReferencedConfig(PreferenceConfig):
     """What the methods that compare with a reference model share."""
 
     ref_model_name: Location | None = None
-    """Reference model: a Hub id or a directory; null means the model that training starts from."""
+    """Reference model: a Hub id or a directory, of an adapter too; null means the model that training starts from."""
     reference: Literal["auto", "adapter_off", "copy", "model", "cache"] = "auto"
     """Where reference log-probabilities come from: the trained model with its adapters off, a frozen copy,
     the model `ref_model_name`, or a cache that is computed once before training. `auto` picks one and says

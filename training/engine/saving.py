@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
+from training.composed_adapter import complete, load_trained
 from training.containment import require_contained
 from training.engine.checkpoints import STAGING, committed, step_of
 from training.engine.keeper import FolderKeeper, Keeper, Saved
@@ -25,6 +27,7 @@ from training.engine.resuming import loading_data_alone
 from training.manifest import Manifest
 from training.permissions import follow_umask
 from training.versions import versions
+from training.weights import require_fitting
 
 
 class SavesWhole(Trainer):
@@ -115,4 +118,20 @@ class SavesWhole(Trainer):
             folder = Path(output_dir or self.args.output_dir)
             # a pickle has no place beside weights that others will load
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            complete(self.model, folder)
             follow_umask(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        """As transformers', which leaves out with a log line what does not fit. Raises SpecError for it."""
+        model, folder = model or self.model, Path(resume_from_checkpoint)
+        if isinstance(model, PeftModel):
+            load_trained(model, folder)
+            return
+        require_fitting(model, folder)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, PeftModel) and not self.is_deepspeed_enabled:
+            load_trained(self.model, Path(str(self.state.best_model_checkpoint)))
+        else:
+            super()._load_best_model()
