@@ -4,6 +4,7 @@
 import logging
 
 import pytest
+from transformers import TrainerCallback
 
 from tests.tiny import tiny_model, write_rows
 from training.config import METHODS
@@ -129,10 +130,29 @@ def test_a_prompt_with_many_answers_is_computed_once(tmp_path):
     assert batch.num_tokens == sum(len(g.prompt) + sum(len(c.tokens) for c in g.completions) for g in groups)
 
 
-def test_a_collapse_of_the_chosen_answers_is_said_in_plain_words(tmp_path, caplog):
+class Passing(TrainerCallback):
+    """Keeps the logs as a run's reporter gets them."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.rows.append(dict(logs))
+
+
+def test_a_collapse_of_the_chosen_answers_is_said_in_plain_words_and_passed_on(tmp_path, caplog):
     given = config(tmp_path, "simpo", learning_rate=0.2, use_lora=False, max_steps=6)
+    trainer, reporter = create_trainer("simpo", given), Passing()
+    trainer.add_callback(reporter)
 
     with caplog.at_level(logging.WARNING, "tadrib"):
-        create_trainer("simpo", given).train()
+        trainer.train()
 
-    assert "nats less likely than at the start" in caplog.text
+    assert "a token of the chosen answers is" in caplog.text
+    assert "Lower learning_rate" in caplog.text
+    rows = [row for row in reporter.rows if "loss" in row]
+    start = rows[0]["logps/chosen_per_token"]
+    assert [row["logps/chosen_drift"] for row in rows] == pytest.approx(
+        [row["logps/chosen_per_token"] - start for row in rows]
+    )
+    assert rows[-1]["logps/chosen_drift"] < -1

@@ -14,7 +14,13 @@ from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
 from training.config.methods import PreferenceConfig
 from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
-from training.engine.completions import completion_lengths, pairs_of, sum_by_completion, with_role
+from training.engine.completions import (
+    chosen_tokens,
+    completion_lengths,
+    pairs_of,
+    sum_by_completion,
+    with_role,
+)
 from training.engine.group_trainer import GroupTrainer
 from training.engine.objective import Metrics, Scored, batch_by_batch
 from training.kto_answers import KTOAnswers, answers_of, shared_baseline
@@ -37,14 +43,18 @@ class PreferenceTrainer(BaseTrainer):
         self.data = data
         budget = self.config.max_tokens_per_batch
         trainer = self.build_group_trainer(
-            self.objective,
+            self._watched_objective,
             judge=self.judge,
             bin_tokens=budget,
             reference=reference,
             summary=self.summarize,
         )
-        trainer.add_callback(PreferenceWatch())
+        PreferenceWatch().first_of(trainer)
         return trainer
+
+    def _watched_objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
+        loss, metrics = self.objective(token_log_probs, batch)
+        return loss, metrics | {"logps/chosen_per_token": chosen_tokens(token_log_probs, batch).detach()}
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """Metrics of a held-out set that follow from the means of others."""

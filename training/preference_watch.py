@@ -3,43 +3,55 @@
 
 from __future__ import annotations
 
-import logging
+from transformers import Trainer, TrainerCallback
 
-from transformers import TrainerCallback
+from training.notices import warn
 
-logger = logging.getLogger("tadrib")
-
-COLLAPSE_NATS = 20.0
-"""Fall of the chosen answers' mean log-prob since the start, in nats an answer, that is called a collapse."""
+COLLAPSE_NATS = 1.0
+"""Fall of a chosen token's mean log-prob since the start, in nats, called a collapse when it is seen in two logs
+in a row: each token is then e times less likely, and the loss may look as good as ever."""
 CHANCE_LOGS = 5
 """Logged means in a row with an accuracy at chance before that is said."""
 
 
 class PreferenceWatch(TrainerCallback):
-    """Adds ``logps/chosen_drift`` and ``rewards/margins`` where missing to the logs, and warns once of each trouble."""
+    """Adds ``logps/chosen_drift`` to the logs, in nats a token since the first log, and warns once of each trouble.
 
-    def __init__(self) -> None:
+    ``logps/chosen_per_token`` is what drifts; where a trainer does not log it (TRL), ``logps/chosen`` divided by
+    ``tokens_per_answer``, the mean over the data.
+    """
+
+    def __init__(self, tokens_per_answer: float = 1.0) -> None:
         self.start: float | None = None
-        self.at_chance = 0
+        self.tokens_per_answer = tokens_per_answer
+        self.fallen = self.at_chance = 0
         self.warned: set[str] = set()
 
     def on_train_begin(self, args, state, control, **kwargs):
-        seen = [row["logps/chosen"] for row in state.log_history if "logps/chosen" in row]
+        seen = [self._per_token(row) for row in state.log_history if "logps/chosen" in row]
         self.start = seen[0] if seen else None
+
+    def first_of(self, trainer: Trainer) -> None:
+        """Listen before all other callbacks, so that those that pass logs on have what is added here."""
+        trainer.callback_handler.callbacks.insert(0, self)
+
+    def _per_token(self, logs: dict[str, float]) -> float:
+        return logs.get("logps/chosen_per_token", logs["logps/chosen"] / self.tokens_per_answer)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "logps/chosen" not in logs:
             return
         if self.start is None:
-            self.start = logs["logps/chosen"]
-        logs["logps/chosen_drift"] = drift = logs["logps/chosen"] - self.start
+            self.start = self._per_token(logs)
+        logs["logps/chosen_drift"] = drift = self._per_token(logs) - self.start
         state.log_history[-1]["logps/chosen_drift"] = drift
-        if drift < -COLLAPSE_NATS:
+        self.fallen = self.fallen + 1 if drift < -COLLAPSE_NATS else 0
+        if self.fallen == 2:
             self._warn(
                 "collapse",
-                f"step {state.global_step}: chosen answers are {-drift:.0f} nats less likely than at the start; the "
-                "model is unlearning what it should prefer. Lower learning_rate, raise beta, or add sft_weight (DPO) "
-                "or cpo_alpha (CPO).",
+                f"step {state.global_step}: a token of the chosen answers is {-drift:.1f} nats less likely than at the "
+                "start; the model is unlearning what it should prefer. Lower learning_rate, raise beta, or add "
+                "sft_weight (DPO) or cpo_alpha (CPO).",
             )
         accuracy = logs.get("rewards/accuracies", 1.0)
         self.at_chance = self.at_chance + 1 if abs(accuracy - 0.5) < 0.05 else 0
@@ -53,4 +65,4 @@ class PreferenceWatch(TrainerCallback):
     def _warn(self, kind: str, text: str) -> None:
         if kind not in self.warned:
             self.warned.add(kind)
-            logger.warning("%s", text)
+            warn(text)

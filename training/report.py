@@ -18,7 +18,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Loss": ("loss", "eval_loss"),
     "Preference accuracy": ("rewards/accuracies", "eval_rewards/accuracies"),
     "Reward margin": ("rewards/margins", "eval_rewards/margins"),
-    "Log-prob of chosen answers, change since the start": ("logps/chosen_drift",),
+    "Log-prob of a chosen token, change since the start": ("logps/chosen_drift",),
     "Learning rate": ("learning_rate",),
     "Gradient norm": ("grad_norm",),
     "Tokens per second": ("tokens_per_second",),

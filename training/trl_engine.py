@@ -70,8 +70,15 @@ class _OnTrl(BaseTrainer):
             # a copy of the adapters as they are now; without it TRL switches adapters off, as we do
             model.delete_adapter("ref")
         if self.method != "sft":
-            trainer.add_callback(PreferenceWatch())
+            PreferenceWatch(self._tokens_per_answer(data.train)).first_of(trainer)
         return trainer
+
+    def _tokens_per_answer(self, groups: GroupDataset) -> float:
+        """Of the first answers of groups; 1 where TRL logs means over tokens."""
+        if "simpo" in (self.method, getattr(self.config, "loss_type", None)):
+            return 1.0
+        lengths = [group.completions[0].num_targets for group in groups]
+        return sum(lengths) / len(lengths)
 
     def _rows(self, groups: GroupDataset) -> Dataset:
         translation = TRANSLATIONS[self.method]

@@ -36,6 +36,14 @@ def pairs_of(batch: PackedBatch) -> Pairs:
     return Pairs(chosen[batch.group_of_completion[rejected]], rejected)
 
 
+def chosen_tokens(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:
+    """Log-probs of the tokens of chosen answers, and of KTO's desirable ones, out of those of all targets, [T]."""
+    answers = with_role(batch, "completion")
+    desirable = answers[batch.labels[batch.group_of_completion[answers]]]
+    preferred = torch.cat([with_role(batch, "chosen"), desirable])
+    return token_log_probs[torch.isin(batch.completion_of_target, preferred)]
+
+
 def with_role(batch: PackedBatch, *roles: str) -> Tensor:
     """Numbers of the completions that have one of ``roles``, ascending, int64."""
     found = [i for i, role in enumerate(batch.roles) if role in roles]
