@@ -75,7 +75,7 @@ def refused(chart: str, values: Object, tmp_path: Path, kube: str = "1.34.0") ->
 
 
 def write_values(values: Object, tmp_path: Path) -> Path:
-    path = tmp_path / f"values-{abs(hash(yaml.safe_dump(values)))}.yaml"
+    path = tmp_path / f"values-{abs(hash(to_yaml(values)))}.yaml"
     path.write_text(to_yaml(values), encoding="utf-8")
     return path
 
