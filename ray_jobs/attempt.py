@@ -40,7 +40,7 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     if rank == 0:
         found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
         step = (step_of(found.name) or 0) if found else 0
-        link.post(Started(step, int(os.environ["WORLD_SIZE"]), _history(found)))
+        link.post(Started(step, int(os.environ["WORLD_SIZE"]), history(found)))
     step = link.wait_to_begin()
     _bring_here(run, step)
     if not step:
@@ -50,7 +50,8 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
 
 
-def _history(checkpoint: Path | None) -> tuple[dict[str, Any], ...]:
+def history(checkpoint: Path | None) -> tuple[dict[str, Any], ...]:
+    """What the trainer logged up to the checkpoint, oldest first."""
     if checkpoint is None:
         return ()
     state = json.loads((checkpoint / _TRAINER_STATE).read_text(encoding="utf-8"))

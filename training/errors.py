@@ -103,5 +103,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return folded[matches[0]] if matches else None
 
 
+def clip(text: str, most: int = 60) -> str:
+    """``text`` cut to ``most`` characters; NUL and halves of surrogate pairs, which UTF-8 has not, as escapes."""
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def _fold(word: str) -> str:
     return word.casefold().replace("-", "_")

@@ -38,10 +38,11 @@ _KNOWN_LOOKS = (
 )
 # The password of a URL may hold slashes, as keys of object stores do; digits up to a slash are a port. Of the schemes
 # that name containers or users before an @ (abfs, sftp, hdfs), only what follows a colon is secret.
+# Lengths are bounded, as a long text of colons would else take minutes.
 _USERINFO = (
-    r"[\w+.\-]*://[^/\s:@?#\[\"']*:(?:\d+|\d*[^\d\s@/?#\"'][^\s\"']*)@"
-    r"|\b(?:s3a?|gs|gcs)://[^/\s@\"']*:[^\s\"'@]+@"
-    r"|\b(?:https?|s3a?|gs|gcs)://[^/\s?#\"']+@"
+    r"[\w+.\-]{0,40}://[^/\s:@?#\[\"']*:(?:\d+|\d*[^\d\s@/?#\"'][^\s\"']{0,500})@"
+    r"|\b(?:s3a?|gs|gcs)://[^/\s@\"']{0,200}:[^\s\"'@]{1,500}@"
+    r"|\b(?:https?|s3a?|gs|gcs)://[^/\s?#\"']{1,500}@"
 )
 # `$X`, `<key>` and `...` stand for a value and are none.
 _ASSIGNMENT = rf"(?i:(?:^|[?&;#,\s\"']){_NAME}\s*=\s*)[\"']?[^\s&;,\"'$<{{.][^\s&;,\"']*"

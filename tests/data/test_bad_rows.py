@@ -113,7 +113,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "a length that is none": (
         "ipo",
         row("ipo", chosen_length=0, rejected_length=4),
-        ":3: chosen_length: expected a whole number above 0, found 0.",
+        ":3: chosen_length: expected a whole number above 0 and at most 1,000,000,000, found 0.",
     ),
     "a length without the other": (
         "ipo",

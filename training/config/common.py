@@ -14,6 +14,7 @@ from training.config.strategy import Strategy
 from training.config.types import (
     Count,
     Document,
+    Few,
     Flag,
     Index,
     Layers,
@@ -21,8 +22,11 @@ from training.config.types import (
     Location,
     NonNegative,
     Positive,
+    Processes,
+    Rank,
     Schedule,
     Share,
+    Steps,
     Text,
     listed,
 )
@@ -102,9 +106,9 @@ class CommonConfig(Section):
 
     use_lora: Flag = True
     """Train low-rank adapters and keep the model's weights frozen; false trains all weights."""
-    lora_r: Index = 16
+    lora_r: Rank = 16
     """Rank of the adapters; fewer parameters and less memory when smaller."""
-    lora_alpha: Count = 32
+    lora_alpha: Few = 32
     """Scale of the adapters: their output is multiplied by `lora_alpha / lora_r`."""
     lora_dropout: Share = 0.1
     """Share of adapter inputs set to zero at random during training."""
@@ -116,13 +120,13 @@ class CommonConfig(Section):
     """Highest learning rate of the schedule."""
     num_train_epochs: Positive = 3.0
     """Passes over the training rows; may be a fraction. `max_steps` takes precedence."""
-    max_steps: Annotated[int, Field(ge=-1)] = -1
+    max_steps: Steps = -1
     """Optimizer steps to train; -1 means as many as `num_train_epochs` takes."""
-    per_device_train_batch_size: Count = 4
+    per_device_train_batch_size: Few = 4
     """Rows in one micro-batch of one worker; with `packing`, packed sequences of `max_seq_length` tokens."""
-    per_device_eval_batch_size: Count = 8
+    per_device_eval_batch_size: Few = 8
     """As `per_device_train_batch_size`, for evaluation."""
-    gradient_accumulation_steps: Count = 1
+    gradient_accumulation_steps: Few = 1
     """Micro-batches of each worker that make one optimizer step."""
     gradient_checkpointing: Flag = True
     """Recompute activations in the backward pass: much less memory for about a third more time."""
@@ -182,7 +186,7 @@ class CommonConfig(Section):
     """Mixed precision in float16 with loss scaling; needs a GPU."""
     bf16: Flag = False
     """Mixed precision in bfloat16 for weights that are kept in float32."""
-    dataloader_num_workers: Index = 0
+    dataloader_num_workers: Processes = 0
     """Processes per worker that prepare batches; 0 prepares them in the training process."""
     dataloader_pin_memory: Flag | None = None
     """Put batches in page-locked memory, for faster copies to a GPU; null means where there is one."""

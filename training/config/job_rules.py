@@ -8,11 +8,11 @@ import re
 from training.config.rules import rule
 from training.config.view import View
 from training.config.yaml_text import as_typed
-from training.errors import Problem
+from training.errors import Problem, clip
 
 NAME_LENGTH = 40  # KubeRay allows a RayJob 47 characters; the chart appends a revision
 RUN_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([KMGTPE]i|[kMGTPE])$")
+QUANTITY = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTPE]i|[kMGTPE])$")
 
 
 def as_label(text: str) -> str:
@@ -26,7 +26,7 @@ def name_is_a_label(view: View) -> Problem | None:
     name = view["name"]
     if re.fullmatch(RUN_NAME, name) and len(name) <= NAME_LENGTH:
         return None
-    found = f"got {len(name)} characters" if len(name) > NAME_LENGTH else f'got "{name}"'
+    found = f"got {len(name)} characters" if len(name) > NAME_LENGTH else f"got {as_typed(name)}"
     label = as_label(name)
     return Problem(
         "name",
@@ -72,9 +72,13 @@ def memory_is_a_quantity(view: View) -> Problem | None:
     memory = view["resources.memory_per_worker"]
     if memory is None or re.fullmatch(QUANTITY, memory):
         return None
-    match = re.match(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)", memory)
+    match = re.match(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([kKmMgGtT]?)", memory)
     advice = f"Did you mean {match[1]}{match[2].upper()}i?" if match and match[2] else "Example: 64Gi."
-    return Problem("resources.memory_per_worker", f'must be a quantity such as 64Gi, got "{memory}".', advice)
+    return Problem(
+        "resources.memory_per_worker",
+        f"must be a quantity such as 64Gi, got {as_typed(clip(memory))}.",
+        advice,
+    )
 
 
 @rule("fp16", "run.device", "run.device_reason")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from training.config.job_rules import QUANTITY
 from training.config.section import Section
-from training.config.types import Count, Index, Positive
+from training.config.types import Index, Positive, Workers
 
 _UNITS = {
     letter + suffix: base**power
@@ -24,9 +24,9 @@ class WorkerRange(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
-    min: Count
+    min: Workers
     """Fewest workers to train with."""
-    max: Count
+    max: Workers
     """Most workers to train with."""
 
 
@@ -45,7 +45,7 @@ class Resources(Section):
     key_prefix: ClassVar[str] = "resources."
 
     num_workers: Annotated[
-        Annotated[Count, Tag("count")] | Annotated[WorkerRange, Field(strict=False), Tag("range")],
+        Annotated[Workers, Tag("count")] | Annotated[WorkerRange, Field(strict=False), Tag("range")],
         Discriminator(_shape),
     ] = 1
     """Workers: a number, or `{min: 2, max: 8}` for a run that continues with fewer or more as machines come

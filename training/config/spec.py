@@ -20,7 +20,7 @@ from training.config.resources import Resources
 from training.config.section import Section, read_section
 from training.config.types import Index, Location, Positive
 from training.config.view import View
-from training.config.violations import missing_key
+from training.config.violations import missing_key, show
 from training.config.written import plain
 from training.config.yaml_text import to_yaml
 from training.errors import Problem, SpecError, nearest
@@ -144,7 +144,7 @@ def parse_spec(mapping: Any, source: str = "spec", problems: Iterable[Problem] =
     if not isinstance(mapping, Mapping):
         action = "Start with method, name and dataset_path."
         raise SpecError(source, [*problems, Problem("", "must be a mapping of keys to values.", action)])
-    values = {str(key): value for key, value in mapping.items()}
+    values = {key if isinstance(key, str) else show(key): value for key, value in mapping.items()}
     found = [*problems, *JobSpec.problems(values)]
     if found:
         raise SpecError(source, found)

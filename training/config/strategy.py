@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.config.credentials import find_credentials
+from training.config.text_file import read_bytes
 from training.config.violations import show
-from training.errors import Problem, SpecError, nearest
+from training.errors import Problem, SpecError, clip, nearest
 
 Strategy = Literal["ddp", "zero2", "zero3", "zero3-offload"]
 Settings = dict[str, Any]
+_MAX_BYTES = 20_000
 
 SECTIONS = ("optimizer", "scheduler")
 """Sections of a DeepSpeed file that are read as keys of the spec, and that DeepSpeed itself is not given."""
@@ -37,7 +39,7 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
     preset = strategy if deepspeed is None else preset_behind(deepspeed)
     file = Path(str(deepspeed)) if preset is None else PRESETS / f"{preset}.json"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_bytes(file, _MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise _refused(_unreadable(file, error)) from error
     return _parse(text, str(file))
@@ -61,7 +63,7 @@ def is_json(deepspeed: str) -> bool:
 def _parse(text: str, source: str) -> Settings:
     try:
         settings = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"{source} is not JSON: {error}."
         raise _refused(
             Problem("deepspeed", message, "JSON has no comments and no trailing commas.")
@@ -98,14 +100,20 @@ def _zero(settings: Settings) -> Settings:
 
 def _unreadable(file: Path, error: Exception) -> Problem:
     folder = file.parent
-    if file.exists():
-        return Problem("deepspeed", f"{file} cannot be read: {error}.", "Name a JSON file.")
+    if not isinstance(error, FileNotFoundError):
+        return Problem(
+            "deepspeed", f"{clip(str(file))} cannot be read: {_reason(error)}.", "Name a JSON file."
+        )
     if not folder.is_dir():
         return Problem("deepspeed", f"{file} does not exist, nor does {folder}.", _PRESETS_ADVICE)
     names = [path.name for path in folder.iterdir() if path.is_file()]
     close = nearest(file.name, names) or nearest(f"{file.name}.json", names)
     action = f"Did you mean {folder / close}?" if close else _PRESETS_ADVICE
     return Problem("deepspeed", f"{file} does not exist.", action)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 _PRESETS_ADVICE = "Use strategy: zero2 or zero3, or copy a preset: `tadrib presets` says where they are."

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 
 def _path_to_text(value: Any) -> Any:
@@ -27,6 +28,17 @@ def _mapping_to_text(value: Any) -> Any:
 def _false_to_no(value: Any) -> Any:
     """YAML 1.1 readers, Helm's among them, turn an unquoted ``no`` into false."""
     return "no" if value is False else value
+
+
+def _written_anywhere(text: str) -> str:
+    """No file, environment or JSON takes a NUL or half a surrogate pair."""
+    if "\0" in text:
+        raise PydanticCustomError("nul", "must not hold the character NUL")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError(
+            "surrogate", "must be text that UTF-8 can write, without half a surrogate pair"
+        )
+    return text
 
 
 def listed(value: Any) -> Any:
@@ -52,14 +64,20 @@ def _layers_shape(value: Any) -> str:
     return "pattern" if is_pattern else "names"
 
 
-Count = Annotated[int, Field(ge=1)]
-Index = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+# The upper bounds are far above anything that trains; they are there to catch a slip before a machine has to.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Index = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Few = Annotated[int, Field(ge=1, le=1_000_000)]
+Processes = Annotated[int, Field(ge=0, le=10_000)]
+Workers = Annotated[int, Field(ge=1, le=10_000)]
+Rank = Annotated[int, Field(ge=0, le=100_000)]
+Steps = Annotated[int, Field(ge=-1, le=1_000_000_000)]
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+NonNegative = Annotated[float, Field(ge=0, le=1_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=4_096), AfterValidator(_written_anywhere)]
 # Python users also write tuples, and YAML users yes/no: both are unambiguous.
 Names = Annotated[list[Text], Field(strict=False)]
 Layers = Annotated[
@@ -69,8 +87,11 @@ Layers = Annotated[
 ]
 Flag = Annotated[bool, Field(strict=False)]
 Location = Annotated[Text, BeforeValidator(_path_to_text)]
+LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_written_anywhere)]
 Document = Annotated[
-    Location, BeforeValidator(_mapping_to_text, json_schema_input_type=Text | dict[str, Any])
+    LongText,
+    BeforeValidator(_path_to_text),
+    BeforeValidator(_mapping_to_text, json_schema_input_type=LongText | dict[str, Any]),
 ]
 Schedule = Annotated[
     Literal["no", "steps", "epoch"],

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.config.proposals import Accepts, proposal
 from training.config.written import text_of
-from training.errors import Problem, nearest
+from training.errors import Problem, clip, nearest
 from training.redaction import HIDDEN, is_secret_name, redact
 
 _BOUNDS = {
@@ -67,8 +67,11 @@ def show(value: Any, key: str = "") -> str:
     credentials hidden."""
     if is_secret_name(key):
         return HIDDEN
-    text = redact(text_of(value) or json.dumps(value, ensure_ascii=False, default=repr))
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    try:
+        text = text_of(value) or json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):  # what Python holds and cannot print, as 5,000 digits
+        text = f"<{type(value).__name__}>"
+    return clip(redact(text))
 
 
 def unknown_key(where: str, known: Iterable[str]) -> Problem:
@@ -76,7 +79,7 @@ def unknown_key(where: str, known: Iterable[str]) -> Problem:
     keys."""
     meant = meant_key(where, known)
     action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
-    return Problem(where, "unknown key.", action)
+    return Problem(clip(where, 120), "unknown key.", action)
 
 
 def meant_key(where: str, known: Iterable[str]) -> str | None:
@@ -113,6 +116,8 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", context["expected"])
         return _one_of(where, value, options)
+    if kind == "string_too_long":
+        return Problem(where, f"must have at most {context['max_length']:,} characters, got {len(value):,}.")
     if kind in _BOUNDS:
         name, sign = _BOUNDS[kind]
         bound = int(context[name]) if float(context[name]).is_integer() else context[name]
@@ -124,8 +129,9 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
 
 
 def _one_of(where: str, value: Any, options: list[str]) -> Problem:
-    short = _SHORT_WORDS.get(str(value))
-    meant = short if short in options else nearest(str(value), options)
+    word = value if isinstance(value, str) else show(value)
+    short = _SHORT_WORDS.get(word)
+    meant = short if short in options else nearest(word, options)
     action = f"Did you mean {meant}?" if meant else ""
     if value == "all":  # as neighbouring tools write it
         action = f"Name those you want, such as [{options[0]}]."

@@ -4,6 +4,7 @@ refused."""
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,26 +12,19 @@ from typing import Any, ClassVar
 import yaml
 
 from training.config.credentials import find_credentials_in_comments
+from training.config.text_file import read_bytes
 from training.config.written import written
-from training.errors import Problem, SpecError
+from training.errors import Problem, SpecError, clip
+from training.redaction import redact
 
-MAX_BYTES = 1_000_000
-
-
-class _CoreLoader(yaml.SafeLoader):
-    """SafeLoader with the core schema of YAML 1.2.2, section 10.3.2, in place of the 1.1 types."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            message = "aliases (*name) are not read; write the value out"
-            raise yaml.composer.ComposerError(None, None, message, self.peek_event().start_mark)
-        return super().compose_node(parent, index)
+MAX_BYTES = 100_000
+_MAX_DEPTH = 10
+_MAX_DIGITS = 400  # beyond any number that a spec has a place for, and short of what Python refuses to print
 
 
+_TAG = "tag:yaml.org,2002:"
 CORE_TYPES = tuple(
-    (f"tag:yaml.org,2002:{name}", re.compile(rf"^(?:{pattern})$"), first)
+    (f"{_TAG}{name}", re.compile(rf"^(?:{pattern})$"), first)
     for name, pattern, first in (
         ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
         ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -43,6 +37,45 @@ CORE_TYPES = tuple(
     )
 )
 """Tag, pattern and first characters of the texts that YAML 1.2 reads as another type where they are not quoted."""
+
+_PATTERNS = {tag: pattern for tag, pattern, _ in CORE_TYPES}
+_TAGS = {*_PATTERNS, *(f"{_TAG}{name}" for name in ("str", "seq", "map"))}
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """SafeLoader with the core schema of YAML 1.2.2, section 10.3.2, in place of the 1.1 types."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            message = "aliases (*name) are not read; write the value out"
+            raise yaml.composer.ComposerError(None, None, message, self.peek_event().start_mark)
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            message = f"nested too deeply, more than {_MAX_DEPTH} levels"
+            raise yaml.composer.ComposerError(None, None, message, self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A tag that was written out may name a type that the core schema lacks, or that the text is none of."""
+        if node.tag not in _TAGS:
+            raise _refused(node, f"the tag {clip(node.tag)} is not read; write the value without it")
+        pattern = _PATTERNS.get(node.tag)
+        if pattern is not None and isinstance(node, yaml.ScalarNode):
+            if not pattern.fullmatch(node.value):
+                raise _refused(node, f"{clip(redact(node.value))!r} is no {node.tag.removeprefix(_TAG)}")
+            if len(node.value) > _MAX_DIGITS:
+                raise _refused(node, f"a number of {len(node.value):,} characters is not read")
+        return super().construct_object(node, deep)
+
+
+def _refused(node: yaml.Node, message: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+
 
 for _tag, _pattern, _first in CORE_TYPES:
     _CoreLoader.add_implicit_resolver(_tag, _pattern, _first)
@@ -63,16 +96,17 @@ def parse_yaml(text: str) -> tuple[Any, list[Problem]]:
 
     Raises ``yaml.YAMLError`` where ``text`` is not YAML.
     """
-    loader = _CoreLoader(text)
+    try:
+        loader = _CoreLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"the character U+{error.character:04X} in line {line} is not allowed"
+        raise yaml.YAMLError(message) from None
     try:
         node = loader.get_single_node()
         if node is None:
             return None, []
         return loader.construct_document(node), _duplicates(node, "")
-    except RecursionError:
-        raise yaml.YAMLError("nested too deeply") from None
-    except ValueError as error:
-        raise yaml.YAMLError(f"a value cannot be read ({error})") from None
     finally:
         loader.dispose()
 
@@ -97,17 +131,20 @@ def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
 
 def _read_text(path: Path, title: str) -> str:
     try:
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            message = f"{path.stat().st_size:,} bytes are too many for a spec."
-            raise SpecError(title, [Problem("", message, "Is this the dataset? Its place is dataset_path.")])
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         message = f"not UTF-8: byte 0x{error.object[error.start]:02x}."
         raise SpecError(title, [Problem(f"line {line}", message, "Save the file as UTF-8.")]) from None
     except OSError as error:
         action = "Check the path; it is relative to the current directory."
-        raise SpecError(title, [Problem("", f"cannot be read: {error.strerror}.", action)]) from None
+        message = f"cannot be read: {error.strerror}."
+        if error.errno == errno.EFBIG:
+            message, action = (
+                f"{error.strerror} are too many for a spec.",
+                "Is this the dataset? Its place is dataset_path.",
+            )
+        raise SpecError(title, [Problem("", message, action)]) from None
 
 
 def _cure(text: str) -> str:

@@ -13,6 +13,8 @@ from training.data.messages import Content, Message, as_answers, as_content, as_
 from training.data.row_problem import RowError, shown
 from training.data.tool_use import as_tools
 
+_MAX_LENGTH = 1_000_000_000
+
 
 def as_pydantic(error: RowError) -> PydanticCustomError:
     """``error`` in a shape that travels inside pydantic's own; its problems are in the context."""
@@ -44,12 +46,12 @@ def _as_label(value: Any, column: str) -> bool:
 def _as_lengths(value: Any, column: str) -> list[int]:
     lengths = value if isinstance(value, list) else [value]
     for length in lengths:
-        whole = isinstance(length, int | float) and not isinstance(length, bool) and length == int(length)
-        if not whole or length < 1:
+        is_number = isinstance(length, int | float) and not isinstance(length, bool)
+        if not is_number or not 1 <= length <= _MAX_LENGTH or length != int(length):
             raise fail(
                 "bad_length",
                 column,
-                f"expected a whole number above 0, found {shown(length)}.",
+                f"expected a whole number above 0 and at most {_MAX_LENGTH:,}, found {shown(length)}.",
                 "Correct it.",
             )
     return [int(length) for length in lengths]

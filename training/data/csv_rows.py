@@ -5,10 +5,10 @@ they are."""
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from training.data.json_rows import decode
 from training.data.lines import MAX_LINE_BYTES, Line, decode_line, read_lines
 from training.data.locations import Location
 from training.data.raw_row import RawRow, bad_row
@@ -95,16 +95,19 @@ def _flag(cell: str) -> Any:
     return {"true": True, "false": False}.get(cell.strip().lower(), cell)
 
 
+_MAX_DIGITS = 100  # what is longer is no length, and is shown as the text that it is
+
+
 def _number(cell: str) -> Any:
-    return int(cell) if cell.strip().isdecimal() else cell
+    return int(cell) if cell.strip().isdecimal() and len(cell) < _MAX_DIGITS else cell
 
 
 def _list(cell: str) -> Any:
     if not cell.lstrip().startswith("["):
         return cell
     try:
-        return json.loads(cell)
-    except ValueError:
+        return decode(cell)
+    except (ValueError, RecursionError):
         return cell
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from training.data.lines import Line, decode_line, read_lines
@@ -36,6 +36,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_MAX_DEPTH = 100
+"""Levels of lists and objects in a row: conversations have four; a thousand end Python's own recursion."""
+
+
+def decode(text: str) -> Any:
+    """The JSON value in ``text``. Raises ValueError, or RecursionError where it is nested too deeply."""
+    value = _DECODER.decode(text)
+    level = [value] if text.count("[") + text.count("{") > _MAX_DEPTH else []
+    for _ in range(_MAX_DEPTH):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return value
+    raise RecursionError
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_json_lines(location: Location) -> Iterator[RawRow | None]:
@@ -53,7 +70,7 @@ def read_json_lines(location: Location) -> Iterator[RawRow | None]:
 
 def _parse_line(number: int, text: str) -> RawRow:
     try:
-        value = _DECODER.decode(text)
+        value = decode(text)
     except (ValueError, RecursionError) as error:
         message, action = (
             f"is not valid JSON: {_reason(error)}.",
@@ -68,7 +85,9 @@ def _parse_line(number: int, text: str) -> RawRow:
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    if isinstance(error, RecursionError):
+        return f"it is nested too deeply, more than {_MAX_DEPTH} levels"
+    return "it holds a number of thousands of digits"  # Python turns no more than 4,300 into a number
 
 
 def _as_row(number: int, value: Any) -> RawRow:
@@ -97,7 +116,7 @@ def read_json(location: Location) -> Iterator[RawRow | None]:
     if not text.strip():
         return
     try:
-        value = _DECODER.decode(text)
+        value = decode(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             yield from read_json_lines(location)

@@ -16,11 +16,12 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import FileSystem
 
 from training.config.locations import is_url
+from training.data.compression import SUFFIXES, unpacked
 from training.errors import DataError, Problem, nearest
 
 _ARROW_SCHEMES = ("s3", "gs", "gcs")  # read through pyarrow: neither boto nor gcsfs is needed
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _SHOWN_NEIGHBOURS = 5
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,38 @@ class Location:
     def suffix(self) -> str:
         """Lower-case extension that tells the format: ``.jsonl`` for ``rows.jsonl.gz``."""
         path = PurePosixPath(self.path)
-        return (path.with_suffix("") if path.suffix.lower() in _COMPRESSED else path).suffix.lower()
+        return (path.with_suffix("") if self.packing else path).suffix.lower()
+
+    @property
+    def packing(self) -> str:
+        """Lower-case extension of a packed file, such as ``.gz``; empty for any other."""
+        suffix = PurePosixPath(self.path).suffix.lower()
+        return suffix if suffix in SUFFIXES else ""
 
     def kind(self) -> str | None:
-        """``"file"``, ``"directory"``, or None when nothing is there. A store that does not answer is a
-        DataError."""
+        """``"file"``, ``"directory"``, or None when nothing is there. A store that does not answer, a pipe or a device
+        is a DataError."""
         try:
-            return str(self.filesystem.info(self.path)["type"])
-        except FileNotFoundError:
+            kind = str(self.filesystem.info(self.path)["type"])
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise unreadable(self.name, error) from error
+        if kind not in ("file", "directory"):
+            raise unreadable(self.name, OSError("it is a pipe or a device, not a file"))
+        return kind
+
+    def size(self) -> int:
+        """Bytes of the file as it is stored."""
+        return int(self.filesystem.info(self.path)["size"])
 
     def open(self) -> BinaryIO:
-        """The file's bytes, decompressed if its name ends in .gz, .bz2, .xz or .zst."""
+        """The file's bytes, unpacked if its name ends in .gz, .bz2, .xz or .zst."""
         try:
-            stream: Any = self.filesystem.open(self.path, "rb", compression="infer")
+            stream: Any = self.filesystem.open(self.path, "rb")
+            return unpacked(stream, self.packing, self.size()) if self.packing else stream
         except (OSError, ValueError, ImportError) as error:
             raise unreadable(self.name, error) from error
-        return stream
 
 
 def locate(name: str) -> Location:
@@ -81,7 +95,8 @@ def _arrow_location(name: str) -> Location:
 
 def unreadable(name: str, error: Exception) -> DataError:
     """The refusal for a dataset that is there but cannot be read, in the words of the library that tried."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
+    reason = said.splitlines()[0].rstrip(".")[:_LONGEST_REASON] if said else type(error).__name__
     action = "Check the address, the credentials and the network." if is_url(name) else "Check the file."
     return DataError(name, [Problem(name, f"cannot be read: {reason}.", action)])
 

@@ -53,9 +53,9 @@ def character_lengths(dialogues: Sequence[Dialogue]) -> dict[str, list[int]]:
 
 
 def repetitions(keys: Iterable[Hashable]) -> int:
-    """How many of ``keys`` are equal to an earlier one."""
-    keys = list(keys)
-    return len(keys) - len(set(keys))
+    """How many of ``keys`` are equal to an earlier one, by their hashes: the keys themselves would fill the memory."""
+    hashes = [hash(key) for key in keys]
+    return len(hashes) - len(set(hashes))
 
 
 def tokens_per_word(encoded: Sequence[Encoded]) -> float | None:
