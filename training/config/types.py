@@ -31,13 +31,9 @@ def _false_to_no(value: Any) -> Any:
 
 
 def _written_anywhere(text: str) -> str:
-    """No file, environment or JSON takes a NUL or half a surrogate pair."""
+    """No file name and no environment takes a NUL."""
     if "\0" in text:
         raise PydanticCustomError("nul", "must not hold the character NUL")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise PydanticCustomError(
-            "surrogate", "must be text that UTF-8 can write, without half a surrogate pair"
-        )
     return text
 
 

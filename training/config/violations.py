@@ -30,6 +30,7 @@ _KINDS = {
     "bool_parsing": "true or false",
     "string_type": "text",
     "string_too_short": "text that is not empty",
+    "string_unicode": "text that UTF-8 can write",
     "list_type": "a list",
     "model_type": "a mapping of keys to values",
     "dict_type": "a mapping of keys to values",
@@ -121,7 +122,7 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
     if kind in _BOUNDS:
         name, sign = _BOUNDS[kind]
         bound = int(context[name]) if float(context[name]).is_integer() else context[name]
-        return Problem(where, f"must be {sign} {bound}, got {show(value)}.")
+        return Problem(where, f"must be {sign} {bound:,}, got {show(value)}.")
     if kind in _KINDS:
         action = redact(proposal(kind, value, where, None if inner else accepts))
         return Problem(where, f"must be {_KINDS[kind]}, got {show(value)}.", action)

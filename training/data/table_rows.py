@@ -23,7 +23,7 @@ from training.errors import DataError, Problem, nearest
 
 _BATCH_ROWS = 1000
 _SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
-_LOAD_ERRORS = (DatasetsError, OSError, ValueError, KeyError, RuntimeError)
+_LOAD_ERRORS = (DatasetsError, OSError, ValueError, LookupError, RuntimeError, TypeError, ArrowException)
 
 
 def read_parquet(location: Location) -> Iterator[RawRow | None]:
@@ -41,13 +41,8 @@ def read_parquet(location: Location) -> Iterator[RawRow | None]:
                 check_size(unpacked, size)
                 for value in batch.to_pylist():
                     number += 1
-<<<<<<< HEAD
                     yield RawRow(number, _as_written(value))
-        except ArrowException as error:
-=======
-                    yield RawRow(number, value)
         except (ArrowException, ValueError, OverflowError) as error:
->>>>>>> 6060f17 (Readers of specs and rows refuse what they cannot hold: bounds, nesting, digits, damaged and lying packed files; a fuzz program)
             raise unreadable(location.name, error) from error
 
 
