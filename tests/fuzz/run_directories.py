@@ -15,7 +15,6 @@ from random import Random
 
 from ray_jobs.attempt import history
 from ray_jobs.run_files import RunFiles
-from ray_jobs.run_lock import holder
 from ray_jobs.run_status import read_status
 from ray_jobs.starts import finished
 from ray_jobs.status_text import print_status
@@ -51,7 +50,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
         print_status(status)
     run = RunDirectory(path)
     result = run.read_result()
-    holder(run)
+    run.holder()
     if result is not None and random.random() < HOW_MANY_ARE_DRAWN:
         from training.report import write_report
 
