@@ -71,7 +71,11 @@ def test_train_evaluate_save_load_and_predict(tmp_path, method):
     fresh.load_model(path)
     assert fresh.predict("مرحبا", max_length=4) == answer
     loaded = fresh.evaluate()
-    if method in ("dpo", "ipo", "kto"):  # what is loaded is what training would start from, and so the reference
+    if method in (
+        "dpo",
+        "ipo",
+        "kto",
+    ):  # what is loaded is what training would start from, and so the reference
         assert loaded["eval_rewards/margins"] == pytest.approx(0, abs=1e-6)
     else:
         assert loaded["eval_loss"] == pytest.approx(after["eval_loss"], abs=1e-6)

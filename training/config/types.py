@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
 
 
 def _path_to_text(value: Any) -> Any:
@@ -33,7 +32,7 @@ def _false_to_no(value: Any) -> Any:
 def _written_anywhere(text: str) -> str:
     """No file name and no environment takes a NUL."""
     if "\0" in text:
-        raise PydanticCustomError("nul", "must not hold the character NUL")
+        raise ValueError("must not hold the character NUL")
     return text
 
 

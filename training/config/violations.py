@@ -126,7 +126,7 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
     if kind in _KINDS:
         action = redact(proposal(kind, value, where, None if inner else accepts))
         return Problem(where, f"must be {_KINDS[kind]}, got {show(value)}.", action)
-    return Problem(where, f"{error['msg']}, got {show(value)}.")
+    return Problem(where, f"{error['msg'].removeprefix('Value error, ')}, got {show(value)}.")
 
 
 def _one_of(where: str, value: Any, options: list[str]) -> Problem:
