@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from training.data.dialogue import Dialogue
 from training.data.messages import Message, is_learnt
 from training.data.omissions import Tools, require_all_written, way_out
+from training.data.renderer import Span, renderer
 from training.data.row_problem import RowError, RowProblem, shown
 from training.data.segments import Segment, answer_messages, prompt_messages
 from training.data.tool_use import with_text_arguments
@@ -23,7 +24,6 @@ _ONE_TURN = (
     'Learn one assistant turn a row: give those before it "weight": 0, or move them into the prompt,'
     " and write a row for each turn to learn."
 )
-Span = tuple[int, int]
 
 
 class TokenizerTemplate:
@@ -141,25 +141,16 @@ class TokenizerTemplate:
 
     def _render(self, messages: list[Message], tools: Tools, announce: bool) -> tuple[str, list[Span]]:
         # Not apply_chat_template: it gives marked spans in tokens of the whole text, and we need characters.
-        from transformers.utils.chat_template_utils import render_jinja_template
-
         special_tokens: dict[str, Any] = self._tokenizer.special_tokens_map
-        try:
-            written: Any = render_jinja_template(
-                conversations=[messages],
-                tools=list(tools) or None,
-                chat_template=self._template,
-                return_assistant_tokens_mask=self._is_marked and not announce,
-                add_generation_prompt=announce,
-                **special_tokens,
-            )
-        except Exception as error:  # a template is a program, and may fail in any way
-            message = f"the tokenizer's chat template refuses the conversation: {error}."
-            raise RowError(
-                RowProblem("template_refused", "", message, "Correct the order of roles.")
-            ) from error
-        texts, spans = written
-        return texts[0], spans[0] if spans else []
+        return renderer().render(
+            self._template,
+            self._tokenizer.name_or_path,
+            conversations=[messages],
+            tools=list(tools) or None,
+            return_assistant_tokens_mask=self._is_marked and not announce,
+            add_generation_prompt=announce,
+            **special_tokens,
+        )
 
 
 def _with_text_arguments(message: Message) -> Message:

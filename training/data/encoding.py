@@ -117,6 +117,8 @@ class Encoder:
             return _Written(row, dialogue, template, lead, prompt, template.answers(shown), control, marked)
         except RowError as error:
             return error
+        except RecursionError:
+            return RowError(RowProblem("nesting", "", "is nested too deeply to be written.", "Flatten it."))
 
     def _require_difference(self, dialogue: Dialogue) -> None:
         """Answers that differed only in what normalisation removes are equal now."""

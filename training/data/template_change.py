@@ -12,6 +12,7 @@ from training.data.messages import Content
 from training.data.row_problem import RowError
 from training.data.segments import Template
 from training.data.templates import Templates
+from training.errors import SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,6 +42,6 @@ def _agree(configured: Template, own: Template, tokenizer: PreTrainedTokenizerBa
     asked = Dialogue(prompt, ()) if not configured.adds_eos else Dialogue(str(_USER["content"]), ())
     try:
         written, theirs = configured.prompt(asked), own.prompt(Dialogue(prompt, ()))
-    except RowError:
+    except (RowError, SpecError):  # also where theirs, which is not used, cannot be rendered within limits
         return False
     return written == theirs.removeprefix(bos).lstrip(" ")
