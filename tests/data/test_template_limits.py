@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -145,3 +147,14 @@ def test_what_an_interrupted_conversation_was_to_say_is_not_taken_for_the_next(l
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
     assert limited.render("after", "", conversations=chats)[0] == "after"
+
+
+def test_the_process_ends_without_a_word_when_ours_is_killed() -> None:
+    program = (
+        "import os, signal, threading; from training.data.renderer import renderer\n"
+        "renderer().render('a', '', conversations=[[]])\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
+        "while True: renderer().render('a', '', conversations=[[]])"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (killed.returncode, killed.stderr) == (-signal.SIGKILL, "")

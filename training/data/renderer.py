@@ -41,7 +41,7 @@ class Renderer:
         self._seconds, self._memory = seconds, memory
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._template = ""  # what the process has
+        self._template: str | None = None  # what the process has
 
     def render(self, template: str, owner: str, **arguments: Any) -> tuple[str, list[Span]]:
         """The text that transformers' ``render_jinja_template(chat_template=template, **arguments)`` gives for its
@@ -77,7 +77,7 @@ class Renderer:
             self._channel.close()
             self._process.kill()
             self._process.wait()
-            self._process, self._template = None, ""
+            self._process = self._template = None
 
     def _start(self) -> None:
         self._channel, theirs = Pipe()
@@ -111,7 +111,7 @@ class Renderer:
         except BaseException:  # interrupted: the answer that is still to come would be taken for the next one
             self.close()
             raise
-        self._template = template
+        self._template = None if "exceeds" in answer else template
         return answer
 
 

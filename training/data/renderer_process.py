@@ -12,6 +12,7 @@ import pickle
 import resource
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ _REASON_CHARACTERS = 1000
 
 
 def serve(channel: Connection, seconds: float, memory: int) -> None:
-    """Answer requests until the other side hangs up.
+    """Answer requests until the other side hangs up, which raises EOFError or OSError.
 
     ``seconds`` of processor time for one request, after which SIGPROF ends the process even where it runs C code;
     ``memory`` is the limit that stands, in bytes.
@@ -33,10 +34,7 @@ def serve(channel: Connection, seconds: float, memory: int) -> None:
     template = ""
     channel.send_bytes(b"")  # ready
     while True:
-        try:
-            request = channel.recv_bytes()
-        except EOFError:
-            return
+        request = channel.recv_bytes()
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             changed, arguments = pickle.loads(request)
@@ -75,4 +73,5 @@ if __name__ == "__main__":
     sys.setrecursionlimit(3 * sys.getrecursionlimit())
     descriptor, cpu_seconds, size = sys.argv[1:]
     limit_memory(int(size))
-    serve(Connection(int(descriptor)), float(cpu_seconds), int(size))
+    with suppress(EOFError, OSError):
+        serve(Connection(int(descriptor)), float(cpu_seconds), int(size))
