@@ -11,6 +11,7 @@ because TRL computes it as often.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from datasets import Dataset
@@ -23,6 +24,7 @@ from training.config import CommonConfig
 from training.config.methods import ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
+from training.engine.router_loss import router_coefficient
 from training.errors import SpecError
 from training.model_source import ModelSource
 from training.models import load_model
@@ -55,11 +57,9 @@ class _OnTrl(BaseTrainer):
             train = train.shuffle(seed=self.config.seed)
         model = self.ready_model()
         stock, arguments = STOCK[self.method]
-        shared = training_arguments(self.config).to_dict()
-        shared["hub_token"] = None  # to_dict writes a text in place of tokens
         trainer = stock(
             model=model,
-            args=arguments(**shared | TRANSLATIONS[self.method].settings(self.config)),
+            args=arguments(**self._settings() | _router_loss(arguments, model)),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=self.tokenizer,
@@ -72,6 +72,11 @@ class _OnTrl(BaseTrainer):
         if self.method != "sft":
             PreferenceWatch(self._tokens_per_answer(data.train)).first_of(trainer)
         return trainer
+
+    def _settings(self) -> dict[str, Any]:
+        shared = training_arguments(self.config).to_dict()
+        shared["hub_token"] = None  # to_dict writes a text in place of tokens
+        return shared | TRANSLATIONS[self.method].settings(self.config)
 
     def _tokens_per_answer(self, groups: GroupDataset) -> float:
         """Of the first answers of groups; 1 where TRL logs means over tokens."""
@@ -101,6 +106,12 @@ class _OnTrl(BaseTrainer):
         self.tokenizer = self.tokenizer or load_tokenizer(self.config)
         set_seed(self.config.seed)
         self.model = load_model(self.config, self.start)
+
+
+def _router_loss(arguments: type, model: Any) -> dict[str, float]:
+    """By default TRL adds a load-balancing loss whether or not the model's config asks for one; its CPO does not."""
+    has_it = "router_aux_loss_coef" in {field.name for field in fields(arguments)}
+    return {"router_aux_loss_coef": router_coefficient(model)} if has_it else {}
 
 
 _ON_TRL: dict[str, type[BaseTrainer]] = {

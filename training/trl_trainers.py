@@ -49,7 +49,9 @@ class _Housekept(KeepsSchedule, KeepsBest):
         super().log(logs, start_time)
 
     def evaluation_loop(self, *args, **kwargs):
+        asked, self.aux_loss_enabled = self.aux_loss_enabled, False  # as ours, of the method's loss alone
         output = super().evaluation_loop(*args, **kwargs)
+        self.aux_loss_enabled = asked
         self._logged_at = time.perf_counter()
         return output
 
@@ -74,6 +76,13 @@ def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 class _SFT(_Housekept, SFTTrainer):
     """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
     them."""
+
+    def __init__(self, *args: Any, model, **kwargs: Any) -> None:
+        config = model.config.get_text_config()
+        written = getattr(config, "router_aux_loss_coef", None)
+        super().__init__(*args, model=model, **kwargs)
+        if written is not None:  # TRL puts its own there, and the config is saved with the model
+            config.router_aux_loss_coef = written
 
     def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)

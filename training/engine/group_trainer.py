@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -24,6 +25,7 @@ from training.engine.nonfinite import NonfiniteGuard
 from training.engine.objective import Judge, Objective, Scored, batch_by_batch
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
+from training.engine.router_loss import require_router_loss, router_coefficient
 from training.engine.schedule import KeepsSchedule
 from training.engine.self_check import choose_path, probes
 from training.engine.utilization import operations_per_token, utilization
@@ -67,7 +69,11 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
         self.loss_is_scaled_for_ga = True
-        self.path_choice = choose_path(model, probes(groups, self.eval_dataset))
+        tried = probes(groups, self.eval_dataset)
+        self.router_coefficient = router_coefficient(model)
+        if self.router_coefficient:
+            require_router_loss(model, tried[0])
+        self.path_choice = choose_path(model, tried)
         if self.path_choice.path != "packed":
             warn(self.path_choice.slower)
         self._guard = guard or NonfiniteGuard("stop", 0)
@@ -131,8 +137,13 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         """Nothing to count or gather: every batch carries the counts of its optimizer step."""
 
     def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
-        token_log_probs, batch = self._score(model, inputs)
+        batch = self._with_reference(inputs)
+        token_log_probs, router_loss = self._score_for_training(model, batch)
         loss, metrics = self.objective(token_log_probs, batch)
+        if router_loss is not None:
+            rows = len(batch.rows)
+            loss = loss + self.router_coefficient * router_loss * rows / batch.step.groups
+            metrics = metrics | {"aux_loss": router_loss.detach().expand(rows)}
         if not batch.weight:  # a stand-in adds nothing, not even 0 times the NaN of an empty mean
             loss = 0 * token_log_probs.sum()
         self._guard.saw(loss, batch)
@@ -151,10 +162,16 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         self._globalstep_last_logged += 1
         self._initial_global_step += 1
 
-    def _score(self, model, batch: PackedBatch) -> Scored:
-        if self.reference is not None and batch.reference is None:
-            batch = replace(batch, reference=self.reference(self.model, batch))
-        return model(**batch.model_inputs()), batch
+    def _with_reference(self, batch: PackedBatch) -> PackedBatch:
+        if self.reference is None or batch.reference is not None:
+            return batch
+        return replace(batch, reference=self.reference(self.model, batch))
+
+    def _score_for_training(self, model, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
+        """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""
+        if not self.router_coefficient:
+            return model(**batch.model_inputs()), None
+        return model(**batch.model_inputs(), with_router_loss=True)
 
     @staticmethod
     def _count(meter: Meter, batch: PackedBatch) -> None:
@@ -213,9 +230,9 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
 
     def _scored(self, model, dataloader: DataLoader, meter: Meter) -> Iterator[Scored]:
         for inputs in dataloader:
-            batch = self._prepare_inputs(inputs)
+            batch = self._with_reference(self._prepare_inputs(inputs))
             self._count(meter, batch)
-            yield self._score(model, batch)
+            yield model(**batch.model_inputs()), batch
 
 
 def perplexity(loss: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,14 @@ from transformers import PreTrainedModel
 from training.engine import attention
 from training.engine.collate import Path
 from training.engine.layout import AttentionLayout
+from training.engine.router_loss import load_balancing_loss
 from training.engine.scorer import token_log_probs
 from training.errors import SpecError
 
 
 def install_scoring(model: PreTrainedModel) -> None:
-    """Give a causal LM's forward a second use: with ``targets`` it returns their log-probs [T] in float32.
+    """Give a causal LM's forward a second use: with ``targets`` it returns their log-probs [T] in float32, and
+    ``with_router_loss`` beside them a mixture of experts' load-balancing loss.
 
     Without ``targets`` the forward is the model's own, and its signature always is: transformers reads from it which
     columns a plain `Trainer` keeps and whether generation needs a mask. Generating attends as transformers does.
@@ -62,9 +65,12 @@ def _score(
     targets: Tensor,
     layout: AttentionLayout | None,
     attention_mask: Tensor | None,
+    with_router_loss: bool = False,
     **unused,
-) -> Tensor:
-    extra = {} if layout is None else {"layout": layout}
+) -> Tensor | tuple[Tensor, Tensor]:
+    extra: dict[str, Any] = {} if layout is None else {"layout": layout}
+    if with_router_loss:
+        extra["output_router_logits"] = True
     output = _without_head(model)(
         input_ids=input_ids,
         attention_mask=_mask_argument(model, attention_mask, position_ids),
@@ -76,13 +82,16 @@ def _score(
     config = model.config.get_text_config()
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     head = model.get_output_embeddings()
-    return token_log_probs(
+    log_probs = token_log_probs(
         hidden if scale == 1 else hidden * scale,
         head.weight,
         targets,
         bias=head.bias,
         softcap=getattr(config, "final_logit_softcapping", None),
     )
+    if not with_router_loss:
+        return log_probs
+    return log_probs, load_balancing_loss(model, getattr(output, "router_logits", None), attention_mask)
 
 
 def _without_head(model: PreTrainedModel) -> torch.nn.Module:
