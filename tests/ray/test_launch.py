@@ -97,6 +97,32 @@ def files_with(text: str, *folders: Path) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
+def test_a_collapse_is_no_quiet_success(tmp_path, capfd):
+    """A log file alone would hide it: screen, metrics, result and report all have it."""
+    spec = spec_in(
+        tmp_path,
+        method="dpo",
+        dataset_path=write_rows(tmp_path / "pairs.jsonl", "dpo_train.jsonl", 32),
+        max_length=256,
+        max_seq_length=256,
+        learning_rate=0.1,
+        max_steps=6,
+        resources={"num_workers": 1},
+    )
+
+    result = launch(spec)
+
+    run = RunDirectory(spec.run_dir)
+    drifts = [row["logps/chosen_drift"] for row in run.metrics.read() if "logps/chosen_drift" in row]
+    assert len(drifts) == 6
+    assert min(drifts) < -1
+    [warning] = [w for w in result.warnings if "unlearning" in w]
+    assert "Lower learning_rate" in warning
+    assert warning in " ".join(capfd.readouterr().out.split())
+    assert run.read_result().warnings == result.warnings
+    assert "unlearning" in (run.path / "report.html").read_text()
+
+
 def test_more_workers_than_ray_has_are_refused_with_a_number_that_fits(tmp_path):
     with pytest.raises(ResourceError, match=r"5 workers of 1 CPU each.*has 2 CPUs.*resources.num_workers=2"):
         launch(spec_in(tmp_path, resources={"num_workers": 5}))
@@ -120,20 +146,27 @@ def test_bad_rows_are_refused_before_any_worker_starts(tmp_path):
 
 
 def test_a_failing_worker_is_told_in_three_lines(tmp_path, capfd):
-    model = shutil.copytree(tiny_model(), tmp_path / "model")
-    with (model / "model.safetensors").open("r+b") as weights:
-        weights.truncate(1000)
-    spec = spec_in(tmp_path, model_name=str(model))
+    """The model's own code fails, in both workers."""
+    model = Path(shutil.copytree(tiny_model(), tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    own_class = config["architectures"][0]
+    (model / "own.py").write_text(
+        f"from transformers import {own_class}\n\n\nclass Own({own_class}):\n"
+        "    def forward(self, input_ids=None, **kwargs):\n        return 1 / 0\n"
+    )
+    config["auto_map"] = {"AutoModelForCausalLM": "own.Own"}
+    (model / "config.json").write_text(json.dumps(config))
+    spec = spec_in(tmp_path, model_name=str(model), trust_remote_code=True)
 
     with pytest.raises(TrainingError) as failed:
         launch(spec)
 
     first, second, third = str(failed.value).splitlines()
-    assert re.match(r"SafetensorError on worker \d: ", first)
-    assert second.startswith("  at training/models.py:")
+    assert re.match(r"ZeroDivisionError on worker \d: division by zero", first)
+    assert second.startswith("  at training/engine/")
     log = Path(third.removeprefix("  full log: "))
     assert "Traceback" in log.read_text()
-    assert RunDirectory(spec.run_dir).read_result().error.kind == "SafetensorError"
+    assert RunDirectory(spec.run_dir).read_result().error.kind == "ZeroDivisionError"
     assert "Traceback" not in "".join(capfd.readouterr())
 
 

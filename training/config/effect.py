@@ -108,10 +108,10 @@ def steps_are_counted(view: View) -> str | None:
     return f"max_steps is {view['max_steps']}" if view["max_steps"] > 0 else None
 
 
-@idle("warmup_ratio", reads=("lr_scheduler_type",))
+@idle("warmup_ratio", reads=("lr_scheduler_type", "warmup_ratio"))
 def no_warmup(view: View) -> str | None:
-    """`warmup_ratio` with `lr_scheduler_type: constant`."""
-    if view["lr_scheduler_type"] != "constant":
+    """`warmup_ratio` other than 0 with `lr_scheduler_type: constant`."""
+    if view["lr_scheduler_type"] != "constant" or view["warmup_ratio"] == 0:
         return None
     return "lr_scheduler_type is constant; constant_with_warmup has a warm-up"
 
@@ -122,10 +122,12 @@ def nothing_skipped(view: View) -> str | None:
     return "on_nonfinite is stop" if view["on_nonfinite"] == "stop" else None
 
 
-@idle("dataloader_pin_memory", reads=("run.device",))
+@idle("dataloader_pin_memory", reads=("run.device", "dataloader_pin_memory"))
 def nothing_copied_to_a_gpu(view: View) -> str | None:
     """`dataloader_pin_memory: true` on a CPU."""
-    return "this run is on the CPU, and no batch is copied to a GPU" if view["run.device"] == "cpu" else None
+    if view["run.device"] != "cpu" or not view["dataloader_pin_memory"]:
+        return None
+    return "this run is on the CPU, and no batch is copied to a GPU"
 
 
 @idle("ddp_backend", "ddp_find_unused_parameters", reads=("resources.num_workers",))
