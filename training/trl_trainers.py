@@ -25,6 +25,8 @@ with warnings.catch_warnings():
 class _Housekept(KeepsSchedule, KeepsBest):
     """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
 
+    aux_loss_enabled: bool  # TRL's
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._meter = Meter()
