@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from ray_jobs.events import Note, Started
 from ray_jobs.link import Link
@@ -17,8 +14,7 @@ from training.engine.checkpoints import step_of
 from training.errors import Problem, ResourceError
 from training.manifest import MANIFEST, Manifest
 from training.run_directory import RunDirectory
-
-_TRAINER_STATE = "trainer_state.json"  # as transformers names it
+from training.trainer_state import history
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +36,7 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     if rank == 0:
         found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
         step = (step_of(found.name) or 0) if found else 0
-        link.post(Started(step, int(os.environ["WORLD_SIZE"]), history(found)))
+        link.post(Started(step, int(os.environ["WORLD_SIZE"]), history(found) if found else ()))
     step = link.wait_to_begin()
     _bring_here(run, step)
     if not step:
@@ -48,14 +44,6 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     checkpoint = run.checkpoints / f"checkpoint-{step}"
     manifest = Manifest.read(checkpoint)
     return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
-
-
-def history(checkpoint: Path | None) -> tuple[dict[str, Any], ...]:
-    """What the trainer logged up to the checkpoint, oldest first."""
-    if checkpoint is None:
-        return ()
-    state = json.loads((checkpoint / _TRAINER_STATE).read_text(encoding="utf-8"))
-    return tuple(state["log_history"])
 
 
 def _bring_here(run: RunDirectory, step: int) -> None:

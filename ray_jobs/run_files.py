@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from training.atomic_file import write_atomically
 from training.checkpoints import ROOT, stored_steps
 from training.config.locations import inside, is_url
@@ -18,6 +16,7 @@ from training.final_weights import damage_of
 from training.holder import Holder
 from training.manifest import MANIFEST, sizes_in
 from training.metrics_file import parse_rows
+from training.regular_file import read_own
 from training.result import Result
 
 if TYPE_CHECKING:
@@ -60,16 +59,12 @@ class RunFiles:
         return inside(self.location, name)
 
     def read(self, name: str, start: int = 0) -> bytes | None:
-        """The bytes of a file from ``start`` on; None when there is no such file."""
+        """The bytes of a file from ``start`` on; None when there is no such file. Raises ResourceError when what is
+        there is no file, or cannot be read."""
         if self._store is not None:
             content = self._store.read(name)
             return None if content is None else content[start:]
-        try:
-            with (Path(self.location) / name).open("rb") as file:
-                file.seek(start)
-                return file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        return read_own(Path(self.location) / name, start)
 
     def names(self, folder: str) -> list[str]:
         """What is directly in a folder."""
@@ -85,11 +80,7 @@ class RunFiles:
 
     def result(self) -> Result | None:
         """The outcome of the last start, when it has one."""
-        content = self.read("result.json")
-        try:
-            return None if content is None else Result.model_validate_json(content)
-        except ValidationError:
-            return None
+        return Result.parse(self.read("result.json"))
 
     def final_damage(self) -> str | None:
         """What is wrong with the final weights, by their names and sizes; None when they are whole."""

@@ -120,14 +120,15 @@ def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
     steps, epochs, epoch = spec.get("max_steps"), spec.get("num_train_epochs"), _number(last.get("epoch"))
     if isinstance(steps, int) and steps > 0:
         return int(steps)
-    if not epoch or not isinstance(epochs, (int, float)):
+    try:
+        return max(last["step"], round(last["step"] / epoch * epochs)) if epoch and epochs else None
+    except (TypeError, ValueError, OverflowError):  # of a damaged file
         return None
-    return max(last["step"], round(last["step"] / epoch * epochs))
 
 
 def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
     """By the speed of the last rows; those taken from a checkpoint have no time."""
-    recent = [row for row in rows if isinstance(row.get("time"), (int, float))][-_ROWS_OF_SPEED:]
+    recent = [row for row in rows if _is_time(row.get("time"))][-_ROWS_OF_SPEED:]
     if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
         return {}
     first, last = recent[0], recent[-1]
@@ -153,8 +154,12 @@ def _ending(result: Result) -> dict[str, Any]:
 def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError):  # of a damaged file
+    except (TypeError, ValueError, OverflowError):  # of a damaged file
         return None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < 1e11
 
 
 def _mapping(text: str) -> dict[str, Any]:

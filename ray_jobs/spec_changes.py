@@ -15,6 +15,7 @@ from training.config.locations import inside
 from training.config.strategy import as_text, is_json
 from training.config.yaml_file import parse_yaml
 from training.errors import Problem, SpecError
+from training.regular_file import read_own
 from training.run_directory import RunDirectory
 
 _LAST_KEY = "engine"
@@ -49,18 +50,19 @@ def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
 
     Raises SpecError when it is damaged.
     """
-    if not run.spec_file.exists():
+    content = read_own(run.spec_file)
+    if content is None:
         return []
-    before = _began_with(run)
+    before = _began_with(run, content)
     action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
     text = "was {0!r} and is {1!r}."
     now = self_contained(spec).to_mapping()
     return differences(_by_setting(before), _by_setting(now), text, action=action, ignoring=_FREE_KEYS)
 
 
-def _began_with(run: RunDirectory) -> dict[str, Any]:
+def _began_with(run: RunDirectory, content: bytes) -> dict[str, Any]:
     try:
-        found = parse_yaml(run.spec_file.read_text(encoding="utf-8", errors="replace"))[0]
+        found = parse_yaml(content.decode("utf-8", errors="replace"))[0]
     except yaml.YAMLError:
         found = None
     if isinstance(found, dict) and _LAST_KEY in found:

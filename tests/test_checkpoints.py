@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from training.checkpoints import misnamed, newest_whole
-from training.engine.checkpoints import committed, surplus
+from training.engine.checkpoints import committed, step_of, surplus
 from training.engine.keeper import FolderKeeper, Saved
-from training.manifest import Manifest
+from training.manifest import Manifest, describe, seal
 
 
 def save(folder, step: int, limit: int | None = None, best: int | None = None) -> None:
@@ -146,3 +146,40 @@ def test_only_as_many_as_the_limit_stay(tmp_path):
         save(tmp_path, step, limit=2, best=10)
 
     assert sorted(committed(tmp_path)) == [10, 40]
+
+
+@pytest.mark.parametrize(
+    ("state", "said_of_it"),
+    [
+        (b'{"global_step": 20, "log_his', "trainer_state.json is not JSON"),
+        (b'{"global_step": ' + b"9" * 5000 + b"}", "trainer_state.json is not JSON"),
+        (b'{"global_step": 20, "best": "\xff"}', "trainer_state.json is not JSON"),
+        (b"[" * 100_000, "trainer_state.json is not JSON"),
+        (b"[20]", "trainer_state.json holds no mapping"),
+        (b"{}", "trainer_state.json is not of step 20"),
+        (b'{"global_step": 10}', "trainer_state.json is not of step 20"),
+        (
+            b'{"global_step": 20, "log_history": ["x"]}',
+            "log_history in trainer_state.json is no list of rows",
+        ),
+    ],
+    ids=["torn", "digits", "bytes", "deep", "list", "empty", "other step", "rows"],
+)
+def test_a_checkpoint_whose_trainer_state_cannot_be_resumed_is_damaged_also_with_the_right_hash(
+    state, said_of_it, tmp_path
+):
+    for step, content in ((10, b'{"global_step": 10}'), (20, state)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_bytes(content)
+        seal(folder, Manifest(step=step, files=describe(folder)))
+    said = []
+    assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-10"
+    assert len(said) == 1
+    assert said_of_it in said[0]
+    assert "checkpoint-20.damaged-1" in said[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoint-" + "9" * 200, "checkpoint-٣", "checkpoint-007"])
+def test_a_name_that_no_step_has_is_no_checkpoint(name):
+    assert step_of(name) is None

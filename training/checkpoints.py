@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from training.aside import set_aside
 from training.engine.checkpoints import committed, step_of
 from training.manifest import MANIFEST, Manifest
+from training.trainer_state import damage as state_damage
 
 if TYPE_CHECKING:
     from training.storage import Store
@@ -34,7 +35,7 @@ def newest_whole(
     _name_as_written(folder, say)
     for _, path in sorted(committed(folder).items(), reverse=True):
         manifest = Manifest.read(path)
-        damage = f"{MANIFEST} is none" if manifest is None else manifest.damage(path)
+        damage = f"{MANIFEST} is none" if manifest is None else manifest.damage(path) or state_damage(path)
         if damage is None:
             return path
         aside = set_aside(path, "damaged")
@@ -70,6 +71,7 @@ def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Pa
         manifest = Manifest.read(target)
         if damage is None and manifest is not None and manifest.step != step:
             damage = f"its manifest is of step {manifest.step}"
+        damage = damage or state_damage(target)
         if damage is None:
             return target
         say(f"{name} of {store.url} is damaged ({damage}); the one before it is used")

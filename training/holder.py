@@ -9,9 +9,13 @@ import socket
 import time
 import uuid
 from pathlib import Path
+from typing import Annotated
 
 import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
+"""Since the epoch; some thousand years of them can be shown as a date."""
 
 
 class Holder(BaseModel):
@@ -23,12 +27,12 @@ class Holder(BaseModel):
 
     owner: str
     host: str
-    pid: int
+    pid: int = Field(ge=1, lt=2**31)
     process: float | None
     machine: str = ""
     ray_job: str | None = None
-    started: float
-    beat: float
+    started: Seconds
+    beat: Seconds
 
     @classmethod
     def parse(cls, text: bytes | str | None) -> Holder | None:

@@ -7,10 +7,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.atomic_file import flush
 from training.containment import leads_out, link_at, require_contained
+from training.regular_file import read_regular
 
 MANIFEST = "manifest.json"
 
@@ -33,9 +34,9 @@ class Manifest(BaseModel):
     """
 
     format: int = 1
-    step: int = 0
-    num_workers: int = 1
-    rows_per_step: int | None = None
+    step: int = Field(default=0, ge=0, lt=10**15)
+    num_workers: int = Field(default=1, ge=1)
+    rows_per_step: int | None = Field(default=None, ge=1)
     versions: dict[str, str] = {}
     sources: dict[str, str] = {}
     files: dict[str, Entry]
@@ -44,7 +45,7 @@ class Manifest(BaseModel):
     def read(cls, folder: Path) -> Manifest | None:
         """The manifest of ``folder``; None when there is none or it is not one."""
         try:
-            return cls.parse((folder / MANIFEST).read_bytes())
+            return cls.parse(read_regular(folder / MANIFEST))
         except OSError:
             return None
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from training.atomic_file import write_atomically
+from training.notices import warn
+from training.regular_file import read_own
 
 
 class MetricsFile:
@@ -30,9 +32,8 @@ class MetricsFile:
             file.write(f"{chr(10) * is_torn}{json.dumps(_plain(row))}\n".encode())
 
     def read(self) -> list[dict[str, Any]]:
-        return (
-            parse_rows(self.path.read_text(encoding="utf-8", errors="replace")) if self.path.exists() else []
-        )
+        """The whole rows. Raises ResourceError when something else than a file stands there."""
+        return parse_rows(self._text())
 
     def rewind(self, step: int, history: Iterable[Mapping[str, Any]] = ()) -> None:
         """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays.
@@ -40,11 +41,20 @@ class MetricsFile:
         ``history`` is what the checkpoint of ``step`` knows of the steps up to it. Where the file ends before that, as
         the machine was lost before the last rows reached the store, they are taken from there.
         """
-        kept = [row for row in self.read() if row.get("step", 0) <= step]
-        last = max((row.get("step", 0) for row in kept), default=-1)
-        kept += [_plain(row) for row in history if last < row.get("step", 0) <= step]
+        text = self._text()
+        found = parse_rows(text)
+        if damaged := sum(bool(line.strip()) for line in text.splitlines()) - len(found):
+            warn(
+                f"{self.path}: {damaged} of its lines are damaged and left out; a crash or a full disk does that"
+            )
+        kept = [row for row in found if row["step"] <= step]
+        last = max((row["step"] for row in kept), default=-1)
+        kept += [_plain(row) for row in history if _is_row(row) and last < row["step"] <= step]
         if kept or self.path.exists():
             write_atomically(self.path, "".join(f"{json.dumps(row)}\n" for row in kept))
+
+    def _text(self) -> str:
+        return (read_own(self.path) or b"").decode("utf-8", errors="replace")
 
 
 def parse_rows(text: str) -> list[dict[str, Any]]:
@@ -53,11 +63,21 @@ def parse_rows(text: str) -> list[dict[str, Any]]:
     for line in text.splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and type(row.get("step")) is int:
+        if _is_row(row):
             rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is a mapping of plain values with the number of a step."""
+    return (
+        isinstance(row, Mapping)
+        and type(row.get("step")) is int
+        and 0 <= row["step"] < 10**15
+        and not any(isinstance(value, (dict, list)) for value in row.values())
+    )
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

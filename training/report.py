@@ -11,6 +11,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from training.atomic_file import write_atomically
+from training.regular_file import read_own
 from training.result import Result
 from training.run_directory import RunDirectory
 
@@ -63,7 +64,7 @@ def write_report(run: RunDirectory, result: Result) -> Path:
     """Draw ``run``'s metrics into ``report.html`` in it, and return its path."""
     rows = run.metrics.read()
     pictures = [_draw(title, names, rows) for title, names in PANELS.items() if _series(names, rows)]
-    spec = run.spec_file.read_text(encoding="utf-8") if run.spec_file.exists() else ""
+    spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
     page = _PAGE.render(result=result, pictures=pictures, spec=spec, evaluation=_evaluation(result))
     path = run.path / "report.html"
     write_atomically(path, page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from training.redaction import redact
 
@@ -34,12 +34,12 @@ class Result(BaseModel):
     status: Literal["succeeded", "failed", "stopped"]
     name: str
     method: str
-    steps_done: int = 0
-    steps_planned: int | None = None
+    steps_done: int = Field(default=0, ge=0, lt=10**15)
+    steps_planned: int | None = Field(default=None, ge=0, lt=10**15)
     metrics: dict[str, float] = {}
     evaluation: dict[str, float] | None = None
     evaluation_before: dict[str, float] | None = None
-    wall_seconds: float = 0.0
+    wall_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     tokens: int = 0
     num_workers: int = 1
     path: str | None = None
@@ -49,3 +49,11 @@ class Result(BaseModel):
     resume: str | None = None
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> Result | None:
+        """None where there is no file, or one that is damaged."""
+        try:
+            return cls.model_validate_json(text or b"")
+        except ValidationError:
+            return None

@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from training.aside import set_aside
 from training.atomic_file import write_atomically
 from training.checkpoints import ROOT, stored_steps
@@ -20,6 +18,7 @@ from training.final_weights import damage_of
 from training.holder import Holder
 from training.manifest import MANIFEST, Manifest, sizes_in
 from training.metrics_file import MetricsFile
+from training.regular_file import read_own
 from training.result import Result
 from training.scratch import working_copy
 
@@ -80,10 +79,7 @@ class RunDirectory:
         """The content of one of the run's small files (lock, stop) as it is now; None when there is none."""
         if self.store is not None:
             return self.store.read(self._name(file))
-        try:
-            return file.read_bytes()
-        except FileNotFoundError:
-            return None
+        return read_own(file)
 
     def write_note(self, file: Path, text: str) -> None:
         if self.store is not None:
@@ -208,7 +204,4 @@ class RunDirectory:
     def read_result(self) -> Result | None:
         """The outcome of the last start; None while the first one runs, after a crash of all of it, or when the file
         is damaged: then the run is not known to have ended."""
-        try:
-            return Result.model_validate_json(self.result_file.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
+        return Result.parse(read_own(self.result_file))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import resource
 import tempfile
@@ -93,6 +94,7 @@ class _Worker:
 def _work(pipe: Connection) -> None:
     """Answer for each case with its outcome and whether this process is to be replaced."""
     warnings.simplefilter("ignore")
+    logging.disable()
     resource.setrlimit(resource.RLIMIT_DATA, (_HARD_LIMIT, _HARD_LIMIT))
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         while True:

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from random import Random
 
-from ray_jobs.attempt import history
 from ray_jobs.run_files import RunFiles
 from ray_jobs.run_status import read_status
 from ray_jobs.starts import finished
@@ -22,8 +21,10 @@ from tests.fuzz.fragments import json_fragment
 from tests.fuzz.mutations import mutated
 from training.checkpoints import newest_whole
 from training.config import JobSpec
+from training.engine.checkpoints import step_of
 from training.manifest import MANIFEST, Manifest, describe
 from training.run_directory import RunDirectory
+from training.trainer_state import history
 
 SPEC = JobSpec(method="sft", name="run", dataset_path="rows.jsonl", max_steps=20)
 SPEC_TEXT = SPEC.to_yaml()
@@ -57,7 +58,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
         write_report(run, result)
     run.has_final()
     checkpoint = newest_whole(run.checkpoints, say=lambda text: None)
-    run.metrics.rewind(random.choice([-1, 8, 10**18]), history(checkpoint))
+    run.metrics.rewind(random.choice([-1, 8, 10**18]), history(checkpoint) if checkpoint else ())
     finished(SPEC, run)
 
 
@@ -93,7 +94,12 @@ def _build(random: Random, path: Path) -> None:
 def _checkpoint(folder: Path, state: dict) -> None:
     folder.mkdir(parents=True)
     (folder / "trainer_state.json").write_text(json.dumps(state))
-    (folder / MANIFEST).write_text(Manifest(files=describe(folder)).to_json())
+    _seal(folder)
+
+
+def _seal(folder: Path) -> None:
+    manifest = Manifest(files=describe(folder), step=step_of(folder.name) or 0)
+    (folder / MANIFEST).write_text(manifest.to_json())
 
 
 def _harm(random: Random, file: Path) -> None:
@@ -115,9 +121,9 @@ def _harm(random: Random, file: Path) -> None:
                 os.mkfifo(file)
             case 2:
                 file.symlink_to("/dev/zero")
-    if file.name == "trainer_state.json" and file.is_file() and random.random() < 0.8:
-        with contextlib.suppress(OSError):
-            (file.parent / MANIFEST).write_text(Manifest(files=describe(file.parent)).to_json())
+    is_state = file.name == "trainer_state.json" and file.is_file()
+    if is_state and (file.parent / MANIFEST).is_file() and random.random() < 0.8:
+        _seal(file.parent)
 
 
 def _with_other_value(random: Random, content: bytes) -> str:

@@ -13,7 +13,7 @@ from training.manifest import MANIFEST
 
 STAGING = ".saving"
 """Folder beside the checkpoints in which one is written before it is renamed into place."""
-NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+NAME = re.compile(r"checkpoint-(0|[1-9][0-9]{0,14})")  # more digits than any run has steps for
 
 
 def step_of(name: str) -> int | None:
