@@ -11,6 +11,7 @@ from typing import Any
 from training.config import CommonConfig
 from training.engine.checkpoints import step_of
 from training.errors import Problem, SpecError, nearest
+from training.model_damage import damaged_file, part_of, reason_of
 from training.permissions import unreadable_files
 
 TITLE = "the model cannot be loaded"
@@ -105,9 +106,10 @@ def _missing_folder(source: ModelSource) -> Problem:
     return Problem(source.key, f"folder {name} does not exist.", action)
 
 
-def unloadable(source: ModelSource, error: Exception) -> SpecError:
-    """The error for a user when ``from_pretrained`` raised ``error``."""
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".:")
+def unloadable(source: ModelSource, error: Exception, part: str = "") -> SpecError:
+    """The error for a user when ``from_pretrained`` raised ``error``, in a ``part`` of the model that the text does not
+    name."""
+    reason = reason_of(error)
     folder = source.folder
     if folder is None:
         action = (
@@ -119,5 +121,6 @@ def unloadable(source: ModelSource, error: Exception) -> SpecError:
         message = f"folder {source.name}: this user (uid {os.getuid()}) may not read {', '.join(locked)}."
         action = f"Let its owner run `chmod -R a+rX {source.name}`."
         return SpecError(TITLE, [Problem(source.key, message, action)])
+    reason = damaged_file(folder) or f"{part_of(folder, reason) or part}{reason}"
     action = "Check that it holds config.json, a tokenizer and *.safetensors weights, all complete."
     return SpecError(TITLE, [Problem(source.key, f"folder {source.name}: {reason}.", action)])

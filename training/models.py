@@ -17,7 +17,18 @@ from training.starting_adapter import carry, merge
 from training.strategies import is_loaded_in_shards
 from training.weights import require_whole
 
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError, StrictDataclassError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    SafetensorError,
+    StrictDataclassError,
+)
 """What transformers raises for files that hold no model."""
 
 

@@ -21,8 +21,8 @@ def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
         source = adapter.base
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
-    except (OSError, ValueError) as error:
-        raise unloadable(source, error) from error
+    except Exception as error:  # tokenizers raises just that for files that hold no tokenizer
+        raise unloadable(source, error, "its tokenizer: ") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.fuzz.files import try_file
-from tests.fuzz.models import try_model
+from tests.fuzz.models import good_model, try_model
 from tests.fuzz.rows import try_rows
 from tests.fuzz.run_directories import try_run_directory
 from tests.fuzz.specs import try_spec
@@ -23,6 +23,9 @@ KINDS: dict[str, Try] = {
     "model": try_model,
 }
 """A try returns when the input was accepted, and raises TadribError when it was refused; anything else is a fault."""
+
+PREPARATIONS: dict[str, Callable[[], object]] = {"model": good_model}
+"""What each process does before its first input of a kind, outside the time of that input."""
 
 SHARES = {"spec": 0.3, "rows": 0.3, "file": 0.24, "run": 0.155, "model": 0.005}
 

@@ -21,7 +21,7 @@ def try_model(random: Random, folder: Path) -> None:
     from training.tokenizers import load_tokenizer
 
     path = folder / "model"
-    shutil.copytree(_good(), path)
+    shutil.copytree(good_model(), path)
     file = random.choice(sorted(path.iterdir()))
     _harm(random, file)
     config = SFTConfig(model_name=str(path), torch_dtype="float32", use_lora=random.random() < 0.5)
@@ -30,12 +30,15 @@ def try_model(random: Random, folder: Path) -> None:
 
 
 @cache
-def _good() -> Path:
+def good_model() -> Path:
+    """A folder of a tiny model. The first call takes the seconds that the libraries need to load."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     from tests.data.builders import build_tokenizer
 
+    disable_progress_bar()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-model-"))
     build_tokenizer().save_pretrained(folder)
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from tests.fuzz.trial import MAX_BYTES, MAX_SECONDS, Outcome, peak_bytes, run_tr
 
 Case = tuple[str, int]
 _BATCH = 20
-_GRACE_SECONDS = 20.0  # over the limit that a trial keeps itself, for a start under load and for C code
+_GRACE_SECONDS = 120.0  # over the limit that a trial keeps itself, for C code and loading libraries
 _HARD_LIMIT = (
     2 * MAX_BYTES
 )  # of data segments: an input that takes all memory ends its worker, not the machine

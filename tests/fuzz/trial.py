@@ -16,7 +16,7 @@ from random import Random
 from types import FrameType
 from typing import Literal
 
-from tests.fuzz.kinds import KINDS
+from tests.fuzz.kinds import KINDS, PREPARATIONS
 from training.errors import TadribError
 
 MAX_SECONDS = 10.0
@@ -48,6 +48,7 @@ def run_trial(kind: str, seed: int, folder: Path) -> Outcome:
     """Try the input of ``kind`` and ``seed`` with its files in ``folder``, which is emptied before."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    PREPARATIONS.get(kind, lambda: None)()
     began = time.monotonic()
     try:
         with _time_limit():
