@@ -46,6 +46,10 @@ test: $(INSTALLED) ## Run every test that this machine can run
 test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back
 	@RAY_AUTH_MODE=disabled $(BIN)/python -m pytest -s -m faults tests/faults
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Try 100,000 hostile specs, rows, files, run directories and models; each must end well or in an error of ours
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --inputs 100000
+
 .PHONY: test-architectures
 test-architectures: $(INSTALLED) ## Compare every model family with transformers' own forward; writes docs/models.md
 	@OMP_NUM_THREADS=2 $(BIN)/python -m tests.architectures
