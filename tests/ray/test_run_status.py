@@ -21,6 +21,7 @@ from ray_jobs.run_control import print_log, stop_run
 from ray_jobs.run_files import RunFiles
 from ray_jobs.run_status import RunStatus, read_status
 from ray_jobs.status_text import sentence
+from tests.tiny import tiny_model
 from training.config import JobSpec
 from training.errors import SpecError, TrainingError
 from training.manifest import Manifest, describe
@@ -270,7 +271,7 @@ def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
         pytest.skip("no right to hide the other processes of this machine")
     (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "response": "b"}\n')
     (tmp_path / "spec.yaml").write_text(
-        "method: sft\nname: run\nmodel_name: none/such\ndataset_path: rows.jsonl\n"
+        f"method: sft\nname: run\nmodel_name: {tiny_model()}\ndataset_path: rows.jsonl\n"
     )
     environment = {
         "PATH": "/usr/bin:/bin",
