@@ -42,6 +42,15 @@ def test_a_configuration_of_the_wrong_type_names_config_json(folder, load, key, 
         load(config_of(folder))
 
 
+def test_layers_that_no_model_has_are_refused_before_they_are_built(folder):
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 10**12}))
+    with pytest.raises(
+        SpecError, match=r"config\.json: num_hidden_layers is 1,000,000,000,000, and no model"
+    ):
+        load_model(config_of(folder))
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
 def test_a_torn_file_is_named(folder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:300])

@@ -6,7 +6,13 @@ from __future__ import annotations
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from training.adapter_folder import MERGE_IT, adapter_of, base_of
 from training.config import CommonConfig
@@ -17,6 +23,7 @@ from training.starting_adapter import carry, merge
 from training.strategies import is_loaded_in_shards
 from training.weights import require_whole
 
+_MOST_LAYERS = 2_000
 UNREADABLE = (
     OSError,
     ValueError,
@@ -64,6 +71,7 @@ def load_model(
 def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     """A whole model."""
     try:
+        _require_buildable(AutoConfig.from_pretrained(locate(source), **source.options))
         model, report = AutoModelForCausalLM.from_pretrained(
             locate(source),
             dtype=dtype,
@@ -84,6 +92,13 @@ def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreT
     if config.load_in_4bit:
         _keep_differentiable_layout(model)
     return model
+
+
+def _require_buildable(settings: PreTrainedConfig) -> None:
+    """Raise ValueError for a number of layers that would be built one by one until memory or patience ends."""
+    layers = getattr(settings.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise ValueError(f"config.json: num_hidden_layers is {layers:,}, and no model has so many")
 
 
 def _not_mergeable_in_shards(source: ModelSource) -> SpecError:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from tests.fuzz.trial import MAX_BYTES, MAX_SECONDS, Outcome, peak_bytes, run_trial
+from tests.fuzz.trial import MAX_BYTES, MAX_SECONDS_IN_ALL, Outcome, peak_bytes, run_trial
 
 Case = tuple[str, int]
 _BATCH = 20
@@ -77,7 +77,7 @@ class _Worker:
         return outcome
 
     def overdue(self) -> Outcome | None:
-        if not self.tasks or time.monotonic() - self._heard < MAX_SECONDS + _GRACE_SECONDS:
+        if not self.tasks or time.monotonic() - self._heard < MAX_SECONDS_IN_ALL + _GRACE_SECONDS:
             return None
         return self._lost("hung where no signal ends it")
 
