@@ -24,11 +24,10 @@ pytestmark = pytest.mark.slow
 
 # a driver that holds the lock and never looks for a stop file
 DEAF = """
-import json, os, psutil, socket, sys, time
-process = psutil.Process().create_time()
-lock = dict(host=socket.gethostname(), pid=os.getpid(), process=process, beat=time.time())
+import sys, time
+from training.holder import Holder
 with open(sys.argv[1], "w") as file:
-    json.dump(lock, file)
+    file.write(Holder.of_this_process().model_dump_json())
 time.sleep(600)
 """
 
