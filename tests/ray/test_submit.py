@@ -346,6 +346,8 @@ def test_logs_and_result_are_there_when_the_whole_cluster_is_gone(cluster: RayCl
     assert status.returncode == 0
     assert status.stdout.startswith("✓ first succeeded")
     for worker in ("0", "1"):
-        assert cluster.tadrib("logs", "first", "--worker", worker, cwd=project).stdout
+        log = cluster.tadrib("logs", "first", "--worker", worker, cwd=project)
+        assert log.returncode == 0
+        assert log.stdout == (project / "runs" / "first" / "logs" / f"worker-{worker}.log").read_text()
     assert "✓ first succeeded" in cluster.tadrib("logs", "first", cwd=project).stdout
     assert cluster.tadrib("status", "first", "--address", cluster.url, cwd=project).returncode == 3
