@@ -119,7 +119,7 @@ class Display:
             return f"{self.phase}  {duration(seconds)}" if seconds >= 1 else self.phase
         parts = [f"training  step {self.step.done}/{self.step.planned}"]
         if self._loss is not None:
-            parts.append(f"loss {self._loss:.3f}")
+            parts.append(f"loss {decimal(self._loss)}")
         if self._tokens_per_second is not None:
             parts.append(f"{self._tokens_per_second:,.0f} tokens/s")
         if (left := self._seconds_left()) is not None:
@@ -151,3 +151,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def decimal(value: float) -> str:
+    """Three decimals, or three digits of what is too large for a line: ``2.719``, ``1e+308``."""
+    return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.display import duration
+from ray_jobs.display import decimal, duration
 from ray_jobs.run_status import RunStatus
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def facts(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.state == "missing":
         return
     if status.loss is not None:
-        yield "training loss", f"{status.loss:.3f}"
+        yield "training loss", decimal(status.loss)
     if status.tokens_per_second is not None:
         yield "speed", f"{status.tokens_per_second:,.0f} tokens/s"
     if status.state != "waiting":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.display import duration
+from ray_jobs.display import decimal, duration
 from training.config.locations import inside, is_url
 from training.errors import Problem
 from training.result import Result
@@ -47,7 +47,7 @@ def print_finished(result: Result, run: RunDirectory, changed: Sequence[Problem]
 def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     rows = [("steps", f"{result.steps_done} of {result.steps_planned}")]
     if "loss" in result.metrics:
-        rows.append(("training loss", f"{result.metrics['loss']:.3f}"))
+        rows.append(("training loss", decimal(result.metrics["loss"])))
     for key, value in (result.evaluation or {}).items():
         label = HELD_OUT.get(key)
         if label is not None:
@@ -66,7 +66,7 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.3f}" if value < 10 else f"{value:,.1f}"
+    return f"{value:,.1f}" if 10 <= abs(value) < 1e6 else decimal(value)
 
 
 def shown(path: object) -> str:

@@ -3,28 +3,15 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from matplotlib.figure import Figure
 
 from training.atomic_file import write_atomically
+from training.pictures import pictures
 from training.regular_file import read_own
 from training.result import Result
 from training.run_directory import RunDirectory
-
-PANELS: dict[str, tuple[str, ...]] = {
-    "Loss": ("loss", "eval_loss"),
-    "Preference accuracy": ("rewards/accuracies", "eval_rewards/accuracies"),
-    "Reward margin": ("rewards/margins", "eval_rewards/margins"),
-    "Log-prob of a chosen token, change since the start": ("logps/chosen_drift",),
-    "Learning rate": ("learning_rate",),
-    "Gradient norm": ("grad_norm",),
-    "Tokens per second": ("tokens_per_second",),
-}
-"""Pictures by title, each of the metrics that the run logged among these."""
 
 _PAGE = jinja2.Template(
     """<!doctype html>
@@ -37,6 +24,7 @@ _PAGE = jinja2.Template(
  .warnings { background: #fff6db; padding: .6rem 1rem .6rem 2rem }
  td.n { text-align: right; font-variant-numeric: tabular-nums }
  .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 1rem }
+ figure { margin: 0 } figcaption { color: #b3261e }
  svg { width: 100%; height: auto } pre { background: #f4f5f7; padding: 1rem; overflow: auto }
 </style></head><body>
 <h1>{{ result.name }}</h1>
@@ -51,7 +39,9 @@ _PAGE = jinja2.Template(
 {% for name, before, after in evaluation %}<tr><td>{{ name }}</td><td class="n">{{ before }}</td>
 <td class="n">{{ after }}</td></tr>
 {% endfor %}</table>{% endif %}
-<div class="panels">{% for picture in pictures %}<div>{{ picture|safe }}</div>{% endfor %}</div>
+<div class="panels">{% for picture in pictures %}<figure>{{ picture.svg|safe }}
+{% if picture.notes %}<figcaption>{{ picture.title }}: {{ picture.notes|join("; ") }}</figcaption>{% endif %}</figure>
+{% endfor %}</div>
 <h2>Spec</h2><pre>{{ spec }}</pre>
 <p>{% for name, version in result.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}</p>
 </body></html>
@@ -62,10 +52,9 @@ _PAGE = jinja2.Template(
 
 def write_report(run: RunDirectory, result: Result) -> Path:
     """Draw ``run``'s metrics into ``report.html`` in it, and return its path."""
-    rows = run.metrics.read()
-    pictures = [_draw(title, names, rows) for title, names in PANELS.items() if _series(names, rows)]
     spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
-    page = _PAGE.render(result=result, pictures=pictures, spec=spec, evaluation=_evaluation(result))
+    drawn = list(pictures(run.metrics.read()))
+    page = _PAGE.render(result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result))
     path = run.path / "report.html"
     write_atomically(path, page)
     return path
@@ -79,33 +68,3 @@ def _evaluation(result: Result) -> list[tuple[str, str, str]]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.4g}"
-
-
-def _series(names: Sequence[str], rows: list[dict]) -> dict[str, tuple[list[int], list[float]]]:
-    """Steps and values of each metric that was logged; values that are no numbers were NaN or infinite."""
-    found = {}
-    for name in names:
-        points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
-        if points:
-            steps, values = zip(*points, strict=True)
-            found[name] = (list(steps), list(values))
-    return found
-
-
-def _draw(title: str, names: Sequence[str], rows: list[dict]) -> str:
-    """One picture as SVG text."""
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    for name, (steps, values) in _series(names, rows).items():
-        held_out = name.startswith("eval_")
-        axes.plot(steps, values, marker="o" if held_out or len(steps) < 3 else None, markersize=4)
-        axes.lines[-1].set_label("held-out rows" if held_out else "training")
-    axes.set_title(title, fontsize=11, loc="left")
-    axes.set_xlabel("step")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(axes.lines) > 1:
-        axes.legend(frameon=False)
-    text = io.StringIO()
-    figure.savefig(text, format="svg")
-    return text.getvalue()[text.getvalue().index("<svg") :]

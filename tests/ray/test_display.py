@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from ray_jobs.display import Display, duration
+from ray_jobs.display import Display, decimal, duration
 from ray_jobs.events import Metrics, Phase, Started, Step
 
 
@@ -37,3 +37,10 @@ def test_a_run_that_continues_says_after_which_step():
 )
 def test_durations_read_like_clocks(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(2.71828, "2.718"), (-0.5, "-0.500"), (1e308, "1e+308"), (float("nan"), "nan")]
+)
+def test_numbers_fit_in_a_line_however_large(value, text):
+    assert decimal(value) == text
