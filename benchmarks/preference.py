@@ -144,7 +144,7 @@ def run_ours(case: dict) -> float:
     from training.engine import attention
     from training.engine.group_trainer import GroupTrainer
     from training.engine.policy import install_scoring
-    from training.engine.reference import adapters_off
+    from training.engine.reference import ADAPTERS_OFF
     from training.trainers import create_trainer
 
     method = case["method"]
@@ -169,7 +169,7 @@ def run_ours(case: dict) -> float:
     with tempfile.TemporaryDirectory() as folder:
         GroupTrainer(
             objective=create_trainer(method, METHODS[method](output_dir=folder)).objective,
-            reference=adapters_off if method in ("dpo", "kto") else None,
+            reference=ADAPTERS_OFF if method in ("dpo", "kto") else None,
             groups=dataset,
             bin_tokens=None,
             model=get_peft_model(model, lora_config()),

@@ -16,9 +16,9 @@ from training.config import CommonConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.collate import collate
-from training.engine.reference import Reference, adapters_off, frozen
+from training.engine.reference import ADAPTERS_OFF, Reference, frozen
 from training.engine.reference_cache import ReferenceCache, group_key, model_fingerprint
-from training.engine.self_check import choose_path
+from training.engine.self_check import probes
 from training.hardware import local_device
 from training.model_source import ModelSource
 from training.reference_model import load_reference_model
@@ -45,12 +45,11 @@ def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Ref
     logger.info("reference: %s", choice)
     if choice == "adapter_off":
         trainer.ready_model()
-        return adapters_off, data
+        return ADAPTERS_OFF, data
     if choice == "cache":
         return None, _with_cached_scores(trainer, data)
     model = load_reference_model(trainer.config, _source(trainer))
-    choose_path(model, [data.train[i] for i in range(min(2, len(data.train)))])
-    return frozen(model), data
+    return frozen(model, probes(data.train, data.eval)), data
 
 
 def choose_reference(config: CommonConfig) -> str | None:
@@ -76,7 +75,7 @@ def _with_cached_scores(trainer: PreferenceTrainer, data: PreparedData) -> Prepa
     if missing:
         logger.info("scoring %d groups under the reference, once", len(missing))
         model = load_reference_model(config, source)
-        _score_share(model, missing, cache, config.per_device_eval_batch_size)
+        _score_share(frozen(model, probes(*sets)), model, missing, cache, config.per_device_eval_batch_size)
     if dist.is_initialized():
         dist.barrier()
     scores = cache.read()
@@ -95,10 +94,11 @@ def _missing(sets: list[GroupDataset], cache: ReferenceCache) -> dict[bytes, tup
     return {key: wanted[key] for key, lacks in zip(wanted, is_missing.tolist(), strict=True) if lacks}
 
 
-def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, batch_groups: int) -> None:
+def _score_share(
+    reference: Reference, model: PreTrainedModel, missing: dict, cache: ReferenceCache, batch_groups: int
+) -> None:
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     places = list(missing.items())
-    path = choose_path(model, [groups[i] for _, (groups, i) in places[:2]]).path
     mine = places[rank::workers]
     share = -(-len(places) // workers)
     keys: list[bytes] = []
@@ -108,9 +108,8 @@ def _score_share(model: PreTrainedModel, missing: dict, cache: ReferenceCache, b
         part = mine[start : start + batch_groups]
         # a worker with nothing left still has to take part where the weights are in shards
         members = [groups[i] for _, (groups, i) in part or places[:1]]
-        batch = collate(members, path=path).to(model.device)
-        with torch.no_grad():
-            sums = frozen(model)(model, batch).tolist()
+        batch = collate(members, path=reference.path or "packed").to(model.device)
+        sums = reference.score(model, batch).tolist()
         keys += [key for key, _ in part]
         for group in members[: len(part)]:
             scores.append([sums.pop(0) for _ in group.completions])

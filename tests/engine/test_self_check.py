@@ -67,5 +67,5 @@ def test_a_head_that_no_path_reproduces_is_an_error(monkeypatch):
     model = build_model("qwen2")
     monkeypatch.setattr(policy, "token_log_probs", lambda hidden, weight, targets, **_: hidden.sum(-1))
 
-    with pytest.raises(TrainingError, match="no path scores this model's tokens"):
+    with pytest.raises(TrainingError, match="no path scores the tokens of this model"):
         choose_path(model, build_groups(2, 2))

@@ -52,6 +52,8 @@ class PackedBatch:
     """0.0 for a stand-in that keeps a worker without groups in step with the others, else 1.0."""
     step: Counts
     """Counts of the whole optimizer step: all workers, all micro-batches; in evaluation of the whole set."""
+    for_reference: PackedBatch | None = None
+    """The same groups for a reference whose path is another one."""
 
     @property
     def num_tokens(self) -> int:
@@ -69,8 +71,8 @@ class PackedBatch:
             return 0
         return sum(segment.prompt_length for segment in self.layout.segments)
 
-    def to(self, device: torch.device) -> PackedBatch:
-        return self._with_tensors(lambda tensors: tensors.to(device, non_blocking=True))
+    def to(self, device: torch.device, non_blocking: bool = True) -> PackedBatch:
+        return self._with_tensors(lambda tensors: tensors.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> PackedBatch:
         return self._with_tensors(lambda tensors: tensors.pin_memory())
@@ -79,7 +81,7 @@ class PackedBatch:
         changed: dict[str, Any] = {
             f.name: change(value)
             for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout)
+            if isinstance(value := getattr(self, f.name), Tensor | AttentionLayout | PackedBatch)
         }
         return replace(self, **changed)
 

@@ -117,7 +117,12 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
             seed=self.args.seed,
         )
         batches = PlannedBatches(
-            groups, planner, self.path_choice.path, self.args.process_index, as_one=as_one
+            groups,
+            planner,
+            self.path_choice.path,
+            self.args.process_index,
+            reference_path=None if self.reference is None else self.reference.path,
+            as_one=as_one,
         )
         return build_loader(
             batches,
@@ -165,7 +170,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
     def _with_reference(self, batch: PackedBatch) -> PackedBatch:
         if self.reference is None or batch.reference is not None:
             return batch
-        return replace(batch, reference=self.reference(self.model, batch))
+        laid_out = batch.for_reference or batch
+        return replace(batch, reference=self.reference.score(self.model, laid_out), for_reference=None)
 
     def _score_for_training(self, model, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
         """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""

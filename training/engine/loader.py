@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -17,15 +18,24 @@ class PlannedBatches(Dataset):
     """Collated micro-batches of one worker, by (epoch, number of the micro-batch within the epoch).
 
     ``as_one`` gives every batch the counts of all groups together, so that means over them do not depend on how they
-    are cut into batches (evaluation); else a batch has the counts of its optimizer step.
+    are cut into batches (evaluation); else a batch has the counts of its optimizer step. A reference that scores on
+    another path than the policy, ``reference_path``, has the same groups laid out for it in ``for_reference``.
     """
 
     def __init__(
-        self, groups: GroupDataset, planner: EpochPlanner, path: Path, worker: int, *, as_one: bool = False
+        self,
+        groups: GroupDataset,
+        planner: EpochPlanner,
+        path: Path,
+        worker: int,
+        *,
+        reference_path: Path | None = None,
+        as_one: bool = False,
     ) -> None:
         self.groups = groups
         self.planner = planner
         self.path = path
+        self.reference_path = reference_path or path
         self.worker = worker
         self._counts = groups.count(list(range(len(groups)))) if as_one else None
 
@@ -38,12 +48,16 @@ class PlannedBatches(Dataset):
         step = self.planner.plan(epoch)[step_number]
         members = step.micro_batches[micro_batch][self.worker]
         # a worker without groups must still take part in the gradient exchange
-        return collate(
-            [self.groups[i] for i in members or [0]],
+        groups = [self.groups[i] for i in members or [0]]
+        batch = collate(
+            groups,
             path=self.path,
             weight=1.0 if members else 0.0,
             step=self._counts or self.groups.count(step.groups),
         )
+        if self.reference_path == self.path:
+            return batch
+        return replace(batch, for_reference=collate(groups, path=self.reference_path))
 
 
 class PlanSampler(Sampler):

@@ -3,22 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from training.data.group import Group
 from training.engine.batch import PackedBatch
+from training.engine.collate import Path
 from training.engine.completions import sum_by_completion
 from training.engine.gathering import gathered
-
-Reference = Callable[[PreTrainedModel, PackedBatch], Tensor]
-"""The policy and a batch to the reference's summed log-prob of each completion, [C], without gradient."""
+from training.engine.self_check import choose_path
 
 
-def adapters_off(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
-    """The reference is the policy without its LoRA adapters: the base model it started from."""
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """``score`` takes the policy and a batch to the reference's summed log-prob of each completion, [C], without
+    gradient. The batch must be laid out for ``path``; None stands for the policy's own."""
+
+    score: Callable[[PreTrainedModel, PackedBatch], Tensor]
+    path: Path | None = None
+
+
+def _without_adapters(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     was_training = model.training
     model.eval()  # the base model's own dropout, if it has any, must not blur the reference
     with torch.no_grad(), gathered(model), model.disable_adapter():
@@ -27,12 +36,21 @@ def adapters_off(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     return scores
 
 
-def frozen(reference_model: PreTrainedModel) -> Reference:
-    """The reference is a model of its own, which scores like the policy and is never trained."""
+ADAPTERS_OFF = Reference(_without_adapters)
+"""The reference is the policy without its LoRA adapters: the base model it started from."""
+
+
+def frozen(reference_model: PreTrainedModel, tried: Sequence[Group]) -> Reference:
+    """The reference is a model of its own, which scores like the policy and is never trained.
+
+    It may be of another architecture, so it gets a path of its own, chosen on ``tried`` as by `choose_path`. Collective
+    where its weights are in shards.
+    """
     reference_model.requires_grad_(False).eval()
+    path = choose_path(reference_model, tried).path
 
     def score(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
         with torch.no_grad(), gathered(reference_model):
             return sum_by_completion(reference_model(**batch.model_inputs()), batch)
 
-    return score
+    return Reference(score, path)

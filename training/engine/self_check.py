@@ -108,7 +108,8 @@ def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
             return PathChoice(path, difference, rejected)
         rejected[path] = f"differs by {difference:.1e} per token from separate sequences"
     raise TrainingError(
-        f"no path scores this model's tokens as transformers does: {rejected}. {_advice(model, groups)}"
+        f"no path scores the tokens of {model.config.name_or_path or 'this model'} as transformers does:"
+        f" {rejected}. {_advice(model, groups)}"
     )
 
 
