@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+
 from training.data.baselines import with_baselines
 from training.data.group import Completion, Group
 
@@ -44,3 +48,31 @@ def test_rows_that_all_share_one_prompt_still_get_another_rows_answer():
     paired = with_baselines(groups([7, 7, 7]), seed=0, longest=100)
 
     assert all(baseline(group)[0] != 100 + group.row for group in paired)
+
+
+def test_each_row_takes_the_answer_of_the_next_one_with_another_prompt():
+    for seed, prompts in enumerate([[1, 1, 2, 1, 1, 3, 3], [5], [4, 4], [1, 1, 1, 2], list(range(6)) * 2]):
+        made = groups(prompts)
+        order = np.random.default_rng(seed).permutation(len(made)).tolist()
+        for place, number in enumerate(order):
+            others = order[place + 1 :] + order[:place]
+            due = [other for other in others if prompts[other] != prompts[number]] or others or [number]
+
+            paired = with_baselines(made, seed, longest=100)
+
+            assert baseline(paired[number])[0] == 100 + due[0]
+
+
+def test_the_work_of_pairing_grows_with_the_rows_and_not_with_their_square():
+    class Prompt(list):
+        compared = 0
+
+        def __ne__(self, other):
+            Prompt.compared += 1
+            return super().__ne__(other)
+
+    rows = [replace(group, prompt=Prompt(group.prompt)) for group in groups([7] * 500 + [8])]
+
+    with_baselines(rows, seed=0, longest=100)
+
+    assert Prompt.compared <= 2 * len(rows)

@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from tests.data.builders import assistant, build_tokenizer, config, row, rows, user, write_jsonl
+from training.data.encoding import Encoder
 from training.data.report import DataReport, check_data
 from training.data.report_table import render
+from training.data.rows import DPORow
 from training.data.statistics import Percentiles
 
 
@@ -36,6 +38,40 @@ def test_bad_rows_are_counted_by_kind_with_their_lines_and_do_not_raise(tmp_path
     assert report.unknown_columns == {"id": 1}
     assert not report.ok
     assert any("3 of 5 rows are bad, and max_bad_rows is 0" in refusal for refusal in report.refusals)
+
+
+def test_a_report_does_not_grow_with_the_columns_that_rows_name(tmp_path: Path) -> None:
+    items = [row("sft", **{f"extra{n}": 1, f"more{n}": 1}) for n in range(300)]
+    report = check(tmp_path, "sft", items)
+    assert (len(report.unknown_columns), report.has_more_columns) == (100, True)
+    assert report.unknown_columns["extra0"] == 1
+    assert "more49 (1 rows), …" in shown(report)
+    assert DataReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    wide = check(tmp_path, "sft", [{f"extra{n}": 1 for n in range(1000)}, row("sft", extra5=1)])
+    assert (len(wide.unknown_columns), wide.unknown_columns["extra5"]) == (100, 2)
+    assert len(max(wide.refusals, key=len)) < 500
+
+
+def test_a_report_does_not_grow_with_the_problems_that_rows_name(tmp_path: Path) -> None:
+    repeated = [f'{{"column{n}": 1, "column{n}": 2}}' for n in range(300)]
+    report = check(tmp_path, "sft", [*repeated, *({"instruction": 3, "response": ""} for _ in range(300))])
+    assert report.bad_rows == 600
+    kinds = {(problem.kind, problem.column): problem.count for problem in report.problems}
+    assert len(kinds) == 100 + 3
+    assert sum(count for (kind, _), count in kinds.items() if kind == "repeated_key") == 300
+    assert kinds["empty", "response"] == 300
+    assert len(report.refusals) == 21
+    assert max(len(problem.places) for problem in report.problems) == 8
+
+
+def test_all_rows_share_the_objects_of_their_token_ids() -> None:
+    tokenizer = build_tokenizer()
+    encoder = Encoder(tokenizer, config("dpo", instruction_template="plain"), "dpo")
+    first, second = (encoder.encode(DPORow(**row("dpo"))) for _ in range(2))
+    pairs = zip(first.prompt, second.prompt, strict=True)
+    assert max(first.prompt) > 256, "Python itself shares smaller ones"
+    assert all(one is other for one, other in pairs)
+    assert first.completions[0].tokens[0] is second.completions[0].tokens[0]
 
 
 def test_lengths_without_a_tokenizer_are_characters_of_the_texts(tmp_path: Path) -> None:

@@ -26,9 +26,8 @@ def with_baselines(
     """
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     paired = list(groups)
-    for place, number in enumerate(order):
-        group = groups[number]
-        donor = groups[_next_with_other_prompt(groups, order, place)]
+    for number, donated in zip(order, _donors(groups, order), strict=True):
+        group, donor = groups[number], groups[donated]
         answer, room = donor.completions[0], longest - len(group.prompt)
         if largest is not None:
             room = min(room, largest - group.num_tokens)
@@ -38,9 +37,13 @@ def with_baselines(
     return paired
 
 
-def _next_with_other_prompt(groups: Sequence[Group], order: list[int], place: int) -> int:
-    own = groups[order[place]].prompt
-    following = order[place + 1 :] + order[:place]
-    return next(
-        (n for n in following if groups[n].prompt != own), following[0] if following else order[place]
-    )
+def _donors(groups: Sequence[Group], order: list[int]) -> list[int]:
+    """For each place of the circle ``order`` the next row that has another prompt than the row there."""
+    donors = order[1:] + order[:1]
+    last = None
+    for place in [*range(len(order)), *range(len(order))][::-1]:
+        if groups[donors[place]].prompt != groups[order[place]].prompt:
+            last = donors[place]
+        elif last is not None:
+            donors[place] = last
+    return donors

@@ -78,6 +78,7 @@ class Encoder:
         self._normalize = normalizer(config.text_normalization)
         self._beginning = Beginning(tokenizer)
         self._control: dict[str, ControlTokens] = {}
+        self._ids: dict[int, int] = {}
 
     def encode(self, row: Row | Dialogue, number: int = 0) -> Group:
         """The group of one row; ``number`` becomes ``Group.row``.
@@ -171,7 +172,7 @@ class Encoder:
         except RowError as error:
             return error
         lengths = list(row.dialogue.lengths)
-        group = Group(prompt, completions, row.row, row.dialogue.label, lengths)
+        group = Group(self._shared(prompt), completions, row.row, row.dialogue.label, lengths)
         return Encoded(group, row.dialogue, row.template.name, merges, row.control)
 
     def _completion(
@@ -184,4 +185,8 @@ class Encoder:
         eos = self._tokenizer.eos_token_id
         if row.template.adds_eos and tokens[-1:] != [eos]:
             tokens, trained = [*tokens, eos], [*trained, True]
-        return Completion(tokens, role, None if all(trained) else trained), joins
+        return Completion(self._shared(tokens), role, None if all(trained) else trained), joins
+
+    def _shared(self, tokens: list[int]) -> list[int]:
+        """The same ids, each one object for all rows: an int of its own for every token takes four times the memory."""
+        return list(map(self._ids.setdefault, tokens, tokens))

@@ -51,6 +51,8 @@ class DataReport:
     ``over_long`` counts rows over a limit, ``cut`` and ``dropped`` what the truncation policy did about them.
     ``boundary_merges`` counts rows where prompt and answer tokenized as one text would join across their
     boundary. ``tokens_per_word`` is that of the answers, ``arabic_share`` (0 to 1) that of all letters.
+    ``unknown_columns`` counts the rows of each column that is not read; ``has_more_columns`` says that there are
+    further ones, which nobody counted.
     ``length_bias`` is None where rows are not pairs.
     ``refusals`` are the reasons for which training would refuse the data, in the words that it would use.
     """
@@ -66,6 +68,7 @@ class DataReport:
     problems: list[BadRowKind] = field(default_factory=list)
     blank_lines: int = 0
     unknown_columns: dict[str, int] = field(default_factory=dict)
+    has_more_columns: bool = False
     length_unit: str = "characters"
     lengths: dict[str, Percentiles] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
@@ -150,6 +153,7 @@ def build_report(
         problems=[_bad_row_kind(counted) for counted in validated.bad.problems.values()],
         blank_lines=validated.source.blank_lines,
         unknown_columns=dict(validated.unknown_columns),
+        has_more_columns=validated.has_more_columns,
         truncation=config.truncation,
         duplicate_rows=repetitions(repr(dialogue) for dialogue in dialogues),
         duplicate_prompts=repetitions(map(prompt_key, dialogues)),

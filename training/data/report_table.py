@@ -57,7 +57,7 @@ def _fact_values(report: DataReport) -> list[tuple[str, str]]:
     facts.append(("Arabic letters", f"{report.arabic_share:.1%} of letters"))
     if report.unknown_columns:
         columns = ", ".join(f"{name} ({count:,} rows)" for name, count in report.unknown_columns.items())
-        facts.append(("columns not used", columns))
+        facts.append(("columns not used", f"{columns}, …" if report.has_more_columns else columns))
     if report.length_unit == "tokens":
         facts += _token_facts(report)
     return facts

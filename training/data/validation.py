@@ -19,6 +19,9 @@ from training.data.sources import Source, open_source
 from training.errors import Problem
 
 MAX_PROBLEMS = 20
+MAX_KINDS = 100
+"""Kinds of problems by column, and unknown columns, that are told apart: rows may name columns of their own without
+end."""
 _SHOWN_PLACES = 8
 _INDEX = re.compile(r"\[\d+\]")
 
@@ -65,6 +68,8 @@ class BadRows:
             self._kept.append((row, problems))
         for problem in problems:
             key = (problem.kind, _INDEX.sub("[]", problem.column))
+            if key not in self.problems and len(self.problems) >= MAX_KINDS:
+                key = (problem.kind, "")
             first = ProblemCount(problem.kind, problem.column, problem.message, problem.action)
             counted = self.problems.setdefault(key, first)
             counted.count += 1
@@ -110,13 +115,14 @@ class ValidRow:
 @dataclass(slots=True)
 class Validated:
     """A dataset read to its end. ``unknown_columns`` counts the rows that have each column no row model
-    knows."""
+    knows, of the first `MAX_KINDS` such columns; ``has_more_columns`` says that there were others."""
 
     source: Source
     rows: list[ValidRow]
     bad: BadRows
     num_rows: int
     unknown_columns: Counter[str]
+    has_more_columns: bool
 
 
 def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
@@ -130,14 +136,26 @@ def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
     known = ROW_MODELS[method].model_fields
     rows: list[ValidRow] = []
     unknown: Counter[str] = Counter()
+    has_more = False
     index = -1
     for index, raw in enumerate(source.rows):
         if raw.value is None:
             bad.add(raw, [raw.problem] if raw.problem else [])
             continue
-        unknown.update(column for column in raw.value if column not in known)
+        has_more |= not _count(unknown, [column for column in raw.value if column not in known])
         try:
             rows.append(ValidRow(index, raw, parse_row(method, raw.value).dialogue))
         except RowError as error:
             bad.add(raw, error.problems)
-    return Validated(source, rows, bad, index + 1, unknown)
+    return Validated(source, rows, bad, index + 1, unknown, has_more)
+
+
+def _count(counts: Counter[str], columns: Sequence[str]) -> bool:
+    """Count ``columns``, new ones while there is room; whether there was room for all."""
+    is_whole = True
+    for column in columns:
+        if column in counts or len(counts) < MAX_KINDS:
+            counts[column] += 1
+        else:
+            is_whole = False
+    return is_whole
