@@ -40,7 +40,7 @@ demo: $(INSTALLED) ## Train a tiny Arabic model on two workers, then ask it ques
 
 .PHONY: test
 test: $(INSTALLED) ## Run every test that this machine can run
-	@OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back

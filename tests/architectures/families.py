@@ -140,7 +140,16 @@ FAMILIES: dict[str, Family] = {
             "activation_sparsity_pattern": [0.0] * 4,
         },
     ),
-    "Gemma 4 (text)": Family("gemma4_text", {**_HEADS, **_WINDOWED, **_FOUR_LAYERS}),
+    "Gemma 4 (text)": Family(
+        "gemma4_text",
+        {
+            **_HEADS,
+            **_WINDOWED,
+            **_FOUR_LAYERS,
+            "vocab_size_per_layer_input": VOCABULARY,
+            "hidden_size_per_layer_input": 8,
+        },
+    ),
     "Phi-3": Family("phi3"),
     "Phi-3 with longrope": Family(
         "phi3",
