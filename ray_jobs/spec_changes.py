@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from training.config import JobSpec
+from training.config import JobSpec, parse_spec
 from training.config.differences import differences
 from training.config.locations import inside
 from training.config.strategy import as_text, is_json
@@ -56,8 +56,20 @@ def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     before = _began_with(run, content)
     action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
     text = "was {0!r} and is {1!r}."
-    now = self_contained(spec).to_mapping()
-    return differences(_by_setting(before), _by_setting(now), text, action=action, ignoring=_FREE_KEYS)
+    spec = self_contained(spec)
+    ignored = _FREE_KEYS | _newer_than(before, spec)
+    return differences(_by_setting(before), _by_setting(spec.to_mapping()), text, action=action, ignoring=ignored)
+
+
+def _newer_than(before: dict[str, Any], spec: JobSpec) -> set[str]:
+    """The keys that the version which wrote ``before`` did not have, and that ``spec`` leaves at their defaults: an
+    upgrade between two starts does not make another run."""
+    now = spec.to_mapping()
+    newer = now.keys() - before.keys()
+    if not newer:
+        return set()
+    by_default = parse_spec({k: v for k, v in spec.as_given().items() if k not in newer}).to_mapping()
+    return {key for key in newer if now[key] == by_default[key]}
 
 
 def _began_with(run: RunDirectory, content: bytes) -> dict[str, Any]:

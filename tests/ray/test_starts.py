@@ -219,6 +219,17 @@ def test_what_does_not_change_the_training_may_change_between_starts(tmp_path):
     assert finished(changed, run) is None
 
 
+def test_an_upgrade_that_brings_a_key_continues_the_run_unless_the_key_is_set(tmp_path):
+    run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
+    lines = run.spec_file.read_text().splitlines(keepends=True)
+    assert "packing: true\n" in lines
+    run.spec_file.write_text("".join(line for line in lines if line != "packing: true\n"))
+    assert finished(spec_in(tmp_path), run) is None
+    assert finished(spec_in(tmp_path, packing=True), run) is None
+    with pytest.raises(SpecError, match="packing: was None and is False"):
+        finished(spec_in(tmp_path, packing=False), run)
+
+
 def test_a_fresh_start_keeps_the_old_run_beside_it(tmp_path):
     run = run_with_a_checkpoint(tmp_path, spec_in(tmp_path))
     run.lock_file.write_text("{}")
