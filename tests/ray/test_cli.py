@@ -47,11 +47,13 @@ def spec_file(folder: Path, text: str = GOOD) -> str:
 
 
 def test_validate_takes_under_a_second(tmp_path):
+    """Of computing: a machine at other work gives it late."""
     spec, times = spec_file(tmp_path), []
     for _ in range(5):
-        start = time.perf_counter()
+        before = os.times()
         done = tadrib("validate", spec, cwd=tmp_path)
-        times.append(time.perf_counter() - start)
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.returncode == 0, done.stderr
     assert min(times) < 1.0
 
