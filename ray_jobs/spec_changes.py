@@ -58,7 +58,9 @@ def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     text = "was {0!r} and is {1!r}."
     spec = self_contained(spec)
     ignored = _FREE_KEYS | _newer_than(before, spec)
-    return differences(_by_setting(before), _by_setting(spec.to_mapping()), text, action=action, ignoring=ignored)
+    return differences(
+        _by_setting(before), _by_setting(spec.to_mapping()), text, action=action, ignoring=ignored
+    )
 
 
 def _newer_than(before: dict[str, Any], spec: JobSpec) -> set[str]:

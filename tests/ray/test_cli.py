@@ -53,7 +53,9 @@ def test_validate_takes_under_a_second(tmp_path):
         before = os.times()
         done = tadrib("validate", spec, cwd=tmp_path)
         after = os.times()
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        times.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
         assert done.returncode == 0, done.stderr
     assert min(times) < 1.0
 
