@@ -149,7 +149,7 @@ def test_a_collapse_of_the_chosen_answers_is_said_in_plain_words_and_passed_on(t
         trainer.train()
 
     assert "a token of the chosen answers is" in caplog.text
-    assert "Lower learning_rate" in caplog.text
+    assert "Lower learning_rate." in caplog.text
     rows = [row for row in reporter.rows if "loss" in row]
     start = rows[0]["logps/chosen_per_token"]
     assert [row["logps/chosen_drift"] for row in rows] == pytest.approx(

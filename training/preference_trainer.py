@@ -49,7 +49,7 @@ class PreferenceTrainer(BaseTrainer):
             reference=reference,
             summary=self.summarize,
         )
-        PreferenceWatch().first_of(trainer)
+        PreferenceWatch(self.config).first_of(trainer)
         return trainer
 
     def _watched_objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from transformers import Trainer, TrainerCallback
 
+from training.config.methods import PreferenceConfig
 from training.notices import warn
 
 COLLAPSE_NATS = 1.0
@@ -21,7 +22,8 @@ class PreferenceWatch(TrainerCallback):
     ``tokens_per_answer``, the mean over the data.
     """
 
-    def __init__(self, tokens_per_answer: float = 1.0) -> None:
+    def __init__(self, config: PreferenceConfig, tokens_per_answer: float = 1.0) -> None:
+        self.remedy = " or raise ".join(["Lower learning_rate", *config.steadied_by])
         self.start: float | None = None
         self.tokens_per_answer = tokens_per_answer
         self.fallen = self.at_chance = 0
@@ -50,8 +52,7 @@ class PreferenceWatch(TrainerCallback):
             self._warn(
                 "collapse",
                 f"step {state.global_step}: a token of the chosen answers is {-drift:.1f} nats less likely than at the "
-                "start; the model is unlearning what it should prefer. Lower learning_rate, raise beta, or add "
-                "sft_weight (DPO) or cpo_alpha (CPO).",
+                f"start; the model is unlearning what it should prefer. {self.remedy}.",
             )
         accuracy = logs.get("rewards/accuracies", 1.0)
         self.at_chance = self.at_chance + 1 if abs(accuracy - 0.5) < 0.05 else 0

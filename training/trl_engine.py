@@ -21,7 +21,7 @@ from training import dpo_trainer, preference_trainer, sft_trainer
 from training.arguments import training_arguments
 from training.base_trainer import BaseTrainer
 from training.config import CommonConfig
-from training.config.methods import ReferencedConfig
+from training.config.methods import PreferenceConfig, ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.router_loss import router_coefficient
@@ -69,8 +69,8 @@ class _OnTrl(BaseTrainer):
         if "ref" in getattr(model, "peft_config", ()):
             # a copy of the adapters as they are now; without it TRL switches adapters off, as we do
             model.delete_adapter("ref")
-        if self.method != "sft":
-            PreferenceWatch(self._tokens_per_answer(data.train)).first_of(trainer)
+        if isinstance(self.config, PreferenceConfig):
+            PreferenceWatch(self.config, self._tokens_per_answer(data.train)).first_of(trainer)
         return trainer
 
     def _settings(self) -> dict[str, Any]:

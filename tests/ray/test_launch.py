@@ -118,7 +118,7 @@ def test_a_collapse_is_no_quiet_success(tmp_path, capfd):
     assert len(drifts) == 6
     assert min(drifts) < -1
     [warning] = [w for w in result.warnings if "unlearning" in w]
-    assert "Lower learning_rate" in warning
+    assert "Lower learning_rate or raise beta or raise sft_weight." in warning
     assert warning in " ".join(capfd.readouterr().out.split())
     assert run.read_result().warnings == result.warnings
     assert "unlearning" in (run.path / "report.html").read_text()

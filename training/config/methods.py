@@ -30,6 +30,9 @@ class SFTConfig(CommonConfig):
 class PreferenceConfig(CommonConfig):
     """What the methods that learn from judged answers share."""
 
+    steadied_by: ClassVar[tuple[str, ...]] = ()
+    """Settings that, raised, hold the chosen answers' likelihood up."""
+
     beta: Positive = 0.1
     """Scale of the rewards: log-probabilities, or their ratio to the reference, are multiplied by it."""
     max_prompt_length: Count = 256
@@ -57,6 +60,7 @@ class DPOConfig(ReferencedConfig):
     """Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290)."""
 
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
+    steadied_by: ClassVar = ("beta", "sft_weight")
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
@@ -76,6 +80,7 @@ class KTOConfig(ReferencedConfig):
     """Kahneman-Tversky Optimization (Ethayarajh et al. 2024, arXiv 2402.01306)."""
 
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
+    steadied_by: ClassVar = ("beta",)
 
     learning_rate: LearningRate = 1e-6
     """Highest learning rate of the schedule."""
@@ -89,6 +94,7 @@ class IPOConfig(ReferencedConfig):
     """Identity Preference Optimization (Azar et al. 2023, arXiv 2310.12036)."""
 
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
+    steadied_by: ClassVar = ("tau",)
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
@@ -107,6 +113,7 @@ class CPOConfig(PreferenceConfig):
     """Contrastive Preference Optimization (Xu et al. 2024, arXiv 2401.08417); takes many rejected answers."""
 
     facts: ClassVar = {"run.metrics": metrics.CPO}
+    steadied_by: ClassVar = ("cpo_alpha",)
 
     learning_rate: LearningRate = 5e-7
     """Highest learning rate of the schedule."""
