@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from training.config.text_file import read_bytes
 from training.errors import ClusterError, Problem
 
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _SECONDS_TO_ANSWER = 10
+_MAX_BYTES = 100_000
 _SET_IT = "Set RAY_AUTH_TOKEN_PATH to a file that holds the cluster's token, or RAY_AUTH_TOKEN to the token"
 
 
@@ -86,6 +88,6 @@ def require_accepted(address: str, where: str) -> None:
 
 def _has_text(file: str) -> bool:
     try:
-        return bool(Path(file).read_text(encoding="utf-8").strip())
+        return bool(read_bytes(Path(file), _MAX_BYTES).decode().strip())
     except (OSError, ValueError):
         return False

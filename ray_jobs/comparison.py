@@ -15,9 +15,11 @@ from ray_jobs.run_files import RunFiles
 from ray_jobs.run_status import read_status
 from ray_jobs.status_text import sentence
 from training.config import load_spec
+from training.config.text_file import read_bytes
 from training.errors import Problem, SpecError
 from training.run_directory import RunDirectory
 
+_MAX_BYTES = 10_000_000
 COLUMNS = {
     "prompt": "prompt",
     "trained_model_response": "trained",
@@ -62,10 +64,19 @@ def _no_model(run: Path, files: RunFiles) -> Problem:
 def read_prompts(file: Path) -> list[str]:
     """One prompt a line, blank lines left out. Raises SpecError when the file cannot be read."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError("the prompts cannot be read", [Problem("--file", f"{file}: {error}.")]) from error
+        lines = read_bytes(file, _MAX_BYTES).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"{file}:{line} is not UTF-8: byte 0x{error.object[error.start]:02x}."
+        raise _unreadable(message, "Save the file as UTF-8.") from error
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}."
+        raise _unreadable(message, "Give --file a text file with one prompt a line.") from error
     return [line for line in lines if line.strip()]
+
+
+def _unreadable(message: str, action: str) -> SpecError:
+    return SpecError("the prompts cannot be read", [Problem("--file", message, action)])
 
 
 def print_comparison(rows: list[dict[str, str]], form: str) -> None:

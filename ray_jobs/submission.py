@@ -13,9 +13,11 @@ from pathlib import Path
 
 from ray_jobs.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
 from ray_jobs.paths import relative_keys
-from training.config import JobSpec, load_spec
+from training.config import JobSpec
 from training.config.differences import differences
+from training.config.loading import load_text
 from training.config.locations import is_url
+from training.config.yaml_file import read_text
 from training.errors import ClusterError, Problem, SpecError
 
 _MOST_BYTES = 120_000  # Linux takes no argument of a command that is longer than 128 KiB
@@ -43,13 +45,14 @@ def read_submission(path: Path, overrides: Sequence[str], *, resume: str, fresh:
     Relative paths keep their meaning: they are read from the current directory, if the cluster has it.
     Raises SpecError.
     """
-    spec = load_spec(path, overrides)
+    given = read_text(path)
+    spec = load_text(given, str(path), overrides)
     command = ["tadrib", "launch", "-", "--resume", resume, *(["--fresh"] if fresh else [])]
     if keys := relative_keys(spec):
         command += ["--directory", os.getcwd(), *(f"--relative={key}" for key in keys)]
     if overrides:
         command += ["--", *overrides]
-    text = path.read_text(encoding="utf-8").replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+    text = given.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     end = _line_not_in(text)
     entrypoint = f"{shlex.join(command)} <<'{end}'\n{text}\n{end}"
     if len(entrypoint.encode()) > _MOST_BYTES:

@@ -88,10 +88,10 @@ def test_an_adapter_that_no_other_can_follow_is_refused_before_anything_is_loade
     require_models(SFTConfig(model_name=folder, use_lora=False))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", ""])
+@pytest.mark.parametrize("text", ["{", "[]", "", pytest.param("[" * 100_000, id="deep"), "\xff"])
 def test_a_damaged_adapter_config_is_refused_in_a_sentence(tmp_path, text):
     folder = adapter(tmp_path / "adapter")
-    (folder / "adapter_config.json").write_text(text)
+    (folder / "adapter_config.json").write_text(text, encoding="latin-1")
     with pytest.raises(SpecError, match=r"model_name: .*adapter"):
         require_models(SFTConfig(model_name=str(folder)))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,21 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert (build_tiny_model(tmp_path / "tiny") / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"3", b'"tadrib_tiny_model"', b"[" * 100_000, "a pipe"])
+def test_a_folder_whose_config_is_damaged_is_none_of_ours(tmp_path, content):
+    target = tmp_path / "mine"
+    target.mkdir()
+    if isinstance(content, bytes):
+        (target / "config.json").write_bytes(content)
+    else:
+        os.mkfifo(target / "config.json")
+    with pytest.raises(
+        ResourceError, match=r"mine: exists and is not a tiny model\. Choose another directory"
+    ):
+        build_tiny_model(target)
+    assert (target / "config.json").exists()
+
+
 @pytest.mark.parametrize("content", ["notes", "another model", "a file"])
 def test_anything_else_is_left_untouched(tmp_path, content):
     target = tmp_path / "mine"
@@ -140,10 +156,16 @@ def test_the_command_needs_no_bundled_data_where_it_is_given_the_same_files(tmp_
 def test_texts_that_cannot_be_read_are_all_named(tmp_path):
     latin = tmp_path / "latin.txt"
     latin.write_bytes("é".encode("latin-1"))
-    with pytest.raises(
-        DataError, match=r"(?s)2 problems.*missing\.txt: cannot be read.*latin\.txt: cannot be read"
-    ):
-        build_tiny_model(tmp_path / "tiny", texts=[tmp_path / "missing.txt", latin])
+    deep, pipe = tmp_path / "deep.jsonl", tmp_path / "pipe.txt"
+    deep.write_text("[" * 100_000)
+    os.mkfifo(pipe)
+    texts = [tmp_path / "missing.txt", latin, deep, pipe, Path("/dev/zero"), tmp_path]
+    with pytest.raises(DataError, match=r"6 problems") as caught:
+        build_tiny_model(tmp_path / "tiny", texts=texts)
+    for problem, path in zip(caught.value.problems, texts, strict=True):
+        assert problem.where == str(path)
+        assert problem.message.startswith("cannot be read: ")
+        assert problem.action.startswith("Give plain text in UTF-8")
     assert not (tmp_path / "tiny").exists()
 
 

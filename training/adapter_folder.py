@@ -15,6 +15,7 @@ from training.errors import Problem, SpecError
 from training.model_source import ADAPTER_FILE, CONFIG_FILE, TITLE, ModelSource, locate
 from training.moved_folder import find_moved
 from training.notices import warn
+from training.regular_file import read_regular
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 MERGE_IT = "Or save it merged, with peft's merge_and_unload, and start from that."
@@ -127,8 +128,8 @@ def adapter_of(source: ModelSource) -> AdapterFolder | None:
     if folder is None or not (folder / ADAPTER_FILE).is_file():
         return None
     try:
-        settings = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        settings = json.loads(read_regular(folder / ADAPTER_FILE))
+    except (OSError, ValueError, RecursionError) as error:
         problem = Problem(
             source.key, f"{folder / ADAPTER_FILE}: {error}.", "Copy the adapter's folder again."
         )

@@ -13,6 +13,7 @@ from training.engine.checkpoints import step_of
 from training.errors import Problem, SpecError, nearest
 from training.model_damage import damaged_file, part_of, reason_of
 from training.permissions import unreadable_files
+from training.regular_file import no_files
 
 TITLE = "the model cannot be loaded"
 CONFIG_FILE = "config.json"
@@ -76,6 +77,9 @@ def locate(source: ModelSource) -> str:
     if folder is not None and not _is_model(folder) and (inner := _models_in(folder)):
         message = f"folder {source.name} holds a run, not a model."
         raise SpecError(TITLE, [Problem(source.key, message, f"Did you mean {inner[0]}?")])
+    if folder is not None and (odd := no_files(folder)):
+        message = f"folder {source.name} holds {odd[0]}, which libraries would read without end."
+        raise SpecError(TITLE, [Problem(source.key, message, "Put the model's file back in its place.")])
     return source.name
 
 

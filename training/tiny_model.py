@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from training.errors import Problem, ResourceError
 from training.permissions import follow_umask
+from training.regular_file import read_regular
 from training.tiny_tokenizer import MAX_LENGTH, build_tokenizer
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def build_tiny_model(
 def _refuse_other_content(target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    config = target / "config.json"
-    if config.is_file() and MARKER in json.loads(config.read_text(encoding="utf-8")):
+    if _is_ours(target / "config.json"):
         return
     raise ResourceError(
         "The tiny model was not written",
@@ -76,6 +76,15 @@ def _refuse_other_content(target: Path) -> None:
             )
         ],
     )
+
+
+def _is_ours(config: Path) -> bool:
+    """A file that is none, or damaged, may be of something else."""
+    try:
+        settings = json.loads(read_regular(config))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and MARKER in settings
 
 
 def _model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.errors import DataError, Problem
+from training.regular_file import read_regular
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
@@ -56,10 +57,12 @@ def _strings(files: Sequence[Path]) -> Iterator[str]:
     problems = []
     for path in files:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_regular(path).decode().splitlines()
             yield from (text for line in lines for text in _texts_in(line, path.suffix == ".jsonl"))
-        except (OSError, ValueError) as error:
-            problems.append(Problem(str(path), f"cannot be read: {error}.", "", "read_texts"))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            action = "Give plain text in UTF-8, or JSON lines under the name *.jsonl."
+            problems.append(Problem(str(path), f"cannot be read: {reason}.", action, "read_texts"))
     if problems:
         raise DataError("The tokenizer's text cannot be read", problems)
 

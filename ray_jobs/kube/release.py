@@ -14,11 +14,12 @@ import yaml
 
 from ray_jobs.kube.helm import find_chart, helm
 from ray_jobs.kube.rules import problems
-from training.config import JobSpec, load_spec
-from training.config.loading import apply_overrides
-from training.config.yaml_file import read_yaml
+from training.config import JobSpec
+from training.config.loading import apply_overrides, load_text
+from training.config.yaml_file import parse_file, read_text
 from training.config.yaml_text import to_yaml
 from training.errors import Problem, SpecError
+from training.regular_file import read_regular
 
 Object = dict[str, Any]
 
@@ -81,8 +82,9 @@ def read_release(
     The file's bytes are kept; with ``overrides`` its keys are written anew. ``queue`` names the queue, of Kueue where
     the values say no other kind.
     """
-    spec = load_spec(path, overrides)
-    text = _text(path, overrides)
+    given = read_text(path)
+    spec = load_text(given, str(path), overrides)
+    text = _with(overrides, given, str(path)) if overrides else given
     own: Object = {"jobs": {spec.name: {"specFile": text}}}
     kinds = [_queue_kind(_read_values(file, spec.name)) for file in values]
     if queue is not None:
@@ -97,11 +99,8 @@ def objects_of(text: str) -> list[Object]:
     return [each for each in found if "helm.sh/hook" not in (each["metadata"].get("annotations") or {})]
 
 
-def _text(path: Path, overrides: Sequence[str]) -> str:
-    if not overrides:
-        with path.open(encoding="utf-8", newline="") as file:
-            return file.read()
-    mapping, _ = read_yaml(path)
+def _with(overrides: Sequence[str], text: str, title: str) -> str:
+    mapping, _ = parse_file(text, title)
     apply_overrides(mapping, overrides)
     return to_yaml(mapping)
 
@@ -109,10 +108,11 @@ def _text(path: Path, overrides: Sequence[str]) -> str:
 def _read_values(path: Path, run: str) -> Object:
     """Values of the platform, in a file for the chart. Other runs in it would be installed too, so they are refused."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        value = yaml.safe_load(read_regular(path).decode()) or {}
     except OSError as error:
-        raise SpecError(str(path), [Problem("", f"cannot be read: {error.strerror}.")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        action = "Give --values the YAML file of the platform's settings."
+        raise SpecError(str(path), [Problem("", f"cannot be read: {error.strerror}.", action)]) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(
             str(path), [Problem("", f"not valid YAML: {' '.join(str(error).split())}.")]
         ) from None

@@ -12,7 +12,7 @@ import yaml
 
 from training.config.spec import JobSpec, holds_text, parse_spec
 from training.config.violations import show
-from training.config.yaml_file import parse_yaml, read_yaml
+from training.config.yaml_file import parse_file, parse_yaml, read_text
 from training.errors import Problem
 
 
@@ -21,10 +21,15 @@ def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> JobSpec:
 
     Raises SpecError with everything that is wrong with file, overrides and spec.
     """
-    value, problems = read_yaml(path)
+    return load_text(read_text(path), str(path), overrides)
+
+
+def load_text(text: str, title: str, overrides: Iterable[str] = ()) -> JobSpec:
+    """`load_spec` of the text of the file ``title``, which a pipe gives only once."""
+    value, problems = parse_file(text, title)
     if isinstance(value, dict):
         problems += apply_overrides(value, overrides)
-    return parse_spec(value, str(path), problems)
+    return parse_spec(value, title, problems)
 
 
 def apply_overrides(mapping: dict[Any, Any], overrides: Iterable[str]) -> list[Problem]:

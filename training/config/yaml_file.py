@@ -113,8 +113,11 @@ def parse_yaml(text: str) -> tuple[Any, list[Problem]]:
 
 def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
     """``parse_yaml`` of a UTF-8 file. Raises SpecError where there is no such file or it is not YAML."""
-    title = str(path)
-    text = _read_text(Path(path), title)
+    return parse_file(read_text(path), str(path))
+
+
+def parse_file(text: str, title: str) -> tuple[Any, list[Problem]]:
+    """``parse_yaml`` of the text of the file ``title``. Raises SpecError where it is not YAML."""
     try:
         value, problems = parse_yaml(text)
     except yaml.YAMLError as error:
@@ -129,9 +132,11 @@ def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
     return value, [*problems, *find_credentials_in_comments(text)]
 
 
-def _read_text(path: Path, title: str) -> str:
+def read_text(path: str | Path) -> str:
+    """The text of a UTF-8 file, its line ends as they are. Raises SpecError where there is none."""
+    title = str(path)
     try:
-        return read_bytes(path, MAX_BYTES).decode("utf-8-sig")
+        return read_bytes(Path(path), MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         message = f"not UTF-8: byte 0x{error.object[error.start]:02x}."
