@@ -150,6 +150,20 @@ def presets() -> None:
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A *.gguf file.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="Where to write the model.", show_default=False)],
+) -> None:
+    """Unpack a GGUF file to a model that can be trained. What its quantization rounded away stays lost.
+
+    Prefer the model that it was made from; this is for files of which nothing else is left.
+    """
+    from training.gguf_conversion import convert as convert_gguf
+
+    typer.echo(f"wrote {convert_gguf(file, directory)}")
+
+
+@app.command()
 def tiny_model(
     directory: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,

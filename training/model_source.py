@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from training.config import CommonConfig
 from training.engine.checkpoints import step_of
 from training.errors import Problem, SpecError, nearest
+from training.gguf_file import describe, gguf_file
 from training.model_damage import damaged_file, part_of, reason_of
 from training.permissions import unreadable_files
 from training.regular_file import no_files
@@ -70,8 +72,12 @@ class ModelSource:
 
 def locate(source: ModelSource) -> str:
     """The folder or Hub name. Raises SpecError for a name that can only be a folder and is none, or is the folder of a
-    run rather than of a model."""
+    run rather than of a model, or of a GGUF file."""
     folder = source.folder
+    if (file := gguf_file(Path(source.name))) is not None and not (folder and _is_model(folder)):
+        raise SpecError(TITLE, [_not_for_training(source, file)])
+    if folder is None and Path(source.name).is_file():
+        raise SpecError(TITLE, [_not_a_folder(source)])
     if folder is None and source.is_surely_a_folder:
         raise SpecError(TITLE, [_missing_folder(source)])
     if folder is not None and not _is_model(folder) and (inner := _models_in(folder)):
@@ -93,6 +99,29 @@ def _models_in(run: Path) -> list[Path]:
     checkpoints = {step: path for path in found if (step := step_of(path.name)) is not None}
     newest_first = [checkpoints[step] for step in sorted(checkpoints, reverse=True)]
     return [path for path in (run / "final", *newest_first) if _is_model(path)]
+
+
+def _not_for_training(source: ModelSource, file: Path) -> Problem:
+    about = describe(file)
+    message = (
+        f"{file} is a GGUF file{f' of {about}' if about else ''}, made for inference engines; training reads"
+        " *.safetensors weights."
+    )
+    if _is_model(file.parent):
+        return Problem(source.key, message, f"Did you mean {file.parent}?")
+    action = (
+        "Give the name or folder of the model that it was made from. Where that is out of reach, unpack the file, whose"
+        f" rounding stays: tadrib convert {quote(str(file))} {quote(str(file.with_suffix('')))}"
+    )
+    return Problem(source.key, message, action)
+
+
+def _not_a_folder(source: ModelSource) -> Problem:
+    parent = Path(source.name).parent
+    action = "A model is a folder with config.json, a tokenizer and *.safetensors weights."
+    if _is_model(parent):
+        action = f"Did you mean {parent}?"
+    return Problem(source.key, f"{source.name} is a file, not the folder of a model.", action)
 
 
 def _missing_folder(source: ModelSource) -> Problem:
@@ -120,6 +149,8 @@ def unloadable(source: ModelSource, error: Exception, part: str = "") -> SpecErr
             "Check the spelling, network access and HF_TOKEN, or give the path of a local folder"
             f" ({Path(source.name).absolute()} is none)."
         )
+        if "gguf" in source.name.lower():
+            action = "GGUF files are made for inference engines: give the name of the model that they were made from."
         return SpecError(TITLE, [Problem(source.key, f"Hub name {source.name}: {reason}.", action)])
     if locked := unreadable_files(folder):
         message = f"folder {source.name}: this user (uid {os.getuid()}) may not read {', '.join(locked)}."

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GGUF files, which inference engines read: found where a model is looked for, and told apart by their first bytes.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights are mostly rounded to blocks of a few
+bits, names and layouts are llama.cpp's, and the tokenizer is a list of tokens; training reads none of that.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+MAGIC = b"GGUF"
+_FIXED_HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of key-value pairs
+_STRING = 8
+_HEAD_BYTES = 4096  # enough for architecture and name, which writers put first
+
+
+def gguf_file(path: Path) -> Path | None:
+    """``path`` itself, or the first of its folder's ``*.gguf`` where nothing else there is a model."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".gguf" or _head(path).startswith(MAGIC) else None
+    if not path.is_dir() or any(path.glob("*.safetensors")):
+        return None
+    return min((file for file in path.glob("*.gguf") if file.is_file()), default=None)
+
+
+def describe(file: Path) -> str:
+    """Name and architecture as the file gives them, such as ``Gemma 3 270m (gemma3)``; empty where it does not."""
+    facts = _leading_strings(_head(file))
+    architecture, name = facts.get("general.architecture", ""), facts.get("general.name", "")
+    return f"{name} ({architecture})" if name and architecture else name or architecture
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as content:
+            return content.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _leading_strings(head: bytes) -> dict[str, str]:
+    """The key-value pairs before the first whose value is no string, as far as ``head`` holds them."""
+    facts: dict[str, str] = {}
+    place = _FIXED_HEADER.size
+    try:
+        while head.startswith(MAGIC):
+            key, place = _string(head, place)
+            (kind,) = struct.unpack_from("<I", head, place)
+            if kind != _STRING:
+                break
+            facts[key], place = _string(head, place + 4)
+    except (struct.error, UnicodeDecodeError):
+        pass
+    return facts
+
+
+def _string(head: bytes, place: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from("<Q", head, place)
+    (raw,) = struct.unpack_from(f"<{min(length, _HEAD_BYTES + 1)}s", head, place + 8)
+    return raw.decode(), place + 8 + length
