@@ -11,24 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-VOCABULARY = 211
+from tests.engine.builders import SHAPE, VOCABULARY
+
 WINDOW = 24
 """Of every model with windows or chunks; `tests.architectures.rows` has rows on both sides of it."""
 
-_SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 48,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+_SHAPE = {**SHAPE, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _HEADS = {"head_dim": 16}
 _FOUR_LAYERS = {"num_hidden_layers": 4}
 _WINDOWED = {"sliding_window": WINDOW}
@@ -55,6 +45,44 @@ _LATENT = {
 }
 # with few heads in the indexer many of its scores are exactly 0, and which of equal keys it takes is left to chance
 _INDEXED = {"index_topk": 16, "index_n_heads": 32, "index_head_dim": 16}
+_GEMMA_3 = {
+    **_HEADS,
+    **_WINDOWED,
+    **_FOUR_LAYERS,
+    "query_pre_attn_scalar": 16,
+    "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
+}
+_GEMMA_3N = {
+    **_HEADS,
+    **_WINDOWED,
+    **_FOUR_LAYERS,
+    "intermediate_size": [96] * 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 8,
+    "num_kv_shared_layers": 0,
+    "laurel_rank": 8,
+    "altup_num_inputs": 2,
+    "activation_sparsity_pattern": [0.0] * 4,
+}
+_GEMMA_4 = {
+    **_HEADS,
+    **_WINDOWED,
+    **_FOUR_LAYERS,
+    "global_head_dim": 32,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 8,
+}
+_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "image_size": 56,
+}
 _MAMBA2 = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 16}
 _ROPE = {"rope_theta": 10000.0}
 
@@ -62,11 +90,20 @@ _ROPE = {"rope_theta": 10000.0}
 @dataclass(frozen=True, slots=True)
 class Family:
     """``kind`` is transformers' model_type; ``settings`` are added to a common tiny shape. ``refused`` says why rows
-    that are longer than the window are refused, where they are."""
+    that are longer than the window are refused, where they are. A multimodal model is trained on text: the settings are
+    those of its language model, ``towers`` those of the parts that see and hear."""
 
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     refused: str = ""
+    towers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        settings = {**_SHAPE, **self.settings}
+        if self.towers:
+            settings = {"text_config": settings, **self.towers}
+        return AutoConfig.for_model(self.kind, **settings)
 
 
 FAMILIES: dict[str, Family] = {
@@ -114,42 +151,13 @@ FAMILIES: dict[str, Family] = {
     "Mixtral": Family("mixtral", {**_LOCAL_EXPERTS, "sliding_window": None}),
     "Ministral": Family("ministral", {**_HEADS, **_WINDOWED}),
     "Gemma 2": Family("gemma2", {**_HEADS, **_WINDOWED, "query_pre_attn_scalar": 16}),
-    "Gemma 3 (text)": Family(
-        "gemma3_text",
-        {
-            **_HEADS,
-            **_WINDOWED,
-            **_FOUR_LAYERS,
-            "query_pre_attn_scalar": 16,
-            "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
-        },
-    ),
-    "Gemma 3n (text)": Family(
-        "gemma3n_text",
-        {
-            **_HEADS,
-            **_WINDOWED,
-            **_FOUR_LAYERS,
-            "intermediate_size": [96] * 4,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-            "vocab_size_per_layer_input": VOCABULARY,
-            "hidden_size_per_layer_input": 8,
-            "num_kv_shared_layers": 0,
-            "laurel_rank": 8,
-            "altup_num_inputs": 2,
-            "activation_sparsity_pattern": [0.0] * 4,
-        },
-    ),
-    "Gemma 4 (text)": Family(
-        "gemma4_text",
-        {
-            **_HEADS,
-            **_WINDOWED,
-            **_FOUR_LAYERS,
-            "vocab_size_per_layer_input": VOCABULARY,
-            "hidden_size_per_layer_input": 8,
-        },
-    ),
+    "Gemma 3 (text)": Family("gemma3_text", _GEMMA_3),
+    "Gemma 3 (multimodal)": Family("gemma3", _GEMMA_3, towers={"vision_config": _VISION}),
+    "Gemma 3n (text)": Family("gemma3n_text", _GEMMA_3N),
+    "Gemma 3n (text), shared keys": Family("gemma3n_text", {**_GEMMA_3N, "num_kv_shared_layers": 2}),
+    "Gemma 4 (text)": Family("gemma4_text", _GEMMA_4),
+    "Gemma 4 (text), shared keys": Family("gemma4_text", {**_GEMMA_4, "num_kv_shared_layers": 2}),
+    "Gemma 4 (multimodal)": Family("gemma4", _GEMMA_4, towers={"vision_config": _VISION}),
     "Phi-3": Family("phi3"),
     "Phi-3 with longrope": Family(
         "phi3",
@@ -259,10 +267,8 @@ FAMILIES: dict[str, Family] = {
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The family's model, the same weights each time, large enough that attention matters."""
-    family = FAMILIES[name]
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family.kind, **{**_SHAPE, **family.settings})
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(FAMILIES[name].config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:

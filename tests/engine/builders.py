@@ -12,7 +12,7 @@ from training.data.group import Completion, Group
 from training.engine.policy import install_scoring
 
 VOCABULARY = 211
-_SHAPE = {
+SHAPE = {
     "vocab_size": VOCABULARY,
     "hidden_size": 48,
     "intermediate_size": 96,
@@ -22,10 +22,10 @@ _SHAPE = {
     "max_position_embeddings": 256,
 }
 ARCHITECTURES: dict[str, PretrainedConfig] = {
-    "qwen2": Qwen2Config(**_SHAPE, tie_word_embeddings=True),
-    "llama": LlamaConfig(**_SHAPE),
-    "qwen3": Qwen3Config(**_SHAPE, head_dim=16),
-    "mistral-window": MistralConfig(**_SHAPE, sliding_window=6),
+    "qwen2": Qwen2Config(**SHAPE, tie_word_embeddings=True),
+    "llama": LlamaConfig(**SHAPE),
+    "qwen3": Qwen3Config(**SHAPE, head_dim=16),
+    "mistral-window": MistralConfig(**SHAPE, sliding_window=6),
 }
 
 
