@@ -198,7 +198,7 @@ def _where(run: str | None, address: str | None) -> str | None:
     """The cluster to ask: the one given, or that of the environment for a name that is no directory here."""
     if address is not None:
         return address
-    if run is not None and ("/" in run or Path(run).is_dir() or (Path("runs") / run).is_dir()):
+    if run is not None and ("/" in run or os.path.isdir(run) or (Path("runs") / run).is_dir()):
         return None
     return os.environ.get(_API)
 

@@ -69,4 +69,4 @@ def _value(spec: JobSpec, key: str) -> str | None:
 def _is_relative(key: str, value: str) -> bool:
     if is_url(value) or os.path.isabs(value):
         return False
-    return key == "storage_path" or value.startswith(("./", "../")) or Path(value).exists()
+    return key == "storage_path" or value.startswith(("./", "../")) or os.path.exists(value)

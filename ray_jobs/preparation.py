@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray_jobs.display import Display
@@ -36,7 +35,7 @@ def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
     _settle_strategy(config)
     for key in _PATHS:
         value = getattr(config, key, None)
-        if value is not None and Path(value).exists():
+        if value is not None and os.path.exists(value):
             setattr(config, key, os.path.abspath(value))
     return placed.with_config(config)
 

@@ -326,6 +326,8 @@ def test_what_cannot_be_loaded_is_said_at_once(tmp_path):
     trainer = create_trainer("sft", config(tmp_path, "sft"))
     with pytest.raises(SpecError, match="path: folder nope does not exist"):
         trainer.load_model("nope")
+    with pytest.raises(SpecError, match="a does not exist"):
+        trainer.load_model("a" * 256)
     assert trainer.model is None
 
 

@@ -7,6 +7,7 @@ bits, names and layouts are llama.cpp's, and the tokenizer is a list of tokens; 
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -18,9 +19,9 @@ _HEAD_BYTES = 4096  # enough for architecture and name, which writers put first
 
 def gguf_file(path: Path) -> Path | None:
     """``path`` itself, or the first of its folder's ``*.gguf`` where nothing else there is a model."""
-    if path.is_file():
+    if os.path.isfile(path):  # a name too long for a file is none either
         return path if path.suffix.lower() == ".gguf" or _head(path).startswith(MAGIC) else None
-    if not path.is_dir() or any(path.glob("*.safetensors")):
+    if not os.path.isdir(path) or any(path.glob("*.safetensors")):
         return None
     return min((file for file in path.glob("*.gguf") if file.is_file()), default=None)
 

@@ -55,7 +55,7 @@ class ModelSource:
     @property
     def folder(self) -> Path | None:
         """The folder that ``name`` is; None for a Hub name."""
-        return Path(self.name) if Path(self.name).is_dir() else None
+        return Path(self.name) if os.path.isdir(self.name) else None
 
     @property
     def is_saved(self) -> bool:
@@ -76,7 +76,7 @@ def locate(source: ModelSource) -> str:
     folder = source.folder
     if (file := gguf_file(Path(source.name))) is not None and not (folder and _is_model(folder)):
         raise SpecError(TITLE, [_not_for_training(source, file)])
-    if folder is None and Path(source.name).is_file():
+    if folder is None and os.path.isfile(source.name):
         raise SpecError(TITLE, [_not_a_folder(source)])
     if folder is None and source.is_surely_a_folder:
         raise SpecError(TITLE, [_missing_folder(source)])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ def find_moved(written: str, beside: Path, holding: str) -> str:
 
     Of an absolute path at least the last two parts have to be the same.
     """
-    if Path(written).is_dir():
+    if os.path.isdir(written):
         return written
     for tail in _tails(Path(written)):
         for folder in beside.resolve().parents:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from training.aside import set_aside
@@ -21,7 +22,7 @@ def require_source_kept(config: CommonConfig, target: Path) -> None:
     """Refuse to write a model into the folder that it was made from. Raises SpecError."""
     for key in ("model_name", "ref_model_name"):
         source = getattr(config, key, None)
-        if source is not None and Path(source).is_dir() and Path(source).resolve() == target.resolve():
+        if source is not None and os.path.isdir(source) and Path(source).resolve() == target.resolve():
             message = f"{source} is where the trained model goes ({target}), which would overwrite it."
             action = "Set output_dir to another folder, one for each training."
             raise SpecError(

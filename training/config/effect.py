@@ -4,9 +4,9 @@ so that one switch can be turned without taking a spec apart."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from training.config.common import CommonConfig
@@ -140,7 +140,7 @@ def one_worker(view: View) -> str | None:
 def model_is_a_folder(view: View) -> str | None:
     """`model_revision` where `model_name` is a folder."""
     name = view["model_name"]
-    return f"model_name {name} is a folder, which has no revisions" if Path(name).is_dir() else None
+    return f"model_name {name} is a folder, which has no revisions" if os.path.isdir(name) else None
 
 
 @idle("on_nonfinite", "max_skipped_steps", reads=("engine",))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +49,7 @@ def read_settings(strategy: str, deepspeed: str | None) -> Settings | None:
 def preset_behind(deepspeed: str) -> str | None:
     """The strategy whose preset stands for the file ``configs/deepspeed_<strategy>.json`` where no such file is."""
     name = re.fullmatch(r"(?:\./)?configs/deepspeed_(zero2|zero3|zero3_offload)\.json", deepspeed)
-    return name[1].replace("_", "-") if name and not Path(deepspeed).exists() else None
+    return name[1].replace("_", "-") if name and not os.path.exists(deepspeed) else None
 
 
 def as_text(deepspeed: str | None) -> str | None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from training.config.adjust import Change, adjuster
 from training.config.rules import rule
@@ -43,7 +43,7 @@ def one_strategy(view: View) -> Problem | None:
 def deepspeed_file_is_json(view: View) -> Problem | None:
     """A `deepspeed` file that is on this machine holds a JSON mapping."""
     given = view["deepspeed"]
-    if given is None or not (is_json(given) or Path(given).exists()):
+    if given is None or not (is_json(given) or os.path.exists(given)):
         return None
     try:
         read_settings(view["strategy"], given)

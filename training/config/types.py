@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from training.config.strategy import is_json
+
 
 def _path_to_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
@@ -34,6 +36,24 @@ def _written_anywhere(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold the character NUL")
     return text
+
+
+MAX_NAME_BYTES = 255
+"""Of a file or folder, on the file systems of Linux (NAME_MAX); a letter of Arabic takes two."""
+
+
+def _named_on_disk(location: str) -> str:
+    """A path that the file system can be asked about; a URL's parts may be longer."""
+    longest = max((len(part.encode()) for part in location.split("/")), default=0)
+    if longest > MAX_NAME_BYTES and "://" not in location:
+        raise ValueError(
+            f"must not hold a file name of {longest} bytes; a file system takes {MAX_NAME_BYTES}"
+        )
+    return location
+
+
+def _json_or_named_on_disk(text: str) -> str:
+    return text if is_json(text) else _named_on_disk(text)
 
 
 def listed(value: Any) -> Any:
@@ -81,12 +101,13 @@ Layers = Annotated[
     BeforeValidator(_layers),
 ]
 Flag = Annotated[bool, Field(strict=False)]
-Location = Annotated[Text, BeforeValidator(_path_to_text)]
+Location = Annotated[Text, BeforeValidator(_path_to_text), AfterValidator(_named_on_disk)]
 LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_written_anywhere)]
 Document = Annotated[
     LongText,
     BeforeValidator(_path_to_text),
     BeforeValidator(_mapping_to_text, json_schema_input_type=LongText | dict[str, Any]),
+    AfterValidator(_json_or_named_on_disk),
 ]
 Schedule = Annotated[
     Literal["no", "steps", "epoch"],
