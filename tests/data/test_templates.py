@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.builders import CHATML, assistant, build_tokenizer, config, user
+from tests.data.builders import CHATML, assistant, build_tokenizer, config, row, user
 from training.data.dialogue import Answer, Dialogue
 from training.data.encoding import Encoder
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.group import Group
-from training.data.rows import parse_row
+from training.data.renderer import Renderer
+from training.data.rows import CPORow, parse_row
 from training.data.templates import Templates, render_prompt
 from training.errors import SpecError
 
@@ -245,3 +246,15 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=build_tokenizer().backend_tokenizer)
     with pytest.raises(SpecError, match="the tokenizer has no end-of-sequence token"):
         Encoder(tokenizer, config("sft"), "sft")
+
+
+def test_a_prompt_is_written_once_for_all_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    render = Renderer.render
+    monkeypatch.setattr(
+        Renderer, "render", lambda *args, **given: written.append(given) or render(*args, **given)
+    )
+    encoder = Encoder(build_tokenizer(), config("cpo", instruction_template="tokenizer"), "cpo")
+    encoder.encode(CPORow(**row("cpo")))
+
+    assert [given["add_generation_prompt"] for given in written] == [True, False, False, False]

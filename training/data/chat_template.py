@@ -47,9 +47,14 @@ class TokenizerTemplate:
         self._is_marked = bool(_GENERATION_MARK.search(self._template))
         added = [token.content for token in tokenizer.added_tokens_decoder.values()]
         self._added_tokens = tuple({*added, *tokenizer.all_special_tokens})
+        self._last: tuple[Dialogue, str] | None = None
 
     def prompt(self, dialogue: Dialogue) -> str:
-        return self._write(prompt_messages(dialogue), dialogue.tools, announce=True)[0]
+        """It is asked for alone, and again for the answers behind it: a template is slow, so it writes it once."""
+        if self._last is None or self._last[0] is not dialogue:
+            text, _ = self._write(prompt_messages(dialogue), dialogue.tools, announce=True)
+            self._last = dialogue, text
+        return self._last[1]
 
     def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
         before, opening = prompt_messages(dialogue), self.prompt(dialogue)
