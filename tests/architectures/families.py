@@ -208,7 +208,8 @@ FAMILIES: dict[str, Family] = {
     "GLM MoE with sparse attention": Family(
         "glm_moe_dsa", {**_LATENT, **_INDEXED, "n_group": 1, "topk_group": 1}
     ),
-    "GPT-OSS": Family("gpt_oss", {**_HEADS, **_LOCAL_EXPERTS, **_WINDOWED}),
+    # all experts: with sinks the paths round each in their way, and of near ties other experts are then taken
+    "GPT-OSS": Family("gpt_oss", {**_HEADS, **_LOCAL_EXPERTS, "num_experts_per_tok": 4, **_WINDOWED}),
     "SmolLM3": Family("smollm3"),
     "Falcon (RoPE)": Family("falcon", {"multi_query": True, "alibi": False}),
     "Falcon (ALiBi)": Family("falcon", {"multi_query": False, "alibi": True}),

@@ -4,6 +4,7 @@
 import pytest
 import torch
 
+from tests.architectures import page
 from tests.architectures.families import FAMILIES, WINDOW
 from tests.architectures.measure import measure, rows
 
@@ -44,3 +45,11 @@ def test_what_is_refused_for_its_length_trains_on_shorter_rows(name):
 
     assert cell.path == "packed"
     assert cell.is_right, cell
+
+
+def test_the_page_has_a_line_for_each_family_and_no_other():
+    text = page.PAGE.read_text(encoding="utf-8")
+    table = text[text.index("| family |") :].splitlines()[2:]
+
+    assert [row.split("|")[1].strip() for row in table] == list(FAMILIES)
+    assert list(page.lines()) == list(FAMILIES)
