@@ -167,8 +167,10 @@ def run_ours(case: dict) -> float:
     install_scoring(model)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
+        trainer = create_trainer(method, METHODS[method](output_dir=folder))
         GroupTrainer(
-            objective=create_trainer(method, METHODS[method](output_dir=folder)).objective,
+            objective=trainer.objective,
+            baseline=trainer.baseline,
             reference=ADAPTERS_OFF if method in ("dpo", "kto") else None,
             groups=dataset,
             bin_tokens=None,

@@ -35,8 +35,13 @@ def train(
     trainer.planned_workers = planned_workers
     trainer.train(resume_from_checkpoint=resume_from)
     state = trainer.trainer.state
-    losses = [row["loss"] for row in state.log_history if "loss" in row]
-    return {"losses": losses, "steps": state.global_step, "tokens": state.num_input_tokens_seen}
+    rows = [row for row in state.log_history if "loss" in row]
+    return {
+        "losses": [row["loss"] for row in rows],
+        "kl": [row["kl"] for row in rows if "kl" in row],
+        "steps": state.global_step,
+        "tokens": state.num_input_tokens_seen,
+    }
 
 
 def train_all(cases: list[tuple[str, dict]]) -> list[dict]:
@@ -101,6 +106,25 @@ def test_accumulated_micro_batches_equal_one_large_batch(tmp_path):
     parts = train("sft", fields(tmp_path, use_lora=False, **small))
 
     assert_close(parts["losses"], whole["losses"], 1e-5)
+
+
+def test_a_step_of_kto_has_one_baseline_however_it_is_split(tmp_path):
+    """8 rows at once, in four micro-batches, and in two of each of two workers."""
+    given = fields(tmp_path, "kto", learning_rate=1e-2, per_device_train_batch_size=8, max_steps=5)
+    cases = [("kto", given | {"reference": reference}) for reference in ("adapter_off", "cache")]
+
+    def split(micro_batches: int) -> list[tuple[str, dict]]:
+        parts = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": micro_batches}
+        return [(method, each | parts) for method, each in cases]
+
+    wholes, fours = train_all(cases), train_all(split(4))
+    twos = run_workers(2, train_all, split(2), folder=tmp_path)[0]
+
+    for whole, four, two in zip(wholes, fours, twos, strict=True):
+        assert max(whole["kl"]) > 0.1, "a baseline of 0 is the same for any split"
+        for parts in (four, two):
+            assert_close(parts["losses"], whole["losses"], 1e-5)
+            assert parts["kl"] == pytest.approx(whole["kl"], rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.slow

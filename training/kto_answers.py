@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KTO's answers of a batch, and the baseline that all workers' answers share."""
+"""KTO's answers of a batch, and the baseline that all answers of an optimizer step share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from training.engine.batch import PackedBatch
 from training.engine.completions import sum_by_completion, with_role
+from training.engine.objective import Baseline, Scored
 from training.losses.kto import kl_estimate
 
 
@@ -22,8 +24,6 @@ class KTOAnswers(NamedTuple):
     reference: Tensor
     labels: Tensor
     """bool [E]: True for desirable."""
-    divergence: Tensor
-    """[2]: sum and number of the mismatched answers' log-ratios."""
     weight: float
     num_examples: int
     """Answers of the whole optimizer step."""
@@ -31,21 +31,36 @@ class KTOAnswers(NamedTuple):
 
 def answers_of(token_log_probs: Tensor, batch: PackedBatch) -> KTOAnswers:
     scores, reference = sum_by_completion(token_log_probs, batch), batch.reference_scores
-    answers, mismatched = with_role(batch, "completion"), with_role(batch, "kl")
-    log_ratios = (scores[mismatched] - reference[mismatched]).detach()
-    divergence = torch.stack([log_ratios.sum(), log_ratios.new_tensor(len(log_ratios))])
+    answers = with_role(batch, "completion")
     return KTOAnswers(
         scores[answers],
         reference[answers],
         batch.labels,
-        divergence if batch.weight else torch.zeros_like(divergence),
         batch.weight,
         batch.step.groups,
     )
 
 
-def shared_baseline(divergence: Tensor) -> Tensor:
-    """`kl_estimate` over the answers of all workers, from each one's ``divergence``, [2]. Collective."""
+def divergence_of(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:
+    """[2]: sum and number of the log-ratios of a batch's mismatched answers, without gradient; 0 for a stand-in."""
+    mismatched = with_role(batch, "kl")
+    log_ratios = (sum_by_completion(token_log_probs, batch) - batch.reference_scores)[mismatched].detach()
+    divergence = torch.stack([log_ratios.sum(), log_ratios.new_tensor(len(log_ratios))])
+    return divergence if batch.weight else torch.zeros_like(divergence)
+
+
+def shared_baseline(divergences: Sequence[Tensor]) -> Tensor:
+    """`kl_estimate` over the answers of all workers, from each batch's `divergence_of`. Collective."""
+    total = torch.stack(list(divergences)).sum(0)
     if dist.is_initialized():
-        dist.all_reduce(divergence)
-    return kl_estimate(divergence[0], divergence[1])
+        dist.all_reduce(total)
+    return kl_estimate(total[0], total[1])
+
+
+def _of_step(scored: Iterable[Scored]) -> Tensor:
+    return shared_baseline([divergence_of(*each) for each in scored])
+
+
+STEP_BASELINE = Baseline("kl", _of_step)
+"""Departure: TRL estimates it from each micro-batch by itself, so that there the loss of a step depends on how the step
+is split."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,8 +23,8 @@ from training.engine.completions import (
     with_role,
 )
 from training.engine.group_trainer import GroupTrainer
-from training.engine.objective import Metrics, Scored, batch_by_batch
-from training.kto_answers import KTOAnswers, answers_of, shared_baseline
+from training.engine.objective import Baseline, Metrics, Scored, batch_by_batch
+from training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
 from training.losses.cpo import cpo_loss
 from training.losses.ipo import answer_lengths, ipo_loss
 from training.losses.kto import kto_loss
@@ -36,6 +37,8 @@ class PreferenceTrainer(BaseTrainer):
     """Scores whole groups: the prompt once, and each of its answers after it."""
 
     config: PreferenceConfig
+    baseline: ClassVar[Baseline | None] = None
+    """What the answers of an optimizer step are measured against, where a method has such a thing."""
 
     def create_trainer(self) -> GroupTrainer:
         data = self.load_and_validate_dataset()
@@ -47,6 +50,7 @@ class PreferenceTrainer(BaseTrainer):
             judge=self.judge,
             bin_tokens=budget,
             reference=reference,
+            baseline=self.baseline,
             summary=self.summarize,
         )
         PreferenceWatch(self.config).first_of(trainer)
@@ -70,20 +74,20 @@ class PreferenceTrainer(BaseTrainer):
 
 
 class KTOTrainer(PreferenceTrainer):
-    """Single answers with a label, against a baseline that all workers share."""
+    """Single answers with a label, against a baseline that all answers of an optimizer step share."""
 
     method = "kto"
     config: KTOConfig
+    baseline = STEP_BASELINE
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        answers = answers_of(token_log_probs, batch)
-        return self._loss(answers, shared_baseline(answers.divergence))
+        return self._loss(answers_of(token_log_probs, batch), batch.step_baseline)
 
     def judge(self, scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
-        """One baseline for all held-out answers, where training has one for each micro-batch."""
-        answers = [answers_of(token_log_probs, batch) for token_log_probs, batch in scored]
-        baseline = shared_baseline(torch.stack([each.divergence for each in answers]).sum(0))
-        for each in answers:
+        """One baseline for all held-out answers, where training has one for each step."""
+        found = [(answers_of(*each), divergence_of(*each)) for each in scored]
+        baseline = shared_baseline([divergence for _, divergence in found])
+        for each, _ in found:
             yield self._loss(each, baseline)[1], bool(each.weight)
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:

@@ -114,7 +114,7 @@ def compute(trainer: BaseTrainer, step: float = 0.05) -> Computed:
         for name in sorted(trained):
             trained[name].add_(torch.randn(trained[name].shape, generator=noise), alpha=step)
     inner.model.train()
-    [batch] = inner.get_train_dataloader()
+    [batch], _ = inner.get_batch_samples(iter(inner.get_train_dataloader()), 1, inner.args.device)
     loss = inner.compute_loss(inner.model, inner._prepare_inputs(batch))
     loss.backward()
     return Computed(loss.item(), {name: p.grad for name, p in trained.items()})

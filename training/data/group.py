@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +63,20 @@ class Group:
     def num_tokens(self) -> int:
         """Tokens the engine computes: the prompt once, and every completion."""
         return len(self.prompt) + sum(len(c.tokens) for c in self.completions)
+
+    def split(self, role: str) -> tuple[Group, Group]:
+        """The prompt with all completions but those of ``role``, and with those alone."""
+        numbers = range(len(self.completions))
+        apart = [i for i in numbers if self.completions[i].role == role]
+        return self._with([i for i in numbers if i not in apart]), self._with(apart)
+
+    def _with(self, kept: list[int]) -> Group:
+        return replace(
+            self,
+            completions=[self.completions[i] for i in kept],
+            lengths=[self.lengths[i] for i in kept if self.lengths],
+            reference=[self.reference[i] for i in kept if self.reference],
+        )
 
     @property
     def counts(self) -> Counts:

@@ -54,6 +54,11 @@ class PackedBatch:
     """Counts of the whole optimizer step: all workers, all micro-batches; in evaluation of the whole set."""
     for_reference: PackedBatch | None = None
     """The same groups for a reference whose path is another one."""
+    apart: PackedBatch | None = None
+    """The same prompts with the completions that the step's baseline is made of; None once it is, and where the
+    method has none."""
+    baseline: Tensor | None = None
+    """Float scalar: what the answers of the whole optimizer step are measured against."""
 
     @property
     def num_tokens(self) -> int:
@@ -91,6 +96,15 @@ class PackedBatch:
         if self.reference is None:
             raise ValueError("this batch has no reference log-probs")
         return self.reference
+
+    @property
+    def step_baseline(self) -> Tensor:
+        """`baseline`, for methods that need one. Raises ValueError when nobody computed it."""
+        if self.baseline is None:
+            raise ValueError(
+                "this batch has no baseline: it belongs to a step that was not looked at as a whole"
+            )
+        return self.baseline
 
     def model_inputs(self) -> dict:
         """Keyword arguments for a model prepared by `training.engine.policy.install_scoring`."""

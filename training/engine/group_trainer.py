@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
 
 from training.data.group import GroupDataset
 from training.engine.batch import PackedBatch
 from training.engine.best import KeepsBest
-from training.engine.gathering import gathered
+from training.engine.judging import TOTALS, Judges, count_tokens
 from training.engine.loader import PlannedBatches, build_loader
 from training.engine.meter import Meter
 from training.engine.nonfinite import NonfiniteGuard
-from training.engine.objective import Judge, Objective, Scored, batch_by_batch
+from training.engine.objective import Baseline, Judge, Objective, batch_by_batch
 from training.engine.plan import EpochPlanner
 from training.engine.reference import Reference
 from training.engine.router_loss import require_router_loss, router_coefficient
@@ -31,18 +29,16 @@ from training.engine.self_check import choose_path, probes
 from training.engine.utilization import operations_per_token, utilization
 from training.notices import warn
 
-TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
-"""Metrics that are added up rather than averaged."""
 
-
-class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
+class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a
     held-out set as a whole; by default ``objective`` judges it batch by batch. ``summary`` derives further
     evaluation metrics from the means of the others, perplexity from the loss for instance. ``reference`` scores batches
-    whose reference log-probs were not computed before training. ``rows_per_step`` is the global batch; by default that
-    of the arguments. ``guard`` says what a NaN means; by default that the run stops.
+    whose reference log-probs were not computed before training, and ``baseline`` is what the objective measures a
+    whole step against. ``rows_per_step`` is the global batch; by default that of the arguments. ``guard`` says what a
+    NaN means; by default that the run stops.
     """
 
     def __init__(
@@ -55,6 +51,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         args,
         judge: Judge | None = None,
         reference: Reference | None = None,
+        baseline: Baseline | None = None,
         rows_per_step: int | None = None,
         guard: NonfiniteGuard | None = None,
         summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
@@ -65,6 +62,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         self._judge = judge or batch_by_batch(lambda log_probs, batch: self.objective(log_probs, batch))
         self.bin_tokens = bin_tokens
         self.reference = reference
+        self.baseline = baseline
         per_micro_batch = args.per_device_train_batch_size * args.world_size
         self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
@@ -91,6 +89,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
             rows_per_step=self.global_batch,
             micro_batches=self.args.gradient_accumulation_steps,
             shuffle=True,
+            apart=None if self.baseline is None else self.baseline.role,
         )
 
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
@@ -105,6 +104,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         rows_per_step: int,
         micro_batches: int,
         shuffle: bool,
+        apart: str | None = None,
         as_one: bool = False,
     ) -> DataLoader:
         planner = EpochPlanner(
@@ -122,6 +122,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
             self.path_choice.path,
             self.args.process_index,
             reference_path=None if self.reference is None else self.reference.path,
+            apart=apart,
             as_one=as_one,
         )
         return build_loader(
@@ -153,7 +154,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
             loss = 0 * token_log_probs.sum()
         self._guard.saw(loss, batch)
         self._meter.update(metrics, counts=bool(batch.weight))
-        self._count(self._meter, batch)
+        count_tokens(self._meter, batch)
         # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
         return loss * self.accelerator.num_processes
 
@@ -167,27 +168,11 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
         self._globalstep_last_logged += 1
         self._initial_global_step += 1
 
-    def _with_reference(self, batch: PackedBatch) -> PackedBatch:
-        if self.reference is None or batch.reference is not None:
-            return batch
-        laid_out = batch.for_reference or batch
-        return replace(batch, reference=self.reference.score(self.model, laid_out), for_reference=None)
-
     def _score_for_training(self, model, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
         """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""
         if not self.router_coefficient:
             return model(**batch.model_inputs()), None
         return model(**batch.model_inputs(), with_router_loss=True)
-
-    @staticmethod
-    def _count(meter: Meter, batch: PackedBatch) -> None:
-        computed = torch.tensor([float(batch.input_ids.numel())], device=batch.targets.device)
-        counts = {
-            "tokens": torch.full_like(computed, batch.num_tokens),
-            "computed_tokens": computed,
-            "prompt_tokens_saved": torch.full_like(computed, batch.prompt_tokens_saved),
-        }
-        meter.update(counts, counts=bool(batch.weight))
 
     def floating_point_ops(self, inputs: PackedBatch) -> float:
         """Of a micro-batch, as `operations_per_token` counts them."""
@@ -215,30 +200,6 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Trainer):
                 logs["checkpoint_seconds"] = round(self.checkpoint_seconds, 3)
             self._logged_at = now
         super().log(logs, start_time)
-
-    # --- evaluation
-
-    def evaluation_loop(self, dataloader, description, *_, metric_key_prefix: str = "eval", **__):
-        model = self.model_wrapped if self.is_deepspeed_enabled else self.model
-        was_training = model.training
-        model.eval()
-        meter = Meter()
-        with torch.no_grad(), gathered(model):
-            for found, counts in self._judge(self._scored(model, dataloader, meter)):
-                meter.update(found, counts)
-        model.train(was_training)
-        means = meter.drain(totals=TOTALS)
-        del means["computed_tokens"]
-        means |= self.summary(means)
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
-        self._logged_at = time.perf_counter()
-        return EvalLoopOutput(None, None, metrics, num_samples=self.num_examples(dataloader))
-
-    def _scored(self, model, dataloader: DataLoader, meter: Meter) -> Iterator[Scored]:
-        for inputs in dataloader:
-            batch = self._with_reference(self._prepare_inputs(inputs))
-            self._count(meter, batch)
-            yield model(**batch.model_inputs()), batch
 
 
 def perplexity(loss: float) -> float:

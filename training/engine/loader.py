@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.data.group import GroupDataset
+from training.data.group import Counts, Group, GroupDataset
 from training.engine.batch import PackedBatch
 from training.engine.collate import Path, collate
 from training.engine.plan import EpochPlanner
@@ -19,7 +19,8 @@ class PlannedBatches(Dataset):
 
     ``as_one`` gives every batch the counts of all groups together, so that means over them do not depend on how they
     are cut into batches (evaluation); else a batch has the counts of its optimizer step. A reference that scores on
-    another path than the policy, ``reference_path``, has the same groups laid out for it in ``for_reference``.
+    another path than the policy, ``reference_path``, has the same groups laid out for it in ``for_reference``; and
+    completions of the role ``apart`` stand in a batch of their own, `PackedBatch.apart`.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class PlannedBatches(Dataset):
         worker: int,
         *,
         reference_path: Path | None = None,
+        apart: str | None = None,
         as_one: bool = False,
     ) -> None:
         self.groups = groups
         self.planner = planner
         self.path = path
         self.reference_path = reference_path or path
+        self.apart = apart
         self.worker = worker
         self._counts = groups.count(list(range(len(groups)))) if as_one else None
 
@@ -49,12 +52,16 @@ class PlannedBatches(Dataset):
         members = step.micro_batches[micro_batch][self.worker]
         # a worker without groups must still take part in the gradient exchange
         groups = [self.groups[i] for i in members or [0]]
-        batch = collate(
-            groups,
-            path=self.path,
-            weight=1.0 if members else 0.0,
-            step=self._counts or self.groups.count(step.groups),
-        )
+        weight = 1.0 if members else 0.0
+        counts = self._counts or self.groups.count(step.groups)
+        if self.apart is None:
+            return self._laid_out(groups, weight, counts)
+        kept, apart = zip(*(group.split(self.apart) for group in groups), strict=True)
+        batch = self._laid_out(kept, weight, counts)
+        return replace(batch, apart=self._laid_out(apart, weight, counts))
+
+    def _laid_out(self, groups: Sequence[Group], weight: float, step: Counts) -> PackedBatch:
+        batch = collate(groups, path=self.path, weight=weight, step=step)
         if self.reference_path == self.path:
             return batch
         return replace(batch, for_reference=collate(groups, path=self.reference_path))

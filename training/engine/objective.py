@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -18,6 +19,20 @@ loss, so shares add up."""
 
 Scored = tuple[Tensor, PackedBatch]
 """Token log-probs [T] and their batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What an objective measures the answers of an optimizer step against.
+
+    The completions of ``role`` are scored ahead of the step's first backward pass, without gradient and dropout, and
+    ``of`` makes one scalar of them, this worker's of all the step's micro-batches. Collective: all workers must get the
+    same.
+    """
+
+    role: str
+    of: Callable[[Iterable[Scored]], Tensor]
+
 
 Judge = Callable[[Iterable[Scored]], Iterable[tuple[Metrics, bool]]]
 """This worker's batches of a held-out set to their metrics, each with whether they count (a stand-in's do not). It sees

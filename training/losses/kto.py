@@ -29,8 +29,9 @@ def kto_loss(
     Example: ``beta`` 0.5, ``kl`` 1 and ``r`` 3: ``beta g = 1``, ``1 - sigmoid(1) = 0.2689`` times
     ``desirable_weight``; labelled undesirable, the same answer has 0.7311 times ``undesirable_weight``.
 
-    Departures. None from the paper. TRL leaves answers with a NaN loss out of its mean; here NaN reaches the
-    step's loss, so that the trainer can stop at it.
+    Departures. None from the paper. ``kl`` is one for all answers of an optimizer step; TRL takes one for each
+    micro-batch, so its loss depends on how a step is split. TRL leaves answers with a NaN loss out of its mean;
+    here NaN reaches the step's loss, so that the trainer can stop at it.
 
     Metrics: ``loss``, ``kl`` and ``rewards/accuracies`` (`share_won` of ``g``), [E]; ``rewards/chosen`` and
     ``logps/chosen`` of the desirable answers only, ``rewards/rejected`` and ``logps/rejected`` of the others.
