@@ -13,7 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ray_jobs.events import Event, Metrics, Note, Phase, Started, Step
+from ray_jobs.events import Event, Metrics, Note, Started, Step
+from training.phases import Phase
 
 _SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
 
@@ -25,7 +26,7 @@ class Display:
 
     def __init__(self, screen: TextIO) -> None:
         self.console = Console(file=screen, highlight=False)
-        self.phase = "starting"
+        self._doing = Phase("starting")
         self.step: Step | None = None
         self.warnings: list[str] = []
         self._loss: float | None = None
@@ -60,7 +61,7 @@ class Display:
     def show(self, event: Event) -> None:
         """Take in an event and bring the screen up to date."""
         if isinstance(event, Phase):
-            self.enter_phase(event.text)
+            self._enter(event)
         elif isinstance(event, Note):
             self.warn(event.text)
         elif isinstance(event, Started):
@@ -76,9 +77,13 @@ class Display:
             self._print_words()
 
     def enter_phase(self, text: str) -> None:
-        if text == self.phase:
+        self._enter(Phase(text))
+
+    def _enter(self, phase: Phase) -> None:
+        known, self._doing = self._doing, phase
+        if phase.text == known.text:
             return
-        self.phase, self._phase_began = text, time.monotonic()
+        self._phase_began, self._line_tenths = time.monotonic(), 0
         if not self.console.is_terminal:
             self._print_words()
 
@@ -97,16 +102,28 @@ class Display:
             self.note(f"! {text}", style="yellow")
 
     @property
+    def phase(self) -> str:
+        return self._doing.text
+
+    @property
     def in_steps(self) -> bool:
         return self.phase == "training" and self.step is not None
+
+    @property
+    def _counted(self) -> Step | None:
+        """How far what goes on is, where that can be counted."""
+        if self.in_steps:
+            return self.step
+        doing = self._doing
+        return Step(doing.done, doing.planned, 0, doing.seconds) if doing.planned else None
 
     # --- how it looks
 
     def _line(self) -> Table:
         cells: list[Any] = [self._spinner, Text(self._words(), no_wrap=True, overflow="ellipsis")]
         room = self.console.width - len(cells[1]) - 6
-        if self.in_steps and self.step is not None and room >= 10:
-            bar = ProgressBar(self.step.planned, self.step.done, width=min(room, 30))
+        if (counted := self._counted) is not None and room >= 10:
+            bar = ProgressBar(counted.planned, counted.done, width=min(room, 30))
             bar.complete_style = bar.finished_style = "cyan"
             cells.insert(1, bar)
         line = Table.grid(padding=(0, 1))
@@ -114,32 +131,35 @@ class Display:
         return line
 
     def _words(self) -> str:
-        if not self.in_steps or self.step is None:
+        counted = self._counted
+        if counted is None:
             seconds = time.monotonic() - self._phase_began
             return f"{self.phase}  {duration(seconds)}" if seconds >= 1 else self.phase
-        parts = [f"training  step {self.step.done}/{self.step.planned}"]
-        if self._loss is not None:
+        share = f"{counted.done}/{counted.planned}"
+        parts = [f"{self.phase}  {f'step {share}' if self.in_steps else f'{share} {self._doing.unit}'}"]
+        if self.in_steps and self._loss is not None:
             parts.append(f"loss {decimal(self._loss)}")
-        if self._tokens_per_second is not None:
+        if self.in_steps and self._tokens_per_second is not None:
             parts.append(f"{self._tokens_per_second:,.0f} tokens/s")
         if (left := self._seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
 
     def _seconds_left(self) -> float | None:
-        if self.step is None or self.step.done == self.step.start:
+        counted = self._counted
+        if counted is None or counted.done == counted.start:
             return None
-        seconds_per_step = self.step.seconds / (self.step.done - self.step.start)
-        return seconds_per_step * (self.step.planned - self.step.done)
+        return counted.seconds / (counted.done - counted.start) * (counted.planned - counted.done)
 
     def _print_words(self) -> None:
         clock = duration(time.monotonic() - self._began)
         self.console.print(f"[{clock}] {self._words()}", markup=False, soft_wrap=True)
 
     def _line_is_due(self) -> bool:
-        if not self.in_steps or self.step is None or self.step.done == self.step.start:
+        counted = self._counted
+        if counted is None or counted.done == counted.start:
             return False
-        now, tenths = time.monotonic(), 10 * self.step.done // max(1, self.step.planned)
+        now, tenths = time.monotonic(), 10 * counted.done // max(1, counted.planned)
         if now - self._line_at < _SECONDS_BETWEEN_LINES and tenths == self._line_tenths:
             return False
         self._line_at, self._line_tenths = now, tenths

@@ -7,13 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training.errors import TadribError
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What the run does now, as a present participle with its object: ``loading the model``."""
-
-    text: str
+from training.phases import Phase
 
 
 @dataclass(frozen=True, slots=True)

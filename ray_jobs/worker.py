@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from ray_jobs.attempt import Start, begin, planned_workers
 from ray_jobs.cores import keep_to_own_cores
-from ray_jobs.events import Note, Outcome, Phase
+from ray_jobs.events import Note, Outcome
 from ray_jobs.failures import describe
 from ray_jobs.link import LINK, Link
 from ray_jobs.mirror import Mirror
@@ -25,6 +25,7 @@ from training.containment import require_contained
 from training.fence import Fence
 from training.manifest import seal
 from training.notices import forwarded
+from training.phases import Phase, followed
 from training.run_directory import RunDirectory
 
 
@@ -51,9 +52,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     from ray_jobs.callbacks import outlast_announced_loss
 
     point_trackers_at(run, job.spec.name)
-    heard = forwarded(lambda text: link.post(Note(text))) if rank == 0 else nullcontext()
     fence = Fence(run, job.token)
-    with Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), heard:
+    with Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), _heard(link, rank):
         try:
             outcome = _train(job.spec, run, fence, link, rank)
         except Exception as error:
@@ -65,6 +65,15 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
             raise failure.error from error
         link.flush()
     return outcome if rank == 0 else None
+
+
+def _heard(link: Link, rank: int) -> ExitStack:
+    """Within, the driver hears rank 0's warnings and what it is doing."""
+    stack = ExitStack()
+    if rank == 0:
+        stack.enter_context(forwarded(lambda text: link.post(Note(text))))
+        stack.enter_context(followed(link.post))
+    return stack
 
 
 def _files_of(run: RunDirectory, rank: int) -> list[Path]:

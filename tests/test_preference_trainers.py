@@ -62,10 +62,10 @@ def test_another_reference_model_changes_the_loss_from_the_first_step(tmp_path):
 
 
 def test_the_cache_is_filled_once_and_resumed_after_a_kill(tmp_path, monkeypatch):
-    from training import references
+    from training import cached_reference
 
     given = config(tmp_path, "dpo", reference="cache")
-    monkeypatch.setattr(references, "SHARD_TOKENS", 1)
+    monkeypatch.setattr(cached_reference, "SHARD_TOKENS", 1)
     scored = []
     write = ReferenceCache.write
 
@@ -87,18 +87,18 @@ def test_the_cache_is_filled_once_and_resumed_after_a_kill(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "passes", "expected"),
     [
-        ({}, "adapter_off"),
-        ({"num_train_epochs": 3}, "cache"),
-        ({"use_lora": False}, "cache"),
-        ({"ref_model_name": "models/other"}, "cache"),
-        ({"reference": "copy"}, "copy"),
+        ({}, 1.0, "adapter_off"),
+        ({}, 1.1, "cache"),
+        ({"use_lora": False}, 1.0, "cache"),
+        ({"ref_model_name": "models/other"}, 1.0, "cache"),
+        ({"reference": "copy"}, 3.0, "copy"),
     ],
-    ids=["lora, one epoch", "lora, three epochs", "full weights", "another model", "as asked"],
+    ids=["lora, one pass", "lora, a row twice", "full weights", "another model", "as asked"],
 )
-def test_auto_picks_the_reference_by_epochs_and_memory(tmp_path, changes, expected):
-    assert choose_reference(config(tmp_path, "dpo", **changes)) == expected
+def test_auto_picks_the_reference_by_passes_and_memory(tmp_path, changes, passes, expected):
+    assert choose_reference(config(tmp_path, "dpo", **changes), passes) == expected
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto", "ipo", "cpo", "simpo"])

@@ -7,7 +7,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -38,6 +38,7 @@ from training.models import load_model
 from training.notices import warn
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
 from training.permissions import follow_umask
+from training.phases import Phase, enter
 from training.reference_model import load_reference_model
 from training.serving_files import stop_ids, write_serving_files
 from training.starting_adapter import start_factors, suspended
@@ -77,6 +78,7 @@ class BaseTrainer(ABC):
 
     def setup_model_and_tokenizer(self) -> None:
         """Load tokenizer and base model, quantized if asked for, and make the model score packed groups."""
+        enter(Phase("loading the model"))
         self.ready_tokenizer()
         self.ready_strategy()
         set_seed(self.config.seed)  # fresh adapters are drawn before the Trainer sets the seed
@@ -159,8 +161,12 @@ class BaseTrainer(ABC):
         and a warning says so."""
         trainer = self.ready_trainer()
         if trainer.eval_dataset is None:
-            return trainer.evaluate(training_sample(trainer.train_dataset, self.config.seed))
+            return trainer.evaluate(self._stand_in())
         return trainer.evaluate()
+
+    def _stand_in(self) -> Any:
+        """The training rows that are evaluated where none are held out."""
+        return training_sample(self.ready_trainer().train_dataset, self.config.seed)
 
     def save_model(self, path: str | Path | None = None) -> Path:
         """Write adapters or full weights, as peft and transformers read them, with the tokenizer, chat template and

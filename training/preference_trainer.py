@@ -13,6 +13,7 @@ from torch import Tensor
 from training.base_trainer import BaseTrainer
 from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
 from training.config.methods import PreferenceConfig
+from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
 from training.engine.completions import (
@@ -30,7 +31,7 @@ from training.losses.ipo import answer_lengths, ipo_loss
 from training.losses.kto import kto_loss
 from training.losses.simpo import simpo_loss
 from training.preference_watch import PreferenceWatch
-from training.references import setup_reference
+from training.references import setup_reference, with_missing_scores
 
 
 class PreferenceTrainer(BaseTrainer):
@@ -55,6 +56,9 @@ class PreferenceTrainer(BaseTrainer):
         )
         PreferenceWatch(self.config).first_of(trainer)
         return trainer
+
+    def _stand_in(self) -> GroupDataset:
+        return with_missing_scores(self, super()._stand_in())
 
     def _watched_objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         loss, metrics = self.objective(token_log_probs, batch)

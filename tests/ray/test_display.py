@@ -4,7 +4,8 @@ import io
 import pytest
 
 from ray_jobs.display import Display, decimal, duration
-from ray_jobs.events import Metrics, Phase, Started, Step
+from ray_jobs.events import Metrics, Started, Step
+from training.phases import Phase
 
 
 def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the_steps():
@@ -22,6 +23,25 @@ def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the
     assert lines[1] == "[0:00] training"
     assert lines[2] == "[0:00] training  step 10/100  loss 2.500  1,234 tokens/s  0:45 left"
     assert len(lines) == 12
+
+
+def test_what_can_be_counted_before_training_is_shown_as_far_as_it_is():
+    screen = io.StringIO()
+    with Display(screen) as display:
+        display.show(Phase("loading the reference model"))
+        for done in range(0, 33, 8):
+            display.show(Phase("scoring under the reference", done, 32, "groups", seconds=0.5 * done))
+        display.show(Phase("loading the model"))
+
+    assert screen.getvalue().splitlines() == [
+        "[0:00] loading the reference model",
+        "[0:00] scoring under the reference  0/32 groups",
+        "[0:00] scoring under the reference  8/32 groups  0:12 left",
+        "[0:00] scoring under the reference  16/32 groups  0:08 left",
+        "[0:00] scoring under the reference  24/32 groups  0:04 left",
+        "[0:00] scoring under the reference  32/32 groups  0:00 left",
+        "[0:00] loading the model",
+    ]
 
 
 def test_a_run_that_continues_says_after_which_step():

@@ -52,8 +52,8 @@ class ReferencedConfig(PreferenceConfig):
     """Reference model: a Hub id or a directory, of an adapter too; null means the model that training starts from."""
     reference: Literal["auto", "adapter_off", "copy", "model", "cache"] = "auto"
     """Where reference log-probabilities come from: the trained model with its adapters off, a frozen copy,
-    the model `ref_model_name`, or a cache that is computed once before training. `auto` picks one and says
-    which."""
+    the model `ref_model_name`, or a cache that is computed once before training, of the rows it will use. `auto` is
+    `adapter_off` with adapters, no other model and no row used twice, else `cache`."""
 
 
 class DPOConfig(ReferencedConfig):

@@ -50,8 +50,8 @@ class PlannedBatches(Dataset):
         step_number, micro_batch = divmod(number, self.planner.num_micro_batches)
         step = self.planner.plan(epoch)[step_number]
         members = step.micro_batches[micro_batch][self.worker]
-        # a worker without groups must still take part in the gradient exchange
-        groups = [self.groups[i] for i in members or [0]]
+        # a worker without groups must still take part in the gradient exchange, with one that has all it needs
+        groups = [self.groups[i] for i in members or step.groups[:1]]
         weight = 1.0 if members else 0.0
         counts = self._counts or self.groups.count(step.groups)
         if self.apart is None:

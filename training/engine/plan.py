@@ -59,6 +59,10 @@ class EpochPlanner:
         """Optimizer steps of the first epoch. Packing may need a bin more or less in another one; see `_rows`."""
         return len(self.plan(0))
 
+    def used_within(self, steps: int) -> list[int]:
+        """The groups of a run's first ``steps`` optimizer steps, ascending."""
+        return sorted({group for step in self.plan(0)[:steps] for group in step.groups})
+
     def _plan(self, epoch: int) -> list[Step]:
         rows = self._rows(epoch)
         return [self._step(rows[i : i + self.rows_per_step]) for i in range(0, len(rows), self.rows_per_step)]
