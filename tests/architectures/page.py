@@ -17,8 +17,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _HEADING = f"""# Models
 
 A causal language model that `transformers` has need not be in the table below to be trained: before the first step a
-run scores rows of its own on three paths and takes the fastest whose log-probs are those of `transformers` itself. Where
-none is right, the run is refused, with the reason.
+run scores rows of its own on three paths and takes the fastest whose log-probs are those of `transformers` itself.
+Where none is right, the run is refused, with the reason.
 
 | path | what it computes | cost |
 |---|---|---|
