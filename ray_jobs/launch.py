@@ -28,6 +28,7 @@ from training.fence import Fence
 from training.notices import forwarded
 from training.result import Result
 from training.run_directory import RunDirectory
+from training.starting_point import starting_point
 from training.versions import versions
 
 
@@ -173,6 +174,7 @@ class _Start:
             status=status,
             name=self._spec.name,
             method=self._spec.method,
+            start=starting_point(self._spec.config),
             steps_done=step.done if step else 0,
             steps_planned=step.planned if step else None,
             evaluation_before=next(

@@ -33,9 +33,10 @@ _ROWS_OF_SPEED = 20
 class RunStatus:
     """``waiting`` is known of jobs only, ``died`` means that no driver lives and none left a result.
 
-    Steps are those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the
-    spec counts epochs. ``seconds_silent`` is the age of the driver's last heartbeat. ``nearest`` is the run that was
-    probably meant by the name of a missing one.
+    ``start`` is what training starts from; the base model of an adapter is named once the run has ended. Steps are
+    those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the spec counts epochs.
+    ``seconds_silent`` is the age of the driver's last heartbeat. ``nearest`` is the run that was probably meant by the
+    name of a missing one.
     """
 
     state: State
@@ -54,6 +55,7 @@ class RunStatus:
     log: str | None = None
     resume: str | None = None
     nearest: str | None = None
+    start: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -104,6 +106,7 @@ def _facts(
     return {
         "run_directory": run.location,
         "name": run.name,
+        "start": str(spec.get("model_name") or "") or None,
         "steps_done": int(last.get("step", 0)),
         "steps_planned": _planned(spec, last),
         "loss": _number(last.get("loss")),
@@ -138,7 +141,8 @@ def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any
 
 
 def _ending(result: Result) -> dict[str, Any]:
-    return {
+    started = {"start": result.start} if result.start else {}
+    return started | {
         "name": result.name,
         "steps_done": result.steps_done,
         "steps_planned": result.steps_planned,

@@ -71,6 +71,8 @@ def sentence(status: RunStatus) -> str:
 def facts(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.state == "missing":
         return
+    if status.start:
+        yield "started from", status.start
     if status.loss is not None:
         yield "training loss", decimal(status.loss)
     if status.tokens_per_second is not None:

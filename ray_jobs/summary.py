@@ -46,6 +46,8 @@ def print_finished(result: Result, run: RunDirectory, changed: Sequence[Problem]
 
 def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     rows = [("steps", f"{result.steps_done} of {result.steps_planned}")]
+    if result.start:
+        rows.append(("started from", result.start))
     if "loss" in result.metrics:
         rows.append(("training loss", decimal(result.metrics["loss"])))
     for key, value in (result.evaluation or {}).items():

@@ -18,6 +18,7 @@ from training.adapter_folder import adapter_of, require_models
 from training.config import DPOConfig, SFTConfig
 from training.errors import SpecError
 from training.model_source import ModelSource
+from training.starting_point import starting_point
 from training.tokenizers import load_tokenizer
 
 
@@ -148,3 +149,15 @@ def test_an_adapter_on_the_hub_is_known_as_one(tmp_path, monkeypatch):
     assert found is not None
     assert found.base.name == tiny_model()
     assert adapter_of(ModelSource("model_name", "someone/else")) is None
+    start = starting_point(SFTConfig(model_name="someone/an-adapter"))
+    assert start == f"someone/an-adapter, an adapter of {tiny_model()}"
+
+
+def test_the_starting_point_of_a_run_names_adapter_and_base(tmp_path):
+    folder = str(adapter(tmp_path / "adapter"))
+    assert starting_point(SFTConfig(model_name=folder)) == f"{folder}, an adapter of {tiny_model()}"
+    assert starting_point(SFTConfig(model_name=tiny_model())) == tiny_model()
+    assert starting_point(SFTConfig(model_name="someone/a-model")) == "someone/a-model"
+    assert starting_point(SFTConfig(model_name=str(tmp_path / "none"))) == str(tmp_path / "none")
+    lost = str(adapter(tmp_path / "lost", "/gone/models/tiny"))
+    assert starting_point(SFTConfig(model_name=lost)) == lost

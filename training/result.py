@@ -23,6 +23,7 @@ class ErrorReport(BaseModel):
 class Result(BaseModel):
     """The outcome of one start of a run, as ``result.json`` holds it.
 
+    ``start`` is what training started from, an adapter with its base model (`training.starting_point`).
     ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
     training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
     before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
@@ -34,6 +35,7 @@ class Result(BaseModel):
     status: Literal["succeeded", "failed", "stopped"]
     name: str
     method: str
+    start: str | None = None
     steps_done: int = Field(default=0, ge=0, lt=10**15)
     steps_planned: int | None = Field(default=None, ge=0, lt=10**15)
     metrics: dict[str, float] = {}

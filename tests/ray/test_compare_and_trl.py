@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from ray_jobs.cli import app
 from ray_jobs.cluster import cluster as ray_cluster
+from tests.test_starting_points import opened
 from tests.tiny import tiny_model, write_rows
 from training.errors import SpecError
 from training.run_directory import RunDirectory
@@ -105,6 +109,29 @@ def test_several_rejected_answers_are_refused_on_trl_in_a_sentence(tmp_path):
         SpecError, match=r"1 of 1 rows .* have several rejected answers, but TRL compares pairs"
     ):
         train(tmp_path, "dpo", engine="trl", dataset_path=str(rows))
+
+
+def test_a_run_that_starts_from_another_ones_adapter_says_so_everywhere(dpo_run, tmp_path):
+    with pytest.raises(
+        SpecError, match=rf"{dpo_run} holds a run, not a model\. Did you mean {dpo_run.final}\?"
+    ):
+        train(tmp_path, "dpo", model_name=str(dpo_run))
+
+    run = train(tmp_path, "dpo", name="second", model_name=str(dpo_run.final))
+
+    start = f"{dpo_run.final}, an adapter of {tiny_model()}"
+    assert run.read_result().start == start
+    assert f"Started from {start}." in (run.path / "report.html").read_text()
+    assert f"  started from     {start}\n" in tadrib("status", str(run)).output
+    losses = [row["loss"] for row in run.metrics.read() if "loss" in row]
+    assert losses == [pytest.approx(math.log(2), abs=1e-5)], "the reference is the start, not its base"
+    assert (
+        json.loads((run.final / "adapter_config.json").read_text())["base_model_name_or_path"] == tiny_model()
+    )
+    assert opened(run.final) != pytest.approx(opened(dpo_run.final), abs=1e-2)
+    first, second = (load_file(each.final / "adapter_model.safetensors") for each in (dpo_run, run))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name][:, :16] if "lora_B" in name else second[name][:16], tensor)
 
 
 @pytest.fixture(scope="module")
