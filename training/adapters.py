@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as OF_FAMILY
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from training.adapted_layers import Layers
 from training.config import CommonConfig
-from training.config.types import ALL_LINEAR
-from training.errors import Problem, SpecError, nearest
+from training.errors import Problem, SpecError
+from training.language_model import tell_of_others
+from training.notices import warn
 
 _KEY = "lora_target_modules"
 
@@ -19,19 +20,31 @@ _KEY = "lora_target_modules"
 def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
     """Wrap ``model`` with fresh trainable adapters; its own weights are frozen.
 
-    Raises SpecError when a target module is not in the model.
+    Of a model that takes images or sound as well, the language model alone gets adapters. Where none of the layers that
+    ``lora_target_modules`` names by default are in the model, those take their place that PEFT adapts in its family.
+    Raises SpecError when a target is not a layer of the model that can be adapted.
     """
-    _check_targets(model, config.lora_target_modules)
-    return get_peft_model(
-        _ready(model, config),
-        LoraConfig(
-            r=config.lora_r,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            target_modules=config.lora_target_modules,
-            task_type="CAUSAL_LM",
-        ),
-    )
+    layers = Layers.of(model)
+    targets = _targets(model, config, layers)
+    if problems := [Problem(_KEY, *each) for each in layers.problems(targets)]:
+        raise SpecError("LoRA cannot be set up", problems)
+    tell_of_others(model, layers.others)
+    try:
+        return get_peft_model(
+            _ready(model, config),
+            LoraConfig(
+                r=config.lora_r,
+                lora_alpha=config.lora_alpha,
+                lora_dropout=config.lora_dropout,
+                target_modules=targets,
+                exclude_modules=layers.left_out(targets),
+                fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:  # for a layer of a kind that it does not know
+        problem = Problem(_KEY, f"PEFT: {' '.join(str(error).split())}", layers.choice)
+        raise SpecError("LoRA cannot be set up", [problem]) from error
 
 
 def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:
@@ -41,46 +54,15 @@ def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:
     return model
 
 
-def _check_targets(model: PreTrainedModel, targets: list[str] | str) -> None:
-    linear = {
-        name
-        for name, module in model.named_modules()
-        if hasattr(module, "in_features") and module is not model.get_output_embeddings()
-    }
-    if targets == ALL_LINEAR:
-        return
-    if isinstance(targets, str):
-        problems = list(_pattern_problems(model, targets, linear))
-    else:
-        problems = list(_name_problems(model, targets, {name.rsplit(".", 1)[-1] for name in linear}))
-    if problems:
-        raise SpecError("LoRA cannot be set up", problems)
-
-
-def _name_problems(model: PreTrainedModel, targets: list[str], linear: set[str]) -> Iterator[Problem]:
-    """``linear`` are the last parts of the names of the linear layers inside the model."""
-    for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
-            close = nearest(target, linear)
-            action = f"Did you mean {close}?" if close else f"It has: {', '.join(sorted(linear))}."
-            yield Problem(_KEY, f"the model has no module {target}.", action)
-        elif target.rsplit(".", 1)[-1] not in linear:
-            action = f"Use some of: {', '.join(sorted(linear))}."
-            yield Problem(_KEY, f"{target} is not a linear layer inside the model.", action)
-
-
-def _pattern_problems(model: PreTrainedModel, pattern: str, linear: set[str]) -> Iterator[Problem]:
-    """``pattern`` has to match whole names, as PEFT has it, and no others than those of ``linear`` layers."""
-    names = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
-    ends = [name for name in sorted(linear) if re.search(rf"(?:^|\.)(?:{pattern})$", name)]
-    other = next((name for name in names if name not in linear), None)
-    if not names:
-        action = rf"Write .*\.({pattern})." if ends else f"Write the names of layers: {_some(linear)}."
-        yield Problem(_KEY, f"{pattern} matches no whole name such as {min(linear)}.", action)
-    elif other is not None:
-        message = f"{pattern} also matches {other or 'the model itself'}, which is no linear layer inside the model."
-        yield Problem(_KEY, message, f"Write the names of layers: {_some(linear)}.")
-
-
-def _some(linear: set[str]) -> str:
-    return f"[{', '.join(sorted({name.rsplit('.', 1)[-1] for name in linear}))}]"
+def _targets(model: PreTrainedModel, config: CommonConfig, layers: Layers) -> list[str] | str:
+    written = config.lora_target_modules
+    default = type(config).model_fields["lora_target_modules"].get_default(call_default_factory=True)
+    kind = model.config.get_text_config().model_type
+    usual = OF_FAMILY.get(kind)
+    if written != default or not isinstance(usual, list) or any(map(layers.has, default)):
+        return written
+    warn(
+        f"{_KEY}: a {type(model).__name__} has no {' or '.join(default)}; {' and '.join(usual)} get an adapter, as is"
+        f" usual for {kind}. {layers.choice}"
+    )
+    return usual

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import os
 
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from training.config import CommonConfig
 from training.hardware import local_device
 from training.strategies import deepspeed_settings, leave_deepspeed, precision, ready_process
+from training.unused_weights import may_lack_gradients
 
 
-def training_arguments(config: CommonConfig, planned_workers: int | None = None) -> TrainingArguments:
+def training_arguments(
+    config: CommonConfig, planned_workers: int | None = None, model: PreTrainedModel | None = None
+) -> TrainingArguments:
     """Translate field by field; what our engine does itself (data order, packing, logging names) is not handed over.
 
     ``planned_workers`` is what the global batch is made for. With fewer workers each takes more micro-batches, with
-    more fewer; a step's rows stay the same.
+    more fewer; a step's rows stay the same. ``model`` is what is trained, once it is loaded.
     """
     on_cpu = local_device().type == "cpu"
     settings = deepspeed_settings(config)
@@ -62,7 +65,7 @@ def training_arguments(config: CommonConfig, planned_workers: int | None = None)
         if config.dataloader_pin_memory is None
         else config.dataloader_pin_memory,
         ddp_backend=_ddp_backend(config, on_cpu),
-        ddp_find_unused_parameters=bool(config.ddp_find_unused_parameters),
+        ddp_find_unused_parameters=_finds_unused(config, model),
         deepspeed=settings,
         use_cpu=on_cpu,
         remove_unused_columns=False,
@@ -88,6 +91,13 @@ def num_workers() -> int:
 
 def _micro_batches(config: CommonConfig, planned_workers: int) -> int:
     return -(-config.gradient_accumulation_steps * planned_workers // num_workers())
+
+
+def _finds_unused(config: CommonConfig, model: PreTrainedModel | None) -> bool:
+    """A search of every step's graph, which DDP needs where some trained weights get no gradient in a step."""
+    if config.ddp_find_unused_parameters is not None:
+        return config.ddp_find_unused_parameters
+    return model is not None and not config.uses_deepspeed and may_lack_gradients(model)
 
 
 def _ddp_backend(config: CommonConfig, on_cpu: bool) -> str | None:

@@ -111,14 +111,14 @@ class BaseTrainer(ABC):
     def build_group_trainer(
         self, objective: Objective, *, bin_tokens: int | None = None, **options
     ) -> GroupTrainer:
-        data = self.load_and_validate_dataset()
+        data, model = self.load_and_validate_dataset(), self.ready_model()
         return GroupTrainer(
             objective=objective,
             groups=data.train,
             eval_dataset=data.eval,
             bin_tokens=bin_tokens,
-            model=self.ready_model(),
-            args=training_arguments(self.config, self.planned_workers),
+            model=model,
+            args=training_arguments(self.config, self.planned_workers, model),
             rows_per_step=rows_per_step(self.config, self.planned_workers),
             guard=NonfiniteGuard(
                 self.config.on_nonfinite,

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Causal language models by name or folder: safetensors only, remote code only where asked for."""
+"""Causal language models by name or folder, with the encoders of those that take images or sound as well: safetensors
+only, remote code only where asked for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
     BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -18,6 +23,7 @@ from training.adapter_folder import MERGE_IT, adapter_of, base_of
 from training.config import CommonConfig
 from training.errors import Problem, SpecError
 from training.hardware import local_device
+from training.language_model import freeze_other_parts
 from training.model_source import TITLE, ModelSource, locate, unloadable
 from training.starting_adapter import carry, merge
 from training.strategies import is_loaded_in_shards
@@ -44,15 +50,21 @@ def load_model(
 ) -> PreTrainedModel:
     """The model in ``torch_dtype`` (or 4/8 bits), on this process's device.
 
-    Without LoRA the weights themselves are ``trained`` and stay in float32, whose updates a 16-bit weight would round
-    away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). DeepSpeed's optimizer keeps such
-    a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone. ``source`` replaces
-    ``model_name``. Where it is an adapter, its base model is loaded with the adapter as a frozen part of it, or without
-    LoRA merged into it in float32 (`training.starting_adapter`).
+    Without LoRA the language model's own weights are ``trained`` and all stay in float32, whose updates a 16-bit weight
+    would round away; ``torch_dtype`` is then the dtype of the computation (`training.arguments`). DeepSpeed's optimizer
+    keeps such a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone. ``source``
+    replaces ``model_name``. Where it is an adapter, its base model is loaded with the adapter as a frozen part of it,
+    or without LoRA merged into it in float32 (`training.starting_adapter`).
 
     Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
     """
-    source = source or ModelSource.start(config)
+    model = _load_start(config, source or ModelSource.start(config), trained)
+    if trained and not config.use_lora:
+        freeze_other_parts(model)
+    return model
+
+
+def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> PreTrainedModel:
     in_full = trained and not config.use_lora and not config.uses_deepspeed
     dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
     locate(source)
@@ -71,8 +83,9 @@ def load_model(
 def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     """A whole model."""
     try:
-        _require_buildable(AutoConfig.from_pretrained(locate(source), **source.options))
-        model, report = AutoModelForCausalLM.from_pretrained(
+        settings = AutoConfig.from_pretrained(locate(source), **source.options)
+        _require_buildable(settings)
+        model, report = _kind(settings).from_pretrained(
             locate(source),
             dtype=dtype,
             use_safetensors=True,
@@ -88,10 +101,18 @@ def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreT
         if "state_dict" not in str(error):
             raise
         raise unloadable(source, error) from error
+    except ImportError as error:  # encoders of images and sound may need packages of their own
+        raise _lacks_package(source, error) from error
     require_whole(source, model, report)
     if config.load_in_4bit:
         _keep_differentiable_layout(model)
     return model
+
+
+def _kind(settings: PreTrainedConfig) -> Any:
+    """The class that keeps all parts of the model, so that what is saved is such a model again."""
+    is_multimodal = type(settings) in MODEL_FOR_MULTIMODAL_LM_MAPPING and not settings.is_encoder_decoder
+    return AutoModelForMultimodalLM if is_multimodal else AutoModelForCausalLM
 
 
 def _require_buildable(settings: PreTrainedConfig) -> None:
@@ -99,6 +120,13 @@ def _require_buildable(settings: PreTrainedConfig) -> None:
     layers = getattr(settings.get_text_config(), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > _MOST_LAYERS:
         raise ValueError(f"config.json: num_hidden_layers is {layers:,}, and no model has so many")
+
+
+def _lacks_package(source: ModelSource, error: ImportError) -> SpecError:
+    reason = " ".join(str(error).split()).split(". ")[0]
+    return SpecError(
+        TITLE, [Problem(source.key, f"{source.name}: {reason}.", "Install it where training runs.")]
+    )
 
 
 def _not_mergeable_in_shards(source: ModelSource) -> SpecError:

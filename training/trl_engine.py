@@ -59,7 +59,7 @@ class _OnTrl(BaseTrainer):
         stock, arguments = STOCK[self.method]
         trainer = stock(
             model=model,
-            args=arguments(**self._settings() | _router_loss(arguments, model)),
+            args=arguments(**self._settings(model) | _router_loss(arguments, model)),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=self.tokenizer,
@@ -73,8 +73,8 @@ class _OnTrl(BaseTrainer):
             PreferenceWatch(self.config, self._tokens_per_answer(data.train)).first_of(trainer)
         return trainer
 
-    def _settings(self) -> dict[str, Any]:
-        shared = training_arguments(self.config).to_dict()
+    def _settings(self, model: Any) -> dict[str, Any]:
+        shared = training_arguments(self.config, model=model).to_dict()
         shared["hub_token"] = None  # to_dict writes a text in place of tokens
         return shared | TRANSLATIONS[self.method].settings(self.config)
 

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tests.engine.builders import SHAPE, VOCABULARY
 
@@ -83,8 +89,28 @@ _VISION = {
     "head_dim": 16,
     "image_size": 56,
 }
+_QWEN_VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "embed_dim": 32,
+    "num_heads": 2,
+    "intermediate_size": 64,
+    "patch_size": 8,
+    "out_hidden_size": 48,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [1],
+    "fullatt_block_indexes": [1],
+}
+_AUDIO = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "subsampling_conv_channels": [8, 4],
+    "output_proj_dims": 32,
+}
 _MAMBA2 = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 16}
 _ROPE = {"rope_theta": 10000.0}
+_M_ROPE = {"rope_parameters": {**_ROPE, "rope_type": "default", "mrope_section": [2, 2, 2]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +288,64 @@ FAMILIES: dict[str, Family] = {
     "HunYuan": Family("hunyuan_v1_dense", _HEADS),
     "Ernie 4.5": Family("ernie4_5", _HEADS),
     "MiniMax": Family("minimax", {**_HEADS, **_LOCAL_EXPERTS, "block_size": 16}),
+    "Gemma 4 (multimodal, with sound)": Family(
+        "gemma4",
+        {**_GEMMA_4, "num_kv_shared_layers": 2},
+        towers={"vision_config": _VISION, "audio_config": _AUDIO},
+    ),
+    "Qwen2-VL": Family("qwen2_vl", _M_ROPE, towers={"vision_config": {**_QWEN_VISION, "hidden_size": 48}}),
+    "Qwen2.5-VL": Family("qwen2_5_vl", _M_ROPE, towers={"vision_config": _QWEN_VISION}),
+    "Qwen3-VL": Family(
+        "qwen3_vl",
+        {**_HEADS, "rope_parameters": {**_ROPE, "rope_type": "default", "mrope_section": [2, 3, 3]}},
+        towers={"vision_config": _QWEN_VISION},
+    ),
+    "Qwen3.5 (multimodal)": Family(
+        "qwen3_5", {**_HEADS, **_DELTA_NET, **_FOUR_LAYERS}, towers={"vision_config": _QWEN_VISION}
+    ),
+    "Llama 4 (multimodal)": Family(
+        "llama4",
+        {
+            **_HEADS,
+            **_FOUR_LAYERS,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+            "intermediate_size_mlp": 96,
+            "attention_chunk_size": WINDOW,
+        },
+        towers={
+            "vision_config": {
+                **_VISION,
+                "vision_output_dim": 32,
+                "projector_input_dim": 32,
+                "projector_output_dim": 32,
+            }
+        },
+    ),
+    "Mistral 3": Family(
+        "mistral3",
+        {**_HEADS, "model_type": "mistral", "sliding_window": None},
+        towers={"vision_config": {**_VISION, "model_type": "pixtral"}},
+    ),
+    "LLaVA": Family(
+        "llava",
+        {"model_type": "llama"},
+        towers={"vision_config": {**_VISION, "model_type": "clip_vision_model", "projection_dim": 32}},
+    ),
     "AFMoE": Family("afmoe", {**_HEADS, **_EXPERTS, **_WINDOWED, **_FOUR_LAYERS, "num_dense_layers": 1}),
 }
 
 
-def build(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+MULTIMODAL = [name for name, family in FAMILIES.items() if family.towers]
+
+
+def build(name: str, dtype: torch.dtype = torch.float32, vocabulary: int = VOCABULARY) -> PreTrainedModel:
     """The family's model, the same weights each time, large enough that attention matters."""
+    family = FAMILIES[name]
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(FAMILIES[name].config)
+    config = family.config
+    config.get_text_config().vocab_size = vocabulary
+    model = (AutoModelForMultimodalLM if family.towers else AutoModelForCausalLM).from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:

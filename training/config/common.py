@@ -114,7 +114,9 @@ class CommonConfig(Section):
     """Share of adapter inputs set to zero at random during training."""
     lora_target_modules: Layers = Field(default_factory=lambda: ["q_proj", "v_proj"])
     """Linear layers that get an adapter: a list of names, `all-linear` (every one but the head), or a regular
-    expression that matches whole names such as `model.layers.0.self_attn.q_proj`."""
+    expression that matches whole names such as `model.layers.0.self_attn.q_proj`. Of a model that also takes images or
+    sound, the language model alone gets adapters. A family that has no layers of the default names gets those that
+    PEFT adapts in it, and a warning says which."""
 
     learning_rate: LearningRate = 2e-4
     """Highest learning rate of the schedule."""
@@ -193,7 +195,8 @@ class CommonConfig(Section):
     ddp_backend: Literal["nccl", "gloo"] | None = None
     """How workers exchange gradients; null means `nccl` on GPU and `gloo` on CPU."""
     ddp_find_unused_parameters: Flag | None = None
-    """Look for weights without a gradient in each step; null decides by the model."""
+    """Look for weights without a gradient in each step; null does where the model may leave some, such as experts that
+    no token chose."""
     strategy: Strategy = "ddp"
     """What workers share: nothing but gradients (`ddp`), the optimizer's states and gradients (`zero2`), the weights as
     well (`zero3`), with states and weights in main memory between their uses (`zero3-offload`)."""

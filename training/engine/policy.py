@@ -95,9 +95,12 @@ def _score(
 
 
 def _without_head(model: PreTrainedModel) -> torch.nn.Module:
-    """What computes the hidden states; ``base_model`` is the model itself where its prefix is that of a larger one,
-    as in Llama 4's text models."""
-    return model.base_model if model.base_model is not model else model.model
+    """What computes the hidden states; ``base_model`` is the model itself where its prefix is that of a larger one, as
+    in Llama 4, whose language model has a head of its own."""
+    if model.base_model is not model:
+        return model.base_model
+    decoder = model.get_decoder()
+    return model.model if decoder is model else _without_head(decoder)
 
 
 def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Tensor):
@@ -125,7 +128,7 @@ def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config) -> Tensor:
 
 def _as_added(model: PreTrainedModel, mask: Tensor) -> Tensor:
     """Eager attention adds its mask to the scores; the others take True for "may attend"."""
-    if model.config._attn_implementation != "eager":
+    if _implementation(model) != "eager":
         return mask
     lowest = torch.finfo(model.dtype).min
     return torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, lowest)
@@ -133,20 +136,29 @@ def _as_added(model: PreTrainedModel, mask: Tensor) -> Tensor:
 
 def set_path(model: PreTrainedModel, path: Path) -> None:
     """Switch the attention implementation to the one that ``path`` needs."""
-    model.set_attn_implementation(attention.NAME if path == "packed" else _own_implementation(model))
+    _attend(model, attention.NAME if path == "packed" else _own_implementation(model))
 
 
 @contextlib.contextmanager
 def plain_attention(model: PreTrainedModel) -> Iterator[None]:
     """Within, the model attends as transformers does by itself; for generation and for the self-check."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(_own_implementation(model))
+    before = _implementation(model)
+    _attend(model, _own_implementation(model))
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        _attend(model, before)
+
+
+def _implementation(model: PreTrainedModel) -> str:
+    return model.get_decoder().config._attn_implementation
+
+
+def _attend(model: PreTrainedModel, implementation: str) -> None:
+    """Of a model that takes images or sound as well, in the language model; an encoder may not know another one."""
+    model.get_decoder().set_attn_implementation(implementation)
 
 
 def _own_implementation(model: PreTrainedModel) -> str:
     capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
-    return "sdpa" if model._supports_sdpa and not capped else "eager"
+    return "sdpa" if model.get_decoder()._supports_sdpa and not capped else "eager"
