@@ -109,5 +109,15 @@ def clip(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+_MOST_NAMED = 20
+
+
+def named(names: Iterable[object]) -> str:
+    """The first twenty of ``names``, each clipped, and how many more there are."""
+    words = [clip(str(name)) for name in names]
+    more = f" and {len(words) - _MOST_NAMED:,} more" if len(words) > _MOST_NAMED else ""
+    return f"{', '.join(words[:_MOST_NAMED])}{more}"
+
+
 def _fold(word: str) -> str:
     return word.casefold().replace("-", "_")

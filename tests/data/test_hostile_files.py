@@ -118,3 +118,22 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     for name in ("loop.jsonl", "n" * 10_000 + ".jsonl", "a\0b.jsonl"):
         with pytest.raises(DataError):
             list(read_rows(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap"),
+    [
+        ("columns.jsonl", lambda names: names),
+        ("message.jsonl", lambda names: {"prompt": [names]}),
+        ("object.json", lambda names: names),
+    ],
+)
+def test_no_message_grows_with_the_names_in_a_file(tmp_path, name, wrap):
+    names = {f"{number:05}" + "a" * 10_000: 1 for number in range(30)}
+    content = json.dumps(wrap(names)).encode()
+    try:
+        said = refusals(tmp_path, "dpo", name, content)
+    except DataError as error:
+        said = str(error)
+    assert "aaa... and 10 more" in said
+    assert len(said) < 5000

@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from training.data.row_problem import RowProblem, shown
-from training.errors import nearest
+from training.errors import named, nearest
 
 _TYPO_RATIO = 0.8  # above it an unknown column is taken for a misspelt optional one, below it for extra data
-_NAMED = 20  # columns of a row that a message names before it only counts them
 # What other formats call the same thing. Only ever suggested: a wrong guess would train on nonsense.
 _OTHER_NAMES = {
     "instruction": ("question", "query", "prompt", "task"),
@@ -69,9 +68,7 @@ def missing_column(column: str, present: Collection[str], known: Collection[str]
     other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
     close = nearest(column, unknown) or (other_names[0] if other_names else None)
     action = f"Rename the column {close!r} to {column!r}." if close else f"Add the column {column!r}."
-    names = list(map(str, present))
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    found = f"found {', '.join(names[:_NAMED])}{more}" if names else "the row has no columns"
+    found = f"found {named(present)}" if present else "the row has no columns"
     return RowProblem("missing_column", column, f"the column is missing; {found}.", action)
 
 

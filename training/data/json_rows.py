@@ -11,7 +11,7 @@ from training.data.lines import Line, decode_line, read_lines
 from training.data.locations import Location
 from training.data.raw_row import RawRow, bad_row
 from training.data.row_problem import RowProblem, shown
-from training.errors import DataError, Problem
+from training.errors import DataError, Problem, named
 
 
 class RepeatedKeys(dict):
@@ -150,6 +150,6 @@ def _array(name: str, value: Any) -> list[Any]:
     rows = value.get("data") if isinstance(value, dict) else value
     if isinstance(rows, list):
         return rows
-    found = f"an object with the keys {', '.join(value)}" if isinstance(value, dict) else shown(value)
+    found = f"an object with the keys {named(value)}" if isinstance(value, dict) else shown(value)
     message = f'expected an array of rows, or {{"data": [rows]}}; found {found}.'
     raise DataError(name, [Problem(name, message, "Write one array, or one row per line as .jsonl.")])

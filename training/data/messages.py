@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from training.data.json_rows import RepeatedKeys
 from training.data.row_problem import RowError, RowProblem, shown
 from training.data.tool_use import as_tool_calls
-from training.errors import nearest
+from training.errors import named, nearest
 
 Message: TypeAlias = dict[str, Any]  # {"role": ..., "content": ..., and what a chat template may use}
 Content: TypeAlias = str | list[Message]  # a text, or the messages of a conversation
@@ -78,7 +78,7 @@ def _as_message(value: Any, column: str) -> Message:
         action = 'A message is {"role": "user", "content": "..."}.'
         if "from" in value and "value" in value:
             action = 'Rename "from" to "role" (human is user, gpt is assistant) and "value" to "content".'
-        message = f"a message has role and content; found {', '.join(map(str, value)) or 'nothing'}."
+        message = f"a message has role and content; found {named(value) or 'nothing'}."
         raise fail("wrong_message", column, message, action)
     role = value["role"]
     if role not in ROLES:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from training.data.report import BadRowKind, DataReport
+from training.errors import clip
 
 
 def render(report: DataReport) -> RenderableType:
@@ -56,7 +57,9 @@ def _fact_values(report: DataReport) -> list[tuple[str, str]]:
     facts.append(("repeated", duplicates))
     facts.append(("Arabic letters", f"{report.arabic_share:.1%} of letters"))
     if report.unknown_columns:
-        columns = ", ".join(f"{name} ({count:,} rows)" for name, count in report.unknown_columns.items())
+        columns = ", ".join(
+            f"{clip(name)} ({count:,} rows)" for name, count in report.unknown_columns.items()
+        )
         facts.append(("columns not used", f"{columns}, …" if report.has_more_columns else columns))
     if report.length_unit == "tokens":
         facts += _token_facts(report)
