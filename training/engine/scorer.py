@@ -103,7 +103,10 @@ class _TrainedHead(torch.autograd.Function):
             small = d_logits.to(weight.dtype)
             if d_hidden is not None:
                 d_hidden[part] = small @ weight
-            d_weight += small.T @ hidden[part].to(weight.dtype)
+            if small.dtype == d_weight.dtype:  # in place: a product apart would be as large as the head
+                d_weight.addmm_(small.T, hidden[part].to(small.dtype))
+            else:
+                d_weight += small.T @ hidden[part].to(small.dtype)
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
         return d_hidden, d_weight.to(weight.dtype), d_bias, None, None
