@@ -49,6 +49,22 @@ def test_chunks_equal_one_log_softmax_over_all_logits(monkeypatch, trained, bias
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_under_autocast_a_trained_head_is_differentiated_at_the_logits_it_scored():
+    """Probabilities sum to 1, so ``sum_v d log p(y) / d logit_v = 1 - 1 = 0``: the gradient of a feature that every word
+    weighs alike, here the first, is 0 but for bfloat16's rounding of the 64 terms, 64 * 2**-9 * mean p = 2**-9 at most
+    (backwards run outside of autocast: at float32 logits, p would be normalised by the sum of other ones)."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = (4 * torch.randn(32, 16, generator=generator)).requires_grad_()
+    weight = torch.randn(64, 16, generator=generator).index_fill_(1, torch.tensor(0), 1.0).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        score = token_log_probs(hidden, weight, torch.randint(64, (32,), generator=generator))
+    score.sum().backward()
+
+    assert hidden.grad[:, 0].abs().max() < 2**-8
+    assert hidden.grad[:, 1:].abs().mean() > 0.1
+    assert weight.grad.dtype == torch.float32
+
+
 def test_no_tensor_of_tokens_by_vocabulary_is_ever_made():
     tokens, vocabulary = 4096, 32_768
     hidden = torch.randn(tokens, 8, requires_grad=True)

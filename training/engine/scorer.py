@@ -40,7 +40,14 @@ def _chunks(num_tokens: int, vocabulary: int) -> list[slice]:
     return [slice(i, min(i + size, num_tokens)) for i in range(0, num_tokens, size)]
 
 
+def _computed(weight: Tensor) -> torch.dtype:
+    """What products with ``weight`` are computed in: autocast's dtype where that is on, as it is in forwards alone."""
+    kind = weight.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+
+
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
+    bias = None if bias is None else bias.to(weight.dtype)
     logits = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
     return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
@@ -61,6 +68,7 @@ def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, softcap):
+        weight = weight.to(_computed(weight))
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in _chunks(len(targets), len(weight)):
@@ -83,8 +91,10 @@ class _TrainedHead(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, targets, softcap):
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         log_norms = torch.empty_like(log_probs)
+        ctx.computed = _computed(weight)
+        head = weight.to(ctx.computed)
         for part in _chunks(len(targets), len(weight)):
-            logits = _logits(hidden[part], weight, bias, softcap)
+            logits = _logits(hidden[part], head, bias, softcap)
             log_probs[part], log_norms[part] = _score(logits, targets[part])
         ctx.save_for_backward(hidden, weight, bias, targets, log_norms)
         ctx.softcap = softcap
@@ -94,19 +104,21 @@ class _TrainedHead(torch.autograd.Function):
     def backward(ctx, d_log_probs):
         hidden, weight, bias, targets, log_norms = ctx.saved_tensors
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        head = weight.to(ctx.computed)  # the logits of the forward again, to which log_norms belong
         d_weight = torch.zeros_like(weight, dtype=torch.float32)
         d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         for part in _chunks(len(targets), len(weight)):
-            logits = _logits(hidden[part], weight, bias, ctx.softcap)
+            logits = _logits(hidden[part], head, bias, ctx.softcap)
             d_logits = _logit_gradient(logits, log_norms[part], targets[part], ctx.softcap)
             d_logits.mul_(d_log_probs[part, None])
-            small = d_logits.to(weight.dtype)
+            small = d_logits.to(head.dtype)
             if d_hidden is not None:
-                d_hidden[part] = small @ weight
+                d_hidden[part] = small @ head
             if small.dtype == d_weight.dtype:  # in place: a product apart would be as large as the head
                 d_weight.addmm_(small.T, hidden[part].to(small.dtype))
             else:
                 d_weight += small.T @ hidden[part].to(small.dtype)
             if d_bias is not None:
                 d_bias += d_logits.sum(0)
+        d_bias = None if d_bias is None else d_bias.to(bias.dtype)
         return d_hidden, d_weight.to(weight.dtype), d_bias, None, None
