@@ -50,9 +50,9 @@ def test_chunks_equal_one_log_softmax_over_all_logits(monkeypatch, trained, bias
 
 
 def test_under_autocast_a_trained_head_is_differentiated_at_the_logits_it_scored():
-    """Probabilities sum to 1, so ``sum_v d log p(y) / d logit_v = 1 - 1 = 0``: the gradient of a feature that every word
-    weighs alike, here the first, is 0 but for bfloat16's rounding of the 64 terms, 64 * 2**-9 * mean p = 2**-9 at most
-    (backwards run outside of autocast: at float32 logits, p would be normalised by the sum of other ones)."""
+    """Probabilities sum to 1, so ``sum_v d log p(y) / d logit_v = 1 - 1 = 0``: the gradient of a feature that every
+    word weighs alike, here the first, is 0 but for bfloat16's rounding of the 64 terms, 64 * 2**-9 * mean p = 2**-9 at
+    most (backwards run outside of autocast: at float32 logits, p would be normalised by the sum of other ones)."""
     generator = torch.Generator().manual_seed(0)
     hidden = (4 * torch.randn(32, 16, generator=generator)).requires_grad_()
     weight = torch.randn(64, 16, generator=generator).index_fill_(1, torch.tensor(0), 1.0).requires_grad_()
