@@ -137,3 +137,21 @@ def test_no_message_grows_with_the_names_in_a_file(tmp_path, name, wrap):
         said = str(error)
     assert "aaa... and 10 more" in said
     assert len(said) < 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("row.jsonl", '{"LONG": 1, "LONG": 2}'),
+        ("message.jsonl", '{"prompt": [{"LONG": 1, "LONG": 2}]}'),
+        ("rows.csv", "LONG,LONG\n1,2"),
+    ],
+)
+def test_a_key_that_stands_twice_is_told_in_short(tmp_path, name, text):
+    content = text.replace("LONG", "a" * 10_000).encode() + b"\n"
+    try:
+        said = refusals(tmp_path, "dpo", name, content)
+    except DataError as error:
+        said = str(error)
+    assert "twice" in said
+    assert len(said) < 2000

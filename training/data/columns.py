@@ -67,7 +67,7 @@ def missing_column(column: str, present: Collection[str], known: Collection[str]
     unknown = [name for name in present if name not in known]
     other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
     close = nearest(column, unknown) or (other_names[0] if other_names else None)
-    action = f"Rename the column {close!r} to {column!r}." if close else f"Add the column {column!r}."
+    action = f"Rename the column {shown(close)} to {column!r}." if close else f"Add the column {column!r}."
     found = f"found {named(present)}" if present else "the row has no columns"
     return RowProblem("missing_column", column, f"the column is missing; {found}.", action)
 

@@ -12,7 +12,7 @@ from training.data.json_rows import decode
 from training.data.lines import MAX_LINE_BYTES, Line, decode_line, read_lines
 from training.data.locations import Location
 from training.data.raw_row import RawRow, bad_row
-from training.data.row_problem import RowProblem
+from training.data.row_problem import RowProblem, shown
 from training.errors import DataError, Problem
 
 
@@ -74,7 +74,7 @@ def _check_header(name: str, header: list[str]) -> None:
                 name, [Problem(f"{name}:1", "has a column without a name.", "Name it or remove it.")]
             )
         if header.count(column) > 1:
-            problem = Problem(f"{name}:1", f"names the column {column!r} twice.", "Keep one of them.")
+            problem = Problem(f"{name}:1", f"names the column {shown(column)} twice.", "Keep one of them.")
             raise DataError(name, [problem])
 
 

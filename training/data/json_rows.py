@@ -11,7 +11,7 @@ from training.data.lines import Line, decode_line, read_lines
 from training.data.locations import Location
 from training.data.raw_row import RawRow, bad_row
 from training.data.row_problem import RowProblem, shown
-from training.errors import DataError, Problem, named
+from training.errors import DataError, Problem, clip, named
 
 
 class RepeatedKeys(dict):
@@ -92,8 +92,8 @@ def _reason(error: Exception) -> str:
 
 def _as_row(number: int, value: Any) -> RawRow:
     if isinstance(value, RepeatedKeys):
-        message = f"the key {value.repeated!r} stands twice in the row."
-        problem = RowProblem("repeated_key", value.repeated, message, "Keep one of them.")
+        message = f"the key {shown(value.repeated)} stands twice in the row."
+        problem = RowProblem("repeated_key", clip(value.repeated), message, "Keep one of them.")
     elif not isinstance(value, dict):
         problem = RowProblem(
             "not_an_object", "", f"expected an object with named columns, found {shown(value)}."

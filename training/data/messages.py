@@ -73,7 +73,7 @@ def _as_message(value: Any, column: str) -> Message:
         message = f"expected a message, found {shown(value)} ({type(value).__name__})."
         raise fail("wrong_type", column, message, 'A message is {"role": "user", "content": "..."}.')
     if isinstance(value, RepeatedKeys):
-        raise fail("repeated_key", column, f"has the key {value.repeated!r} twice.", "Keep one of them.")
+        raise fail("repeated_key", column, f"has the key {shown(value.repeated)} twice.", "Keep one of them.")
     if "role" not in value or ("content" not in value and not value.get("tool_calls")):
         action = 'A message is {"role": "user", "content": "..."}.'
         if "from" in value and "value" in value:
