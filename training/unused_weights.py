@@ -17,10 +17,13 @@ def may_lack_gradients(model: PreTrainedModel) -> bool:
     """
     was_training = model.training
     model.eval()
+    options = {"use_cache": False}
+    if getattr(model.config.get_text_config(), "output_router_logits", False):
+        options["output_router_logits"] = False  # their loss is not what is looked for, and some cannot compute it
     try:
         with torch.enable_grad():
             one_token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-            reached = _weights_behind(model(input_ids=one_token, use_cache=False).logits)
+            reached = _weights_behind(model(input_ids=one_token, **options).logits)
     finally:
         model.train(was_training)
     return any(weight.requires_grad and id(weight) not in reached for weight in model.parameters())
