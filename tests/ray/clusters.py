@@ -78,7 +78,11 @@ class RayCluster:
         before = self._alive_nodes()
         node = ["--num-gpus=0", f"--address={self.gcs_address}", f"--num-cpus={cpus}"]
         process = self._start(node, prefix, variables)
-        self._wait_for(lambda: self._alive_nodes() == before + 1)
+        self._wait_for(lambda: process.poll() is not None or self._alive_nodes() == before + 1)
+        if process.poll() is not None:  # Ray gives a head 30 s to answer, which may not do on a busy machine
+            self._processes.remove(process)
+            process = self._start(node, prefix, variables)
+            self._wait_for(lambda: self._alive_nodes() == before + 1)
         return process
 
     def remove_node(self, process: subprocess.Popen) -> None:
