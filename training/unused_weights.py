@@ -19,9 +19,8 @@ def may_lack_gradients(model: PreTrainedModel) -> bool:
     model.eval()
     options = {"use_cache": False}
     if getattr(model.config.get_text_config(), "output_router_logits", False):
-        options["output_router_logits"] = (
-            False  # their loss is not what is looked for, and some cannot compute it
-        )
+        # the router's loss is not what is looked for, and some models cannot compute it
+        options["output_router_logits"] = False
     try:
         with torch.enable_grad():
             one_token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
