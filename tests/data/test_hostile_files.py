@@ -36,6 +36,14 @@ def refusals(tmp_path: Path, method: str, name: str, content: bytes) -> str:
     return "\n".join(check_data(str(path), method, config(method, str(path)), None).refusals)
 
 
+def refusals_or_error(tmp_path: Path, name: str, content: bytes) -> str:
+    """What is said of bad rows, or of a file that cannot be read at all."""
+    try:
+        return refusals(tmp_path, "dpo", name, content)
+    except DataError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("length", ["Infinity", "-Infinity", "NaN", "1e400", "[NaN]", "9" * 400, "1e18"])
 def test_a_length_that_is_no_length_is_a_bad_row(tmp_path, length):
     text = json.dumps(row("ipo", chosen_length=0, rejected_length=5)).replace(": 0", f": {length}")
@@ -131,10 +139,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 def test_no_message_grows_with_the_names_in_a_file(tmp_path, name, wrap):
     names = {f"{number:05}" + "a" * 10_000: 1 for number in range(30)}
     content = json.dumps(wrap(names)).encode()
-    try:
-        said = refusals(tmp_path, "dpo", name, content)
-    except DataError as error:
-        said = str(error)
+    said = refusals_or_error(tmp_path, name, content)
     assert "aaa... and 10 more" in said
     assert len(said) < 5000
 
@@ -149,9 +154,6 @@ def test_no_message_grows_with_the_names_in_a_file(tmp_path, name, wrap):
 )
 def test_a_key_that_stands_twice_is_told_in_short(tmp_path, name, text):
     content = text.replace("LONG", "a" * 10_000).encode() + b"\n"
-    try:
-        said = refusals(tmp_path, "dpo", name, content)
-    except DataError as error:
-        said = str(error)
+    said = refusals_or_error(tmp_path, name, content)
     assert "twice" in said
     assert len(said) < 2000
