@@ -327,6 +327,21 @@ FAMILIES: dict[str, Family] = {
         {**_HEADS, "model_type": "mistral", "sliding_window": None},
         towers={"vision_config": {**_VISION, "model_type": "pixtral"}},
     ),
+    "Ministral 3": Family(
+        "mistral3",
+        {
+            **_HEADS,
+            "model_type": "ministral3",
+            "rope_parameters": {
+                **_ROPE,
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": WINDOW,
+                "llama_4_scaling_beta": 0.1,
+            },
+        },
+        towers={"vision_config": {**_VISION, "model_type": "pixtral"}},
+    ),
     "LLaVA": Family(
         "llava",
         {"model_type": "llama"},

@@ -3,6 +3,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MambaConfig
 
+from tests.architectures.families import build
+from tests.architectures.measure import rows
 from tests.engine.builders import VOCABULARY, build_groups, build_model
 from training.engine import attention, policy
 from training.engine.full_precision import in_float32
@@ -27,6 +29,36 @@ def test_a_wrong_attention_function_is_refused_and_the_dense_mask_taken(monkeypa
 
     assert choice.path == "dense"
     assert "differs by" in choice.rejected["packed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("DeepSeek V3.2", {"packed": "does not run on packed rows, which have segments in place of a mask"}),
+        ("Bloom", {"packed": "differs by ", "dense": "does not run under a mask of all pairs"}),
+    ],
+)
+def test_why_a_path_is_not_taken_is_said_in_words(name, reasons):
+    model = build(name)
+    policy.install_scoring(model)
+
+    choice = choose_path(model, rows("sft", "long"))
+
+    assert choice.rejected.keys() == reasons.keys()
+    assert all(reason in choice.rejected[path] for path, reason in reasons.items())
+    assert "Error" not in choice.slower
+
+
+@pytest.mark.parametrize(("dtype", "times"), [(torch.float32, 1), (torch.bfloat16, 2)])
+def test_sequences_are_scored_alone_once_more_only_where_16_bit_rounds_them(dtype, times):
+    model, groups = build_model("qwen2").to(dtype), build_groups(2, 2)
+    scored = []
+    model.register_forward_hook(lambda *_: scored.append(1))
+
+    assert choose_path(model, groups).path == "packed"
+
+    alone = sum(len(group.completions) for group in groups)
+    assert len(scored) == 2 * alone * times + 1  # each after one token that clears the state of dynamic RoPE
 
 
 def test_a_recurrent_model_is_scored_as_separate_sequences():
@@ -63,8 +95,10 @@ def test_the_float32_yardstick_leaves_the_16_bit_weights_as_they_were():
         assert torch.equal(parameter, before[name][1])
 
 
-def test_a_head_that_no_path_reproduces_is_an_error(monkeypatch):
-    model = build_model("qwen2")
+@pytest.mark.parametrize("name", ["Qwen3", "Bloom"])  # Bloom knows no longest sequence
+def test_a_head_that_no_path_reproduces_is_an_error(monkeypatch, name):
+    model = build(name)
+    policy.install_scoring(model)
     monkeypatch.setattr(policy, "token_log_probs", lambda hidden, weight, targets, **_: hidden.sum(-1))
 
     with pytest.raises(TrainingError, match="no path scores the tokens of this model"):

@@ -36,6 +36,10 @@ _OF_NO_EFFECT = {
 """Keywords that models pass through to every attention function, and that change nothing in a causal one."""
 
 
+class Unpackable(ValueError):
+    """An argument that would change the result, and that attention of packed rows does not know."""
+
+
 def packed_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -54,12 +58,12 @@ def packed_attention(
     """Attention of one packed row: query [1, H, N, D], key and value [1, K, N, D] to [1, N, H, D].
 
     ``softcap`` c bounds the scores z by ``c tanh(z / c)``; ``s_aux`` [H] is each head's sink, a score that takes part
-    in the softmax and has no value. Raises ValueError for whatever else would change the result, so that the
+    in the softmax and has no value. Raises Unpackable for whatever else would change the result, so that the
     start-up check takes another path.
     """
     unknown = [name for name, value in others.items() if value is not None and name not in _OF_NO_EFFECT]
     if attention_mask is not None or unknown:
-        raise ValueError(f"packed attention does not know {', '.join(unknown) or 'masks'}")
+        raise Unpackable(f"packed attention does not know {', '.join(unknown) or 'masks'}")
     attend: Callable[..., Tensor] = _sdpa
     if softcap is not None or s_aux is not None:
         attend = partial(_in_the_open, softcap=softcap, sinks=s_aux)

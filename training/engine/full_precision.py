@@ -13,6 +13,11 @@ from torch import Tensor, nn
 _HALF = (torch.bfloat16, torch.float16)
 
 
+def has_half_weights(model: nn.Module) -> bool:
+    """Whether `in_float32` makes a difference to the model's forward."""
+    return any(weight.dtype in _HALF for weight in model.parameters())
+
+
 @contextlib.contextmanager
 def in_float32(model: nn.Module) -> Iterator[None]:
     """Within, forwards without gradient compute in float32 from the 16-bit weights.

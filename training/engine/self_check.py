@@ -19,8 +19,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from training.data.group import Group, GroupDataset
+from training.engine.attention import Unpackable
 from training.engine.collate import PATHS, Path, collate
-from training.engine.full_precision import in_float32
+from training.engine.full_precision import has_half_weights, in_float32
 from training.engine.gathering import gathered
 from training.engine.policy import plain_attention, set_path
 from training.errors import TrainingError
@@ -40,6 +41,11 @@ MOST_COMPARED = 512
 MEAN_FACTOR, WORST_FACTOR = 1.5, 3.0
 """How many times the 16-bit error of transformers' own forward a path's may be: on average, and for any one answer,
 whose few tokens scatter more."""
+_MADE_OF = {
+    "packed": "on packed rows, which have segments in place of a mask",
+    "dense": "under a mask of all pairs",
+}
+"""What is strange to a model's code on these paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ def choose_path(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
 def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
     with in_float32(model):
         truth = list(_alone(model, groups))
-    plain = list(_alone(model, groups))
+    plain = list(_alone(model, groups)) if has_half_weights(model) else truth
     noise = _Errors.between(plain, truth)
     rejected: dict[str, str] = {}
     for path in PATHS if _may_share(model) else ("separate",):
@@ -101,7 +107,7 @@ def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
             set_path(model, path)
             scored = list(_on_path(model, groups, path))
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
-            rejected[path] = f"{type(error).__name__}: {error}"
+            rejected[path] = _meaning(path, error)
             continue
         difference = _Errors.between(scored, plain).mean
         if _Errors.between(scored, truth).is_within(noise):
@@ -113,10 +119,20 @@ def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
     )
 
 
+def _meaning(path: Path, error: Exception) -> str:
+    """An error in words that a user can weigh. A RuntimeError, as of a device without memory, keeps its own, and so
+    does the path that is nearest to transformers' own."""
+    if isinstance(error, Unpackable):
+        return str(error)
+    if isinstance(error, RuntimeError) or path not in _MADE_OF:
+        return f"{type(error).__name__}: {error}"
+    return f"the model's own code does not run {_MADE_OF[path]}"
+
+
 def _advice(model: PreTrainedModel, groups: Sequence[Group]) -> str:
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
-    limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+    limit = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0)
     longest = max(len(g.prompt) + len(c.tokens) for g in groups for c in g.completions)
     if rope.get("rope_type") in _BY_LENGTH and longest > limit:
         return (
