@@ -4,9 +4,9 @@
 Only the trainer inside differs; data, templates, model, adapters, optimizer, checkpoints and generation are ours. Rows
 arrive tokenized and cut, so TRL neither tokenizes nor truncates. What TRL keeps to itself: its order of rows (KTO's is
 fixed for all epochs), its metrics, the mean of micro-batches' means (also in evaluation, where KTO has a baseline for
-each batch and so depends on `per_device_eval_batch_size`), and a reference that is computed in every step, also with
-``reference: cache``. ``num_tokens`` and ``tokens_per_second`` count a prompt once for each of its answers,
-because TRL computes it as often.
+each batch and so depends on `per_device_eval_batch_size`), adapters of a quantized model in bfloat16, where ours are
+in float32, and a reference that is computed in every step, also with ``reference: cache``. ``num_tokens`` and
+``tokens_per_second`` count a prompt once for each of its answers, because TRL computes it as often.
 """
 
 from __future__ import annotations

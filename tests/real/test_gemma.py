@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny import write_rows
 from training.base_trainer import BaseTrainer
-from training.config import METHODS
+from training.config import METHODS, CommonConfig
 from training.gguf_conversion import convert
 from training.trainers import create_trainer
 from training.trl_engine import create_trl_trainer
@@ -29,11 +29,13 @@ pytestmark = [
         bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)} (CONTRIBUTING.md says how)"
     ),
 ]
-LORA = {"use_lora": True, "lora_dropout": 0.0, "lora_target_modules": "all-linear", "learning_rate": 1e-3}
+LORA = {"use_lora": True, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
+LORA_RATES = {"sft": 1e-3, "dpo": 1e-4}
+"""With more, DPO's loss of two rows is as good as 0 after one step."""
 WAYS = {
     "lora": LORA,
     "qlora": {**LORA, "load_in_4bit": True},
-    "full": {"use_lora": False, "learning_rate": 1e-5},
+    "full": {"use_lora": False},
 }
 
 
@@ -52,6 +54,7 @@ def trained(create, method: str, model: str, folder: Path, **way) -> tuple[BaseT
     """The trainer after three steps on the same two rows, and the loss of each."""
     config = METHODS[method](
         model_name=model,
+        learning_rate=LORA_RATES[method] if way["use_lora"] else 1e-5,
         dataset_path=write_rows(folder / "rows.jsonl", f"{method}_train.jsonl", 2),
         output_dir=str(folder / "out"),
         torch_dtype="float32",
@@ -71,21 +74,32 @@ def trained(create, method: str, model: str, folder: Path, **way) -> tuple[BaseT
     return trainer, [row["loss"] for row in trainer.trainer.state.log_history if "loss" in row]
 
 
-DIFFERS = pytest.mark.xfail(strict=True, reason="steps 2 and 3 are 4e-4 from TRL's; the cause is not known")
-CASES = [(method, way) for method in ("sft", "dpo") for way in WAYS if (method, way) != ("sft", "qlora")]
+def create_unrounded(method: str, config: CommonConfig) -> BaseTrainer:
+    """TRL's trainer, with adapters in float32 as ours are.
+
+    TRL rounds those of a quantized model to bfloat16, so that from its second step on it trains another model.
+    """
+    theirs = create_trl_trainer(method, config)
+    adapters = [weight for weight in theirs.ready_model().parameters() if weight.requires_grad]
+    as_drawn = [weight.data for weight in adapters]
+    theirs.ready_trainer()
+    for weight, data in zip(adapters, as_drawn, strict=True):
+        weight.data = data
+    return theirs
 
 
-@pytest.mark.parametrize(("method", "way"), [*CASES, pytest.param("sft", "qlora", marks=DIFFERS)])
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("way", WAYS)
 def test_each_step_has_the_loss_of_trl(gemma, tmp_path, method, way):
     ours, losses = trained(create_trainer, method, gemma, tmp_path, **WAYS[way])
     assert ours.trainer.path_choice.path == "packed"
     del ours
     gc.collect()
-    _, expected = trained(create_trl_trainer, method, gemma, tmp_path, **WAYS[way])
+    _, expected = trained(create_unrounded, method, gemma, tmp_path, **WAYS[way])
 
     assert len(losses) == 3
     assert losses == pytest.approx(expected, abs=1e-5)
-    assert losses[2] < losses[0] - 0.01
+    assert 1e-4 < losses[2] < losses[0] - 0.01
 
 
 def test_what_was_converted_speaks(gemma):
