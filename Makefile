@@ -28,7 +28,7 @@ $(INSTALLED): $(LOCK) trainer_image/build.lock trainer_image/cuda.lock pyproject
 	@! $(BIN)/python -c "$(FOR_CUDA)" || $(INSTALL) --require-hashes -r trainer_image/cuda.lock
 	@$(BIN)/pip check --quiet --disable-pip-version-check
 	@$(INSTALL) --no-build-isolation --editable .
-	@$(BIN)/python charts/get_helm.py || echo "without helm, the tests of charts are skipped"
+	@$(BIN)/python tools/get_helm.py || echo "without helm, the tests of charts are skipped"
 	@touch $@
 
 .PHONY: install
@@ -84,9 +84,9 @@ lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m training.config.schema --check
-	@$(BIN)/python docs/make_api.py --check
-	@$(BIN)/python -m charts.make_schema --check
+	@$(BIN)/python -m tools.spec_schema --check
+	@$(BIN)/python -m tools.api_pages --check
+	@$(BIN)/python -m tools.chart_schema --check
 	@$(BIN)/python examples/make_data.py --check
 
 .PHONY: format
@@ -96,9 +96,9 @@ format: $(INSTALLED) ## Format the code and fix what lint can fix
 
 .PHONY: generate
 generate: $(INSTALLED) ## Rewrite what is generated: the spec's schema and reference, the API pages, the bundled data
-	@$(BIN)/python -m training.config.schema
-	@$(BIN)/python docs/make_api.py
-	@$(BIN)/python -m charts.make_schema
+	@$(BIN)/python -m tools.spec_schema
+	@$(BIN)/python -m tools.api_pages
+	@$(BIN)/python -m tools.chart_schema
 	@$(BIN)/python examples/make_data.py
 
 .PHONY: bench

@@ -30,8 +30,8 @@ from benchmarks.step_time import Pair, measure_pair
 from benchmarks.tiny_runs import ENVIRONMENT, TinyRuns
 from benchmarks.turns import started
 from training.config import load_spec
-from training.run_directory import RunDirectory
-from training.tiny_model import build_tiny_model
+from training.run.directory import RunDirectory
+from training.tiny.model import build_tiny_model
 
 
 @dataclass(frozen=True, slots=True)

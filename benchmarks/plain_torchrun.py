@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
-from training.checkpoints import newest_whole
 from training.config import load_spec
+from training.run.checkpoints import newest_whole
 from training.trainers import create_trainer
 
 

@@ -142,9 +142,9 @@ def run_ours(case: dict) -> float:
     from training.data.baselines import with_baselines
     from training.data.group import Completion, Group, GroupDataset
     from training.engine import attention
-    from training.engine.group_trainer import GroupTrainer
     from training.engine.policy import install_scoring
-    from training.engine.reference import ADAPTERS_OFF
+    from training.engine.reference_scores import ADAPTERS_OFF
+    from training.loop.group_trainer import GroupTrainer
     from training.trainers import create_trainer
 
     method = case["method"]

@@ -67,8 +67,8 @@ def run_ours(case: dict) -> float:
 
     from training.data.group import Completion, Group, GroupDataset
     from training.engine import attention
-    from training.engine.group_trainer import GroupTrainer
     from training.engine.policy import install_scoring
+    from training.loop.group_trainer import GroupTrainer
     from training.losses.sft import sft_loss
 
     groups = [

@@ -12,7 +12,7 @@ import psutil
 
 from benchmarks.tiny_runs import TRAIN, TinyRuns
 from training.config import load_spec
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 _PEER = "benchmarks.plain_torchrun"
 _AGENT = "torch.distributed.run"

@@ -34,8 +34,8 @@ QUESTIONS = (
 
 def main() -> int:
     os.chdir(Path(__file__).parent.parent)
-    from ray_jobs.launch import launch
-    from training.tiny_model import build_tiny_model
+    from ray_jobs.driver.launch import launch
+    from training.tiny.model import build_tiny_model
 
     spec = load_spec(SPEC)
     if not Path(spec.config.model_name).is_dir():
@@ -74,7 +74,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except TadribError as error:
-        from ray_jobs.messages import print_error
+        from ray_jobs.console import print_error
 
         print_error(error)
         sys.exit(error.exit_code)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.config.text_file import read_bytes
+from training.config.yaml.text_file import read_bytes
 from training.errors import ClusterError, Problem
 
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"

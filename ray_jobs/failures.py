@@ -14,8 +14,8 @@ from ray_jobs import disk
 from ray_jobs.events import Failure, WorkersFailed
 from training.errors import Problem, ResourceError, TadribError, TrainingError
 from training.redaction import redact
-from training.result import ErrorReport
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
+from training.run.result import ErrorReport
 
 _SOURCE_ROOT = Path(__file__).resolve().parent.parent
 HUNG = "Hung"

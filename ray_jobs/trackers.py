@@ -8,7 +8,7 @@ import os
 
 from training.config import CommonConfig
 from training.errors import Problem, SpecError
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 TENSORBOARD = "tensorboard"
 """Folder of TensorBoard's event files in a run directory."""

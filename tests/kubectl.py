@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kubectl in tests: $KUBECTL, or the program beside this Python or on PATH (`python charts/get_helm.py`)."""
+"""kubectl in tests: $KUBECTL, or the program beside this Python or on PATH (`python tools/get_helm.py`)."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_a_wrong_import_is_found_wherever_it_hides(tmp_path):
         "    return __import__('kubernetes')\n"
     )
     (tmp_path / "training" / "up.py").write_text(
-        "class A:\n    def f(self):\n        import ray_jobs.cli as c\n"
+        "class A:\n    def f(self):\n        import ray_jobs.cli.app as c\n"
     )
     assert wrong_imports(tmp_path) == [
         "training/config/hidden.py:3: torch.nn",
@@ -74,7 +74,7 @@ def test_a_wrong_import_is_found_wherever_it_hides(tmp_path):
         "training/config/upwards.py:2: raymond",
         "training/late.py:6: ray.train",
         "training/late.py:7: kubernetes",
-        "training/up.py:3: ray_jobs.cli",
+        "training/up.py:3: ray_jobs.cli.app",
     ]
 
 

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 
 from tests.tiny import tiny_model, write_rows
 from training.config import METHODS
-from training.engine.checkpoints import committed
 from training.errors import SpecError
-from training.manifest import Manifest
+from training.files.manifest import Manifest
+from training.run.checkpoint_folders import committed
 from training.trainers import create_trainer
 
 KEPT = "weights.safetensors"

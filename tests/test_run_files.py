@@ -8,11 +8,11 @@ import os
 
 import pytest
 
-from ray_jobs.run_files import RunFiles
-from ray_jobs.run_status import read_status
+from ray_jobs.runs.files import RunFiles
+from ray_jobs.runs.status import read_status
 from training.errors import ResourceError
 from training.notices import forwarded
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 SPEC = "method: sft\nname: run\nmax_steps: 20\n"
 

@@ -38,7 +38,14 @@ MODULES = (
         "datasets",
         "pyarrow",
     ),
-    *("ray.train", "ray.job_submission", "kubernetes", "matplotlib.pyplot", "tensorboard", "ray_jobs.cli"),
+    *(
+        "ray.train",
+        "ray.job_submission",
+        "kubernetes",
+        "matplotlib.pyplot",
+        "tensorboard",
+        "ray_jobs.cli.app",
+    ),
 )
 
 
@@ -133,7 +140,7 @@ def check_training(strategy: Literal["ddp", "zero2"]) -> str:
     """One optimizer step of a tiny model, whose loss must be sound and whose saved weights must have changed."""
     from training.config import SFTConfig
     from training.sft_trainer import create_sft_trainer
-    from training.tiny_model import build_tiny_model
+    from training.tiny.model import build_tiny_model
 
     rows = [{"instruction": f"كم مجموع {n} و{n}؟", "response": str(2 * n)} for n in range(8)]
     with tempfile.TemporaryDirectory() as folder:

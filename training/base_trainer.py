@@ -13,37 +13,37 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.adapter_folder import adapter_of
-from training.adapters import add_lora
-from training.arguments import rows_per_step, training_arguments
-from training.composed_adapter import complete
+from training.adapters.composed_adapter import complete
+from training.adapters.lora import add_lora
 from training.config import CommonConfig
-from training.config.adjust import early_stopping
 from training.config.methods import method_of
+from training.config.rules.adjusters import early_stopping
 from training.data.generation import encode_prompt
 from training.data.prepare import PreparedData, prepare_data
 from training.engine.gathering import whole_state
-from training.engine.group_trainer import GroupTrainer
-from training.engine.keeper import is_rank_zero
-from training.engine.nonfinite import NonfiniteGuard
-from training.engine.objective import Objective
 from training.engine.policy import install_scoring
 from training.errors import Problem, SpecError
 from training.evaluation import EarlyStoppingWatch, training_sample
-from training.generation import generate
-from training.hardware import fit_to_hardware
-from training.model_limits import require_room
-from training.model_source import ModelSource, locate
-from training.models import load_model
+from training.files.permissions import follow_umask
+from training.inference.generate import generate
+from training.inference.serving_files import stop_ids, write_serving_files
+from training.loop.arguments import rows_per_step, training_arguments
+from training.loop.group_trainer import GroupTrainer
+from training.loop.keeper import is_rank_zero
+from training.loop.nonfinite import NonfiniteGuard
+from training.loop.objective import Objective
+from training.model.adapter_folder import adapter_of
+from training.model.deepspeed import leave_deepspeed, tell_of_compiling
+from training.model.hardware import fit_to_hardware
+from training.model.limits import require_room
+from training.model.load import load_model
+from training.model.source import ModelSource, locate
+from training.model.starting_adapter import start_factors, suspended
+from training.model.tokenizer import load_tokenizer
 from training.notices import warn
 from training.output_folder import final_folder, keep_earlier_model, require_source_kept
-from training.permissions import follow_umask
 from training.phases import Phase, enter
-from training.reference_model import load_reference_model
-from training.serving_files import stop_ids, write_serving_files
-from training.starting_adapter import start_factors, suspended
-from training.strategies import leave_deepspeed, tell_of_compiling
-from training.tokenizers import load_tokenizer
+from training.reference.model import load_reference_model
 
 
 class BaseTrainer(ABC):

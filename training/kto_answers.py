@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.engine.batch import PackedBatch
 from training.engine.completions import sum_by_completion, with_role
-from training.engine.objective import Baseline, Scored
+from training.loop.objective import Baseline, Scored
 from training.losses.kto import kl_estimate
 
 

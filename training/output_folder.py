@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from training.aside import set_aside
 from training.config import CommonConfig
-from training.engine.keeper import is_rank_zero
 from training.errors import Problem, SpecError
+from training.files.aside import set_aside
+from training.loop.keeper import is_rank_zero
 from training.notices import warn
 
 

@@ -23,15 +23,15 @@ from training.engine.completions import (
     sum_by_completion,
     with_role,
 )
-from training.engine.group_trainer import GroupTrainer
-from training.engine.objective import Baseline, Metrics, Scored, batch_by_batch
 from training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
+from training.loop.group_trainer import GroupTrainer
+from training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
 from training.losses.cpo import cpo_loss
 from training.losses.ipo import answer_lengths, ipo_loss
 from training.losses.kto import kto_loss
 from training.losses.simpo import simpo_loss
 from training.preference_watch import PreferenceWatch
-from training.references import setup_reference, with_missing_scores
+from training.reference.setup import setup_reference, with_missing_scores
 
 
 class PreferenceTrainer(BaseTrainer):
@@ -73,7 +73,7 @@ class PreferenceTrainer(BaseTrainer):
         """This method's loss on a batch, from the policy's token log-probs, [T]."""
 
     def judge(self, scored: Iterable[Scored]) -> Iterable[tuple[Metrics, bool]]:
-        """This method's metrics on a held-out set, as `training.engine.objective.Judge` says."""
+        """This method's metrics on a held-out set, as `training.loop.objective.Judge` says."""
         return batch_by_batch(self.objective)(scored)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redaction: what looks like a credential, by its name or its look, and text with that taken out.
 
-The patterns keep to what Python's ``re`` and Go's RE2 both read: ``python -m charts.make_schema`` writes them into the
+The patterns keep to what Python's ``re`` and Go's RE2 both read: ``python -m tools.chart_schema`` writes them into the
 charts, which refuse the same things.
 """
 

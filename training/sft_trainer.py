@@ -7,7 +7,7 @@ from training.base_trainer import BaseTrainer
 from training.config import SFTConfig
 from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
-from training.engine.group_trainer import GroupTrainer, perplexity
+from training.loop.group_trainer import GroupTrainer, perplexity
 from training.losses.sft import sft_loss
 
 

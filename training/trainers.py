@@ -24,7 +24,7 @@ def create_trainer(
     Raises KeyError for a method that `training.config` would have refused, SpecError for what TRL has no equal for.
     """
     if engine == "trl":
-        from training.trl_engine import create_trl_trainer  # loads TRL, which takes seconds
+        from training.trl_engine.engine import create_trl_trainer  # loads TRL, which takes seconds
 
         return create_trl_trainer(method, config, data)
     return TRAINERS[method](config, data)

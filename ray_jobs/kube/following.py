@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from ray_jobs.kube.api import KubernetesApi, NotFound, Unreachable
-from ray_jobs.kube.explain import explain
 from ray_jobs.kube.head import ask
 from ray_jobs.kube.logs import DriverLog
-from ray_jobs.kube.objects import Object, list_jobs, rayjobs_path, read_objects, run_of
-from ray_jobs.kube.status import KubeStatus
+from ray_jobs.kube.status.explain import explain
+from ray_jobs.kube.status.kube_status import KubeStatus
+from ray_jobs.kube.status.objects import Object, list_jobs, rayjobs_path, read_objects, run_of
 from training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 3.0

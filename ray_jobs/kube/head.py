@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 
 from ray_jobs.kube.api import KubernetesApi, NotFound, Output
-from ray_jobs.kube.objects import RunObjects, read_spec, run_directory
-from ray_jobs.kube.pods import is_head, is_leaving
-from ray_jobs.run_status import RunStatus
+from ray_jobs.kube.status.objects import RunObjects, read_spec, run_directory
+from ray_jobs.kube.status.pods import is_head, is_leaving
+from ray_jobs.runs.status import RunStatus
 from training.errors import ClusterError, Problem
 
 _CONTAINER = "ray-head"

@@ -40,7 +40,7 @@ def find_helm() -> str:
     if found and shutil.which(found):
         return found
     where = f"{found} is not a program." if found else "is neither beside this Python nor on PATH."
-    action = "Install Helm 4 (https://helm.sh/docs/intro/install) or, in a checkout, run `python charts/get_helm.py`."
+    action = "Install Helm 4 (https://helm.sh/docs/intro/install) or, in a checkout, run `python tools/get_helm.py`."
     raise ResourceError("there is no Helm", [Problem("helm", where, action)])
 
 

@@ -7,10 +7,10 @@ import codecs
 from collections.abc import Callable
 
 from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
-from ray_jobs.kube.endings import log_in
 from ray_jobs.kube.head import Head
-from ray_jobs.kube.objects import RunObjects, run_of
-from ray_jobs.kube.pods import is_head, is_worker
+from ray_jobs.kube.status.endings import log_in
+from ray_jobs.kube.status.objects import RunObjects, run_of
+from ray_jobs.kube.status.pods import is_head, is_worker
 from training.errors import ClusterError, Problem, SpecError
 
 Write = Callable[[str], None]

@@ -16,10 +16,10 @@ from ray_jobs.kube.helm import find_chart, helm
 from ray_jobs.kube.rules import problems
 from training.config import JobSpec
 from training.config.loading import apply_overrides, load_text
-from training.config.yaml_file import parse_file, read_text
-from training.config.yaml_text import to_yaml
+from training.config.yaml.file import parse_file, read_text
+from training.config.yaml.text import to_yaml
 from training.errors import Problem, SpecError
-from training.regular_file import read_regular
+from training.files.regular_file import read_regular
 
 Object = dict[str, Any]
 

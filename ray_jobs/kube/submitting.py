@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from ray_jobs.console import print_note
 from ray_jobs.kube.api import KubernetesApi, NotFound
-from ray_jobs.kube.explain import explain
 from ray_jobs.kube.following import conclude, follow
-from ray_jobs.kube.objects import Object, RunObjects, list_jobs, read_spec
 from ray_jobs.kube.release import Release
-from ray_jobs.messages import print_note
+from ray_jobs.kube.status.explain import explain
+from ray_jobs.kube.status.objects import Object, RunObjects, list_jobs, read_spec
 from training.config import parse_spec
 from training.config.differences import differences
-from training.config.yaml_file import parse_yaml
+from training.config.yaml.file import parse_yaml
 from training.errors import ClusterError, Problem, SpecError, StoppedError
 
 

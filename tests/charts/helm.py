@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Helm in tests: a chart rendered to objects, or refused with a text.
 
-The program is $HELM, or `helm` beside this Python or on PATH (`python charts/get_helm.py` puts one into .venv/bin).
+The program is $HELM, or `helm` beside this Python or on PATH (`python tools/get_helm.py` puts one into .venv/bin).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ray_jobs.kube.helm import find_helm
-from training.config.yaml_text import to_yaml
+from training.config.yaml.text import to_yaml
 from training.errors import ResourceError
 
 ROOT = Path(__file__).parents[2]

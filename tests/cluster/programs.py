@@ -123,4 +123,4 @@ def wait(what: str | Callable[[], str], look: Callable[[], Found], seconds: floa
 
 
 def _tadrib(*words: str) -> list[str]:
-    return [sys.executable, "-m", "ray_jobs.cli", *words]
+    return [sys.executable, "-m", "ray_jobs.cli.app", *words]

@@ -19,7 +19,7 @@ from tests.charts.pods import templates
 from tests.cluster import settings, volume
 from tests.kubectl import MANIFESTS
 from training.config import METHODS, parse_spec
-from training.config.yaml_file import parse_yaml
+from training.config.yaml.file import parse_yaml
 
 UP, DOWN = MANIFESTS / "kind" / "up.sh", MANIFESTS / "kind" / "down.sh"
 BASH = shutil.which("bash") or pytest.skip("bash is not installed", allow_module_level=True)

@@ -7,7 +7,7 @@ import pytest
 from transformers import EarlyStoppingCallback
 
 from training.config import CPOConfig, DPOConfig, IPOConfig, KTOConfig, SFTConfig, adjust, parse_spec, resolve
-from training.config.adjust import ADJUSTERS
+from training.config.rules.adjusters import ADJUSTERS
 from training.errors import SpecError
 
 DATA = {"validation_split": 0.1}

@@ -195,7 +195,7 @@ def test_copies_remember_what_was_given(duplicate):
 
 
 def test_normalization_steps_are_those_of_the_data_package():
-    steps = pytest.importorskip("training.data.normalization").STEPS
+    steps = pytest.importorskip("training.data.templates.normalization").STEPS
     assert set(NormalizationStep.__args__) == set(steps)
 
 

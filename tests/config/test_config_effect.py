@@ -13,10 +13,10 @@ from training.config import METHODS, JobSpec, SFTConfig, parse_spec, resolve
 from training.config.effect import CIRCUMSTANCES
 from training.config.resources import Resources
 from training.config.response_marks import RESPONSE_MARKS
-from training.data.chat_formats import CHAT_FORMATS
-from training.data.dialogue import Dialogue
+from training.data.rows.dialogue import Dialogue
+from training.data.templates.chat_formats import CHAT_FORMATS
 from training.errors import SpecError
-from training.hardware import fit_to_hardware
+from training.model.hardware import fit_to_hardware
 
 SPEC = {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl", "validation_split": 0.1}
 # circumstance: (keys of the spec, the keys that are said to have no effect)

@@ -7,7 +7,7 @@ import pytest
 
 from training.config import METHODS, JobSpec, parse_spec
 from training.config.resources import Resources
-from training.config.rules import RULES
+from training.config.rules.common import RULES
 from training.errors import SpecError
 
 GPU = {"resources": {"gpus_per_worker": 1}}

@@ -14,7 +14,7 @@ from tests.config.test_config_rules import CASES, make_mapping
 from training.config import METHODS, parse_spec
 from training.config.spec import spec_keys
 from training.config.strategy import PRESETS
-from training.config.yaml_file import parse_yaml
+from training.config.yaml.file import parse_yaml
 from training.errors import Problem, SpecError
 
 KEYS = sorted({key for config in METHODS.values() for key in spec_keys(config)}, key=len, reverse=True)

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tools.spec_schema import main, spec_schema
 from training.config import METHODS, parse_spec
-from training.config.schema import main, spec_schema
 from training.config.spec import spec_keys
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -68,7 +68,7 @@ def test_the_schema_requires(missing):
 
 
 def test_the_generated_files_are_up_to_date():
-    assert main(["--check", "--docs", str(DOCS)]) == 0, "run: python -m training.config.schema"
+    assert main(["--check", "--docs", str(DOCS)]) == 0, "run: python -m tools.spec_schema"
 
 
 def test_a_stale_file_fails_the_check_and_is_rewritten(tmp_path, capsys):
@@ -78,7 +78,7 @@ def test_a_stale_file_fails_the_check_and_is_rewritten(tmp_path, capsys):
     page.write_text(page.read_text() + "edited by hand\n")
     capsys.readouterr()
     assert main(["--check", "--docs", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"{page} is out of date; run `python -m training.config.schema`.\n"
+    assert capsys.readouterr().err == f"{page} is out of date; run `python -m tools.spec_schema`.\n"
     assert "edited by hand" in page.read_text(), "--check writes nothing"
     assert main(["--docs", str(tmp_path)]) == 0
     assert main(["--check", "--docs", str(tmp_path)]) == 0

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from training import strategies
 from training.config import SFTConfig, parse_spec, resolve
 from training.config.strategy import PRESETS, offloads, read_settings, zero_stage
 from training.errors import ResourceError, SpecError
-from training.hardware import fit_to_hardware
-from training.strategies import check_tools, deepspeed_settings
+from training.model import deepspeed as strategies
+from training.model.deepspeed import check_tools, deepspeed_settings
+from training.model.hardware import fit_to_hardware
 
 SPEC = {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl"}
 

@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training.config import parse_spec
-from training.config.written import plain
-from training.config.yaml_file import parse_yaml
-from training.config.yaml_text import to_yaml
+from training.config.yaml.file import parse_yaml
+from training.config.yaml.text import to_yaml
+from training.config.yaml.written import plain
 from training.errors import SpecError
 
 LOOKS_LIKE_ANOTHER_TYPE = [

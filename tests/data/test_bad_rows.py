@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.data.builders import assistant, build_tokenizer, config, row, rows, user, write_jsonl
-from training.data.lines import MAX_LINE_BYTES
 from training.data.prepare import prepare_data
+from training.data.readers.lines import MAX_LINE_BYTES
 from training.errors import DataError
 
 MESSAGE_FORM = r'A message is \{"role": "user", "content": "..."\}'

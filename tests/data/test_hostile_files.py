@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.builders import config, row, rows
-from training.data.compression import FREE_BYTES
-from training.data.report import check_data
-from training.data.sources import read_rows
+from training.data.readers.compression import FREE_BYTES
+from training.data.readers.sources import read_rows
+from training.data.report.check import check_data
 from training.errors import DataError
 
 TEXT = "".join(json.dumps(each) + "\n" for each in rows("dpo", 50)).encode()

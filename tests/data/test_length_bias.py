@@ -11,10 +11,10 @@ from rich.console import Console
 
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
 from training.config import METHODS
-from training.data.length_bias import LengthBias, length_bias_warnings, measure
 from training.data.prepare import prepare_data
-from training.data.report import DataReport, check_data
-from training.data.report_table import render
+from training.data.report.check import DataReport, check_data
+from training.data.report.length_bias import LengthBias, length_bias_warnings, measure
+from training.data.report.table import render
 
 
 def check(tmp_path: Path, method: str, items: list, tokenizer: object = None, **fields: object) -> DataReport:

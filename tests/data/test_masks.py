@@ -11,7 +11,7 @@ import trl
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, user, write_jsonl
 from training.data.encoding import Encoder
 from training.data.prepare import prepare_data
-from training.data.rows import parse_row
+from training.data.rows.models import parse_row
 from training.errors import DataError
 
 CHAT = {"messages": [user("q"), assistant("a"), user("r"), assistant("b")]}

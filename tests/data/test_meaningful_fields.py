@@ -15,8 +15,8 @@ from tests.data.builders import CHATML, assistant, build_tokenizer, config, row,
 from training.data.encoding import Encoder
 from training.data.group import Group
 from training.data.prepare import prepare_data
-from training.data.rows import parse_row
-from training.data.sources import read_rows
+from training.data.readers.sources import read_rows
+from training.data.rows.models import parse_row
 from training.errors import DataError
 
 # In the manner of Qwen's: tools in a system turn, calls and reasoning inside the assistant's.

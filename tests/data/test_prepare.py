@@ -11,7 +11,7 @@ from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
 from training.config import METHODS
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData, prepare_data
-from training.data.rows import parse_row
+from training.data.rows.models import parse_row
 from training.data.split import held_out
 from training.errors import DataError
 

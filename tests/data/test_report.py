@@ -12,10 +12,10 @@ from rich.console import Console
 
 from tests.data.builders import assistant, build_tokenizer, config, row, rows, user, write_jsonl
 from training.data.encoding import Encoder
-from training.data.report import DataReport, check_data
-from training.data.report_table import render
-from training.data.rows import DPORow
-from training.data.statistics import Percentiles
+from training.data.report.check import DataReport, check_data
+from training.data.report.statistics import Percentiles
+from training.data.report.table import render
+from training.data.rows.models import DPORow
 
 
 def check(tmp_path: Path, method: str, items: list, tokenizer: object = None, **fields: object) -> DataReport:

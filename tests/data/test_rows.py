@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.data.builders import assistant, row, user
-from training.data.dialogue import Answer, Dialogue
-from training.data.row_problem import RowError
-from training.data.rows import ROW_MODELS, parse_row
+from training.data.rows.dialogue import Answer, Dialogue
+from training.data.rows.models import ROW_MODELS, parse_row
+from training.data.rows.row_problem import RowError
 
 Q, A, B = user("q"), assistant("a"), assistant("b")
 SYSTEM = {"role": "system", "content": ""}

@@ -23,8 +23,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.builders import rows, write_jsonl
-from training.data.lines import MAX_LINE_BYTES, read_lines
-from training.data.sources import open_source, read_rows
+from training.data.readers.lines import MAX_LINE_BYTES, read_lines
+from training.data.readers.sources import open_source, read_rows
 from training.errors import DataError
 
 ROWS = rows("cpo", 5)

@@ -10,13 +10,13 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, row, user
-from training.data.dialogue import Answer, Dialogue
 from training.data.encoding import Encoder
 from training.data.generation import encode_prompt, stop_token_ids
 from training.data.group import Group
-from training.data.renderer import Renderer
-from training.data.rows import CPORow, parse_row
-from training.data.templates import Templates, render_prompt
+from training.data.rows.dialogue import Answer, Dialogue
+from training.data.rows.models import CPORow, parse_row
+from training.data.templates.choice import Templates, render_prompt
+from training.data.templates.renderer import Renderer
 from training.errors import SpecError
 
 SYSTEM = {"role": "system", "content": "be kind"}

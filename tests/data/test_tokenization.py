@@ -20,8 +20,8 @@ from tests.data.builders import (
 from training.data.encoding import Encoder
 from training.data.generation import encode_prompt
 from training.data.group import Group
-from training.data.report import check_data
-from training.data.rows import parse_row
+from training.data.report.check import check_data
+from training.data.rows.models import parse_row
 
 # As Llama 2's and Zephyr's: no control token stands between a prompt and its answer.
 LLAMA2 = (

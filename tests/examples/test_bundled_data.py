@@ -13,7 +13,7 @@ import pytest
 from make_data import DATA, data_sets, style_questions
 
 from training.config import METHODS
-from training.data.rows import ROW_MODELS
+from training.data.rows.models import ROW_MODELS
 
 STEMS = [f"{method}_{name}" for method in METHODS for name in ("train", "heldout")]
 

@@ -64,7 +64,7 @@ def test_the_readme_and_the_examples_show_python():
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     """A folder in which the paths of the scripts hold, with a tiny model that has not learnt anything."""
-    from training.tiny_model import build_tiny_model
+    from training.tiny.model import build_tiny_model
 
     folder = tmp_path_factory.mktemp("examples")
     (folder / "examples").symlink_to(ROOT / "examples")

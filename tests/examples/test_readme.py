@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.config import load_spec, resolve
-from training.tiny_model import build_tiny_model
+from training.tiny.model import build_tiny_model
 from training.trainers import create_trainer
 
 ROOT = Path(__file__).parents[2]

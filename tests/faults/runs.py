@@ -16,7 +16,7 @@ import psutil
 
 from tests.tiny import tiny_model, write_rows
 from training.config.locations import inside
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 STEPS, SAVE_STEPS = 120, 10

@@ -31,7 +31,7 @@ from tests.faults.runs import (
 )
 from tests.ray.clusters import RayCluster
 from tests.s3 import Way, s3_server
-from training.engine.checkpoints import committed
+from training.run.checkpoint_folders import committed
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 KILLS = 10

@@ -12,8 +12,8 @@ from random import Random
 from rich.console import Console
 
 from training.config import METHODS, CommonConfig
-from training.data.report import DataReport, check_data
-from training.data.report_table import render
+from training.data.report.check import DataReport, check_data
+from training.data.report.table import render
 from training.data.validation import validate
 from training.errors import DataError, Problem
 

@@ -17,8 +17,8 @@ from training.config import SFTConfig
 
 
 def try_model(random: Random, folder: Path) -> None:
-    from training.models import load_model
-    from training.tokenizers import load_tokenizer
+    from training.model.load import load_model
+    from training.model.tokenizer import load_tokenizer
 
     path = folder / "model"
     shutil.copytree(good_model(), path)

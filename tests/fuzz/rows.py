@@ -12,7 +12,7 @@ from tests.fuzz.data import check
 from tests.fuzz.fragments import WORDS, json_fragment, json_key
 from tests.fuzz.specs import EXAMPLES
 from training.config import METHODS
-from training.data.rows import ROW_MODELS
+from training.data.rows.models import ROW_MODELS
 
 ROLES = ('"user"', '"assistant"', '"system"', '"tool"', '"human"', "null", "1", '"User"')
 

@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from random import Random
 
-from ray_jobs.run_files import RunFiles
-from ray_jobs.run_status import read_status
-from ray_jobs.starts import finished
-from ray_jobs.status_text import print_status
+from ray_jobs.runs.files import RunFiles
+from ray_jobs.runs.starts import finished
+from ray_jobs.runs.status import read_status
+from ray_jobs.runs.status_text import print_status
 from tests.fuzz.fragments import json_fragment
 from tests.fuzz.mutations import mutated
-from training.checkpoints import newest_whole
 from training.config import JobSpec
-from training.engine.checkpoints import step_of
-from training.manifest import MANIFEST, Manifest, describe
-from training.run_directory import RunDirectory
-from training.trainer_state import history
+from training.files.manifest import MANIFEST, Manifest, describe
+from training.run.checkpoint_folders import step_of
+from training.run.checkpoints import newest_whole
+from training.run.directory import RunDirectory
+from training.run.trainer_state import history
 
 SPEC = JobSpec(method="sft", name="run", dataset_path="rows.jsonl", max_steps=20)
 SPEC_TEXT = SPEC.to_yaml()
@@ -53,7 +53,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
     result = run.read_result()
     run.holder()
     if result is not None and random.random() < HOW_MANY_ARE_DRAWN:
-        from training.report import write_report
+        from training.run.report import write_report
 
         write_report(run, result)
     run.has_final()

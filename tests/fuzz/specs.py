@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from ray_jobs.messages import print_spec
+from ray_jobs.console import print_spec
 from tests.fuzz.fragments import json_fragment, yaml_fragment
 from tests.fuzz.mutations import mutated
 from training.config import METHODS, load_spec, resolve

@@ -141,7 +141,7 @@ def test_the_build_ends_with_the_smoke_check_as_the_user_of_the_image():
 
 
 @pytest.mark.parametrize(
-    "path", ["training/models.py", "ray_jobs/cli.py", "training/presets/zero2.json", "pyproject.toml"]
+    "path", ["training/model/load.py", "ray_jobs/cli/app.py", "training/presets/zero2.json", "pyproject.toml"]
 )
 def test_what_the_build_needs_is_sent_to_it(path):
     assert (ROOT / path).is_file()
@@ -167,7 +167,7 @@ def test_what_the_build_needs_is_sent_to_it(path):
             "runs/a/metrics.jsonl",
         ),
         *(
-            "charts/get_helm.py",
+            "tools/get_helm.py",
             "training/__pycache__/models.cpython-311.pyc",
             "trainer_image/wheels/notes.txt",
         ),

@@ -9,7 +9,7 @@ import shlex
 import pytest
 import typer
 
-from ray_jobs.cli import app
+from ray_jobs.cli.app import app
 from tests.charts.helm import ROOT, find_helm
 from tests.kubernetes.ended_states import ENDED
 
@@ -40,7 +40,7 @@ def test_every_command_for_kubernetes_is_on_the_page():
 
 def test_the_platform_of_the_page_renders(tadrib, tmp_path):
     if find_helm() is None:
-        pytest.skip("no helm: set $HELM, or run `python charts/get_helm.py`")
+        pytest.skip("no helm: set $HELM, or run `python tools/get_helm.py`")
     values = tmp_path / "platform.yaml"
     values.write_text(re.search(r"```yaml\n(# platform.yaml\n.*?)```", PAGE, re.DOTALL)[1])
     done = tadrib("render", str(ROOT / "examples" / "02-dpo.yaml"), "--values", str(values))

@@ -15,7 +15,7 @@ from tests.kubernetes.harm import BROKEN, QUEUE, without
 @pytest.fixture
 def files(tmp_path, cluster):
     if find_helm() is None:
-        pytest.skip("no helm: set $HELM, or run `python charts/get_helm.py`")
+        pytest.skip("no helm: set $HELM, or run `python tools/get_helm.py`")
     cluster.add(*a_good_cluster())
     (tmp_path / "run.yaml").write_text(SPEC)
     (tmp_path / "platform.yaml").write_text(VALUES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ray_jobs.kube.explain import explain
-from ray_jobs.kube.objects import RunObjects
+from ray_jobs.kube.status.explain import explain
+from ray_jobs.kube.status.objects import RunObjects
 from tests.kubernetes.recorded import NOW, condition, rayjob, workload
 
 QUOTA = (

@@ -18,7 +18,7 @@ SPEC = "method: dpo\nname: arabic-dpo\ndataset_path: data/rows.jsonl  # the rows
 def files(tmp_path, monkeypatch, cluster):
     """A spec and values of a platform; Helm sends no token without TLS, and keeps releases in ConfigMaps."""
     if find_helm() is None:
-        pytest.skip("no helm: set $HELM, or run `python charts/get_helm.py`")
+        pytest.skip("no helm: set $HELM, or run `python tools/get_helm.py`")
     monkeypatch.setenv("HELM_DRIVER", "configmap")
     cluster.token = ""
     (tmp_path / "run.yaml").write_text(SPEC)

@@ -33,7 +33,7 @@ def build(folder):
     """The objects of a kustomization."""
     program = find_kubectl()
     if program is None:
-        pytest.skip("no kubectl: set $KUBECTL, or run `python charts/get_helm.py`")
+        pytest.skip("no kubectl: set $KUBECTL, or run `python tools/get_helm.py`")
     return kustomize(program, folder)
 
 

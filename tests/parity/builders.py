@@ -21,7 +21,7 @@ from training.config import METHODS, CommonConfig
 from training.data.group import Completion, Group, GroupDataset
 from training.data.prepare import PreparedData
 from training.trainers import create_trainer
-from training.trl_engine import create_trl_trainer
+from training.trl_engine.engine import create_trl_trainer
 
 ROLES = {
     "sft": ["response"],

@@ -9,7 +9,7 @@ from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 from tests.parity.builders import ROLES, assert_equal, both_engines, build_rows, compute, settings
 from training.data.lengths import Limits, fit
-from training.trl_translation import TRANSLATIONS
+from training.trl_engine.translation import TRANSLATIONS
 
 CASES = {
     "sft": ("sft", {"packing": False}),

@@ -21,7 +21,7 @@ from tests.tiny import tiny_model, write_rows
 from training.base_trainer import BaseTrainer
 from training.config import METHODS
 from training.errors import SpecError
-from training.trl_engine import create_trl_trainer
+from training.trl_engine.engine import create_trl_trainer
 
 
 def on_tiny_model(tmp_path, method: str, **changes) -> BaseTrainer:

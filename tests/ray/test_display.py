@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from ray_jobs.display import Display, decimal, duration
+from ray_jobs.driver.display import Display, decimal, duration
 from ray_jobs.events import Metrics, Started, Step
 from training.phases import Phase
 

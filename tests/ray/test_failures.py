@@ -12,7 +12,7 @@ from ray_jobs.events import Failure, WorkersFailed
 from ray_jobs.failures import HUNG, describe, of_hung, of_workers, place_of
 from training.config import SFTConfig
 from training.errors import DataError, Problem, ResourceError, TrainingError
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 
 def caught(error: Exception) -> Exception:

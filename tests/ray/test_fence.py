@@ -6,15 +6,15 @@ import threading
 
 import pytest
 
-from ray_jobs.display import Display
-from ray_jobs.launch import _Start
-from ray_jobs.run_lock import writing_to
+from ray_jobs.driver.display import Display
+from ray_jobs.driver.launch import _Start
+from ray_jobs.runs.lock import writing_to
 from training.config import JobSpec
-from training.engine.keeper import FolderKeeper, Saved
-from training.engine.store_keeper import StoreKeeper
-from training.fence import Fence, TakenOverError
-from training.holder import Holder
-from training.run_directory import RunDirectory
+from training.loop.keeper import FolderKeeper, Saved
+from training.loop.store_keeper import StoreKeeper
+from training.run.directory import RunDirectory
+from training.run.fence import Fence, TakenOverError
+from training.run.holder import Holder
 
 
 def taken(run: RunDirectory) -> None:

@@ -18,7 +18,7 @@ EXPORT = """
 import sys, time, urllib.request
 import ray
 from ray_jobs.events import Metrics, Step
-from ray_jobs.gauges import Gauges
+from ray_jobs.driver.gauges import Gauges
 from training.config import load_spec
 
 ray.init(address="local", include_dashboard=False, num_cpus=1)

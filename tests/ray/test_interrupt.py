@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_model, write_rows
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ STEPS = 40
 def start(folder: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
     return subprocess.Popen(
-        [sys.executable, "-m", "ray_jobs.cli", "train", "spec.yaml"],
+        [sys.executable, "-m", "ray_jobs.cli.app", "train", "spec.yaml"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

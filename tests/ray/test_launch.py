@@ -16,12 +16,12 @@ import psutil
 import pytest
 import ray
 
-from ray_jobs.cluster import cluster
-from ray_jobs.launch import launch
+from ray_jobs.driver.launch import launch
+from ray_jobs.driver.ray_cluster import cluster
 from tests.tiny import tiny_model, write_rows
 from training.config import JobSpec
 from training.errors import DataError, ResourceError, SpecError, StoppedError, TrainingError
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 SECRET = "a-secret-of-the-nodes"

@@ -5,7 +5,7 @@ import threading
 import time
 
 from ray_jobs.events import Failure, Note
-from ray_jobs.link import Link, Orders
+from ray_jobs.worker.link import Link, Orders
 from training.errors import TrainingError
 
 

@@ -3,8 +3,8 @@
 
 import pytest
 
+from ray_jobs.driver.mailbox import Group, Mailbox
 from ray_jobs.events import Failure, ReadyToResize, Started, Step
-from ray_jobs.mailbox import Group, Mailbox
 from training.errors import TrainingError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.comparison import read_prompts
+from ray_jobs.cli.comparison import read_prompts
+from ray_jobs.cluster.submission import read_submission
 from ray_jobs.kube.release import read_release
-from ray_jobs.submission import read_submission
 from training.errors import SpecError
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from ray_jobs.preparation import _left_out, settled
+from ray_jobs.driver.preparation import _left_out, settled
 from training.config import parse_spec
-from training.data.report import DataReport
-from training.run_directory import RunDirectory
+from training.data.report.check import DataReport
+from training.run.directory import RunDirectory
 
 
 def report(**counts: int) -> DataReport:

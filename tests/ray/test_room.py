@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from ray_jobs.room import lack_of_room
+from ray_jobs.driver.capacity import lack_of_room
 from training.config import Resources
 
 HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 1024**3}

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from training.atomic_file import write_atomically
 from training.errors import ResourceError
-from training.result import Result
-from training.run_directory import RunDirectory
+from training.files.atomic_file import write_atomically
+from training.run.directory import RunDirectory
+from training.run.result import Result
 
 
 def run_in(folder) -> RunDirectory:

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from ray_jobs import run_lock
-from ray_jobs.run_lock import is_alive, writing_to
+from ray_jobs.runs import lock as run_lock
+from ray_jobs.runs.lock import is_alive, writing_to
 from training.errors import ResourceError
-from training.holder import Holder
-from training.run_directory import RunDirectory
+from training.run.directory import RunDirectory
+from training.run.holder import Holder
 
 
 def run_in(folder) -> RunDirectory:

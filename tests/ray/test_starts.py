@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from ray_jobs.starts import begin, finished, set_aside
+from ray_jobs.runs.starts import begin, finished, set_aside
 from ray_jobs.trackers import point_trackers_at
 from training.config import JobSpec
 from training.errors import ResourceError, SpecError
-from training.manifest import Manifest, describe
-from training.result import Result
-from training.run_directory import RunDirectory
+from training.files.manifest import Manifest, describe
+from training.run.directory import RunDirectory
+from training.run.result import Result
 
 
 def spec_in(folder, **changes) -> JobSpec:

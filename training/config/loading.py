@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from training.config.problems.violations import show
 from training.config.spec import JobSpec, holds_text, parse_spec
-from training.config.violations import show
-from training.config.yaml_file import parse_file, parse_yaml, read_text
+from training.config.yaml.file import parse_file, parse_yaml, read_text
 from training.errors import Problem
 
 

@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from training.config.adjust import Adjustment, settle
 from training.config.common import CommonConfig
 from training.config.effect import Idle, without_effect
-from training.config.rules import broken_rules
+from training.config.rules.adjusters import Adjustment, settle
+from training.config.rules.common import broken_rules
 from training.config.spec import JobSpec, spec_keys
 from training.config.view import View
 from training.errors import SpecError

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from training.config.job_rules import QUANTITY
+from training.config.rules.job import QUANTITY
 from training.config.section import Section
 from training.config.types import Index, Positive, Workers
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from training.config.conflicts import conflicts
 from training.config.credentials import find_credentials
+from training.config.problems.violations import meant_key, missing_key, unknown_key, violation
+from training.config.rules.conflicts import conflicts
 from training.config.view import View
-from training.config.violations import meant_key, missing_key, unknown_key, violation
 from training.errors import Problem, SpecError
 from training.redaction import is_secret_name
 

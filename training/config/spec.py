@@ -9,20 +9,20 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, PrivateAttr
 
-from training.config.adjust import settle
 from training.config.common import CommonConfig
-from training.config.conflicts import conflicts
 from training.config.credentials import find_credentials
-from training.config.job_rules import NAME_LENGTH, RUN_NAME
 from training.config.locations import inside
 from training.config.methods import METHODS
+from training.config.problems.violations import missing_key, show
 from training.config.resources import Resources
+from training.config.rules.adjusters import settle
+from training.config.rules.conflicts import conflicts
+from training.config.rules.job import NAME_LENGTH, RUN_NAME
 from training.config.section import Section, read_section
 from training.config.types import Index, Location, Positive
 from training.config.view import View
-from training.config.violations import missing_key, show
-from training.config.written import plain
-from training.config.yaml_text import to_yaml
+from training.config.yaml.text import to_yaml
+from training.config.yaml.written import plain
 from training.errors import Problem, SpecError, nearest
 
 MethodName = Literal["sft", "dpo", "kto", "ipo", "cpo", "simpo"]

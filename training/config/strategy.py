@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.config.credentials import find_credentials
-from training.config.text_file import read_bytes
-from training.config.violations import show
+from training.config.problems.violations import show
+from training.config.yaml.text_file import read_bytes
 from training.errors import Problem, SpecError, clip, nearest
 
 Strategy = Literal["ddp", "zero2", "zero3", "zero3-offload"]

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
-from training.data.beginning import Beginning
-from training.data.dialogue import Answer, Dialogue
 from training.data.group import Completion, Group
-from training.data.messages import same
-from training.data.normalization import normalizer
-from training.data.row_problem import RowError, RowProblem
-from training.data.rows import Row
-from training.data.segments import Segment, Template
-from training.data.templates import Templates
+from training.data.rows.dialogue import Answer, Dialogue
+from training.data.rows.messages import same
+from training.data.rows.models import Row
+from training.data.rows.row_problem import RowError, RowProblem
+from training.data.rows.segments import Segment, Template
+from training.data.templates.bos import Beginning
+from training.data.templates.choice import Templates
+from training.data.templates.normalization import normalizer
 from training.data.tokenization import ControlTokens, Tokenized, context_texts
 from training.errors import Problem, SpecError
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from training.config import CommonConfig
 from training.config.locations import is_url
-from training.data.locations import locate
+from training.data.readers.locations import locate
 from training.errors import DataError
-from training.manifest import sha256
+from training.files.manifest import sha256
 
 
 def fingerprints(config: CommonConfig) -> dict[str, str]:

@@ -8,12 +8,12 @@ from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
-from training.data.chat_formats import ChatFormat
-from training.data.dialogue import Answer, Dialogue
 from training.data.encoding import Encoder
-from training.data.messages import Content, Message
-from training.data.templates import Templates, jinja_of
-from training.data.text_templates import Alpaca, Plain
+from training.data.rows.dialogue import Answer, Dialogue
+from training.data.rows.messages import Content, Message
+from training.data.templates.chat_formats import ChatFormat
+from training.data.templates.choice import Templates, jinja_of
+from training.data.templates.text_templates import Alpaca, Plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

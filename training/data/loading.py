@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.config import CommonConfig
-from training.data.dialogue import Dialogue
 from training.data.encoding import Encoded, Encoder
 from training.data.group import Group
 from training.data.lengths import Limits, over_long_problems
 from training.data.mask_check import mask_problems
-from training.data.row_problem import RowError
+from training.data.rows.dialogue import Dialogue
+from training.data.rows.row_problem import RowError
 from training.data.validation import Validated, validate
 from training.errors import Problem
 

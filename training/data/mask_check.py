@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from training.data.dialogue import Answer
 from training.data.encoding import Encoded
 from training.data.generation import control_ids
 from training.data.group import Completion
-from training.data.segments import answer_messages
+from training.data.rows.dialogue import Answer
+from training.data.rows.segments import answer_messages
 from training.errors import Problem
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from training.data.baselines import with_baselines
 from training.data.group import Group, GroupDataset
 from training.data.lengths import Limits, fit
 from training.data.loading import Loaded, load, one_sided, refusal
-from training.data.report import DataReport, build_report
+from training.data.report.check import DataReport, build_report
 from training.data.split import held_out, prompt_key
 from training.errors import DataError, Problem
-from training.manifest import Manifest, describe, seal
+from training.files.manifest import Manifest, describe, seal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from training.data.dialogue import Dialogue
+from training.data.rows.dialogue import Dialogue
 from training.errors import DataError, Problem
 
 

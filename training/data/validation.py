@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.data.dialogue import Dialogue
-from training.data.raw_row import RawRow
-from training.data.row_problem import RowError, RowProblem
-from training.data.rows import ROW_MODELS, parse_row
-from training.data.sources import Source, open_source
+from training.data.readers.raw_row import RawRow
+from training.data.readers.sources import Source, open_source
+from training.data.rows.dialogue import Dialogue
+from training.data.rows.models import ROW_MODELS, parse_row
+from training.data.rows.row_problem import RowError, RowProblem
 from training.errors import Problem
 
 MAX_PROBLEMS = 20

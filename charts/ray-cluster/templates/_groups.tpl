@@ -1,7 +1,7 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 
 {{/* The worker groups as the library takes them, as JSON: {groups: […], elastic: …}. A key that is left out of a group
-     has the default of charts/chart_values.py. */}}
+     has the default of tools/chart_values.py. */}}
 {{- define "cluster.groups" -}}
 {{- $groups := list -}}
 {{- $elastic := false -}}

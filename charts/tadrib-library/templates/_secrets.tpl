@@ -1,6 +1,6 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 {{/* What a credential looks like, from training/redaction.py; a text that is none gives nothing.
-     Written by `python -m charts.make_schema`. */}}
+     Written by `python -m tools.chart_schema`. */}}
 
 {{- define "tadrib.isSecretName" -}}
 {{- if and (regexMatch `(?i)^(?:(?:[\w.\-]*[_\-.])?(?:pwd|pat|sig|sas|auth|creds?)|[\w.\-]*(?:token|secret|passwd|password|passphrase|signature|authorization|bearer|credentials?|(?:api|secret|access|account|storage|private|encryption|signing)[_\-]?key(?:[_\-]?id)?|connection[_\-]?string))$` .) (not (regexMatch `(?i)(?:^|[_\-.])(?:pad|eos|bos|unk|sep|cls|mask|stop|start|begin|end|image|special|added|per|next|first|last|prompt|response|system|user|assistant|instruction)[_\-]?token$` .)) }}yes{{ end -}}

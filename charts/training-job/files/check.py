@@ -11,7 +11,7 @@ from pathlib import Path
 from training.config import load_spec
 from training.config.locations import is_url
 from training.errors import TadribError
-from training.storage import Store
+from training.files.store import Store
 
 PATIENCE = 20.0  # seconds for which an object store may fail to answer
 CONTENT = b"written by helm test"

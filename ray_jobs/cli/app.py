@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, `tadrib`. Each command imports what it needs, so that checking a spec stays instant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ray_jobs.cli.arguments import Fresh, Overrides, Spec
+from ray_jobs.cli.runs import COMMANDS
+from training.errors import TadribError
+
+app = typer.Typer(
+    help="Fine-tune language models from one YAML spec.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line. Errors end in their text on standard error and the exit code of their kind."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown by us, or not at all
+    if not sys.warnoptions:  # what libraries tell programmers is of no use to who types a command
+        warnings.simplefilter("ignore")
+    try:
+        app()
+    except (TadribError, OSError) as error:
+        sys.exit(_ended_by(error))
+
+
+def _ended_by(error: TadribError | OSError) -> int:
+    """Print what a user can act on, as far as there is room, and give the exit code; raises any other OSError."""
+    from ray_jobs.console import print_error
+    from ray_jobs.disk import full_at, is_full
+    from ray_jobs.streams import give_up_unwritten
+
+    if isinstance(error, OSError):
+        if not is_full(error):
+            raise error
+        error = full_at(error.filename)
+    with contextlib.suppress(OSError):
+        print_error(error)
+    give_up_unwritten()
+    return error.exit_code
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from training.run.versions import versions
+
+        typer.echo(f"tadrib {versions().get('tadrib', '(not installed)')}")
+        raise typer.Exit
+
+
+@app.command()
+def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
+
+    The same command again continues a run that was stopped or failed.
+    """
+    from ray_jobs.driver.launch import launch
+    from training.config import load_spec
+
+    command = shlex.join(["tadrib", "train", str(spec), *(overrides or [])])
+    launch(load_spec(spec, overrides or []), command=command, fresh=fresh)
+
+
+@app.command()
+def validate(
+    spec: Spec,
+    overrides: Overrides = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print every value: given, default, or adjusted and why.")
+    ] = False,
+) -> None:
+    """Check a spec and report everything that is wrong with it, paths that are not here included. Starts nothing.
+
+    A path on a volume that this machine does not have is only noted: the run may be for a cluster that has it.
+    """
+    from ray_jobs.cli.validation import validate_here
+
+    validate_here(spec, overrides or [], show=show)
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+@data_app.command()
+def check(
+    file: Annotated[
+        str, typer.Argument(help="Dataset: a file, directory, Hub id or URL.", show_default=False)
+    ],
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, ipo, cpo or simpo.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Spec that gives method, lengths, template and model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose tokenizer counts tokens.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Report on a dataset: bad rows, lengths, duplicates, truncation, tokens per word.
+
+    Exits with 2 when training would refuse it.
+    """
+    from ray_jobs.cli.data_check import data_report, print_report
+
+    report = data_report(file, method=method, spec_path=spec, model=model)
+    print_report(report, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+@app.command()
+def compare(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    prompt: Annotated[list[str] | None, typer.Option(help="What to ask; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File with one prompt a line.")] = None,
+    max_length: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """Show the trained model's answers beside those of the model it started from."""
+    from ray_jobs.cli.comparison import compare_run, print_comparison, read_prompts
+
+    prompts = [*(prompt or []), *(read_prompts(file) if file else [])]
+    form = "json" if as_json else "markdown" if as_markdown else "table"
+    print_comparison(compare_run(run, prompts, max_length), form)
+
+
+@app.command()
+def presets() -> None:
+    """Print the DeepSpeed files that the strategies stand for, to read or to copy and change."""
+    from training.config.strategy import PRESETS
+
+    for file in sorted(PRESETS.glob("*.json")):
+        typer.echo(file)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="A *.gguf file.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="Where to write the model.", show_default=False)],
+) -> None:
+    """Unpack a GGUF file to a model that can be trained. What its quantization rounded away stays lost.
+
+    Prefer the model that it was made from; this is for files of which nothing else is left.
+    """
+    from training.model.gguf_conversion import convert as convert_gguf
+
+    typer.echo(f"wrote {convert_gguf(file, directory)}")
+
+
+@app.command()
+def tiny_model(
+    directory: Annotated[Path, typer.Argument(help="Where to write it.", show_default=False)],
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON lines or plain text that its tokenizer learns from, else the bundled data; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Build a model of a million parameters with its own tokenizer, for trying things out offline.
+
+    In the image, which holds no data, it needs --text.
+    """
+    from training.tiny.model import build_tiny_model
+
+    typer.echo(f"wrote {build_tiny_model(directory, text or None, seed)}")
+
+
+if __name__ == "__main__":
+    main()

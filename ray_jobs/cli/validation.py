@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tadrib validate`: a spec checked on its own, and for what it names on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ray_jobs.console import print_note, print_spec
+from ray_jobs.inputs import missing_inputs
+from training.config import load_spec, resolve
+from training.errors import SpecError
+
+_ELSEWHERE = "`tadrib render` and `tadrib doctor` check a spec whose paths are on a cluster alone."
+
+
+def validate_here(path: Path, overrides: Sequence[str], *, show: bool) -> None:
+    """Print what the spec runs. Raises SpecError with everything that is wrong with it, or not here."""
+    spec = load_spec(path, overrides)
+    missing = missing_inputs(spec)
+    problems = [each.problem for each in missing if not each.may_be_elsewhere]
+    if show or not problems:
+        print_spec(path, resolve(spec), show=show)
+    for each in missing:
+        if each.may_be_elsewhere:
+            print_note(
+                f"! {each.problem.where}: {each.problem.message} It has to be there where the run runs."
+            )
+    if problems:
+        raise SpecError(str(path), problems)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs on a Ray cluster: submitted as jobs, followed, listed and stopped."""

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following: a job's log as it grows, over as many connections as that takes, until the job has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import aiohttp
+
+from ray_jobs.cluster.jobs import JobDetails, JobServer, Unreachable
+from training.errors import ClusterError, Problem
+
+_SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
+_SECONDS_BETWEEN_CONNECTIONS = 1.0
+_SECONDS_UNREACHABLE = 300.0
+_WORDS_OF_RAY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+[A-Z]+ .* -- .*\n", re.MULTILINE)
+_BROKEN = (aiohttp.ClientError, RuntimeError, OSError, TimeoutError)
+
+
+def follow(
+    server: JobServer,
+    job: JobDetails,
+    write: Callable[[str], None],
+    note: Callable[[str], None],
+    patience: float = _SECONDS_UNREACHABLE,
+) -> JobDetails:
+    """Give ``write`` what the job prints, each line once, and return how the job ended.
+
+    The end is the job's own status and never that of the log's connection, which may close without a word.
+    ``note`` is told when the cluster does not answer. Raises ClusterError after ``patience`` seconds of that.
+    """
+    log = _Log(job, write)
+    answered, is_lost = time.monotonic(), False
+    while True:
+        with suppress(*_BROKEN):
+            asyncio.run(_tail(server, log, job))
+        try:
+            details = server.details(str(job.submission_id))
+            if details.status.is_terminal():
+                log.take_all(server.log(str(job.submission_id)))
+                return details
+            answered, is_lost = time.monotonic(), False
+        except Unreachable as error:
+            if time.monotonic() - answered > patience:
+                raise _lost(server, job, patience) from error
+            if not is_lost:
+                note(f"{server.address} does not answer; trying again for {patience:.0f} seconds")
+            is_lost = True
+        time.sleep(_SECONDS_BETWEEN_CONNECTIONS)
+
+
+async def _tail(server: JobServer, log: _Log, job: JobDetails) -> None:
+    """One connection, which always sends the log from its beginning."""
+    log.rewind()
+    pieces = aiter(server.tail(str(job.submission_id)))
+    while True:
+        try:
+            log.take(await asyncio.wait_for(anext(pieces), _SECONDS_OF_SILENCE))
+        except StopAsyncIteration:
+            return
+
+
+class _Log:
+    """Passes on a text that arrives several times from its beginning, without what Ray writes into it.
+
+    Ray's heading may come below the first lines of a quick command: Ray writes it first and flushes it later.
+    """
+
+    def __init__(self, job: JobDetails, write: Callable[[str], None]) -> None:
+        self._heading = f"Running entrypoint for job {job.submission_id}: {job.entrypoint}\n"
+        self._write = write
+        self._passed_on = self._position = 0
+        self._above: str | None = ""  # the text so far, until the heading is complete
+
+    def rewind(self) -> None:
+        self._position = 0
+        if self._above is not None:
+            self._above = ""
+
+    def take(self, piece: str) -> None:
+        """The next piece of this connection."""
+        if self._above is not None:
+            self._above += piece
+            self._position = len(self._above)
+            above, found, rest = self._above.partition(self._heading)
+            if found:
+                self._above = None
+                self._passed_on = self._position
+                self._write(_WORDS_OF_RAY.sub("", above) + rest)
+            return
+        new = piece[max(0, self._passed_on - self._position) :]
+        self._position += len(piece)
+        self._passed_on = max(self._passed_on, self._position)
+        if new:
+            self._write(new)
+
+    def take_all(self, text: str) -> None:
+        """The whole log of a job that has ended; without the heading, its command was never started."""
+        self.rewind()
+        self.take(text)
+        if self._above:
+            self._write(self._above)
+
+
+def _lost(server: JobServer, job: JobDetails, patience: float) -> ClusterError:
+    message = f"has not answered for {patience:.0f} seconds; the run may go on."
+    action = "Run the same command again to follow it; its results are in the run directory."
+    problem = Problem(server.address, message, action)
+    return ClusterError(f"lost sight of {job.submission_id}", [problem])

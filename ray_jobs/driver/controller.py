@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ray Train with its controller in the driver's own process, and without the actors that a run has no use for.
+
+Each actor is a process that takes a second or more of CPU to start and then wakes up a hundred times a second, beside
+workers that wait for each other. A run reads no Ray dataset, agrees on nothing through Ray, and asks the controller for
+nothing. Ray has no public way to say so: these are its places for it at the pinned version, and
+`tests/ray/test_controller.py` says what must come of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import ray
+from ray.train import Result
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import RayTrainCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.controller.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2.torch.torch_trainer import TorchTrainer
+
+from ray_jobs.driver.elastic import Elastic
+from ray_jobs.driver.mailbox import Mailbox
+
+_NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
+"""The second frees what a controller reserved that died alone; what a driver reserved Ray frees when that ends."""
+
+
+class Training(TorchTrainer):
+    """`fit` runs the control loop in the thread that calls it; ``mailbox`` serves the workers of each attempt."""
+
+    def __init__(self, *args: Any, mailbox: Mailbox, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._mailbox = mailbox
+        self._loop = asyncio.new_event_loop()
+
+    def abort(self) -> None:
+        """End the workers, and make `fit` raise CancelledError; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: `fit` has returned
+            self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
+        callbacks = super()._create_default_callbacks()
+        return [_Served(self._mailbox), *(c for c in callbacks if not isinstance(c, _NOT_NEEDED))]
+
+    def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        given = settings["scaling_policy"]
+        if isinstance(given, FixedScalingPolicy):
+            settings["scaling_policy"] = _Fixed(given.scaling_config)
+        elif isinstance(given, ElasticScalingPolicy):
+            settings["scaling_policy"] = Elastic(given.scaling_config, self._mailbox)
+        controller = _Controller(**settings)
+        try:
+            self._loop.run_until_complete(controller.run())
+        except asyncio.CancelledError:
+            if group := controller.get_worker_group():
+                group.abort()
+            raise
+        finally:
+            self._loop.close()
+        return controller.get_result()
+
+
+class _Served(WorkerGroupCallback):
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    def after_worker_group_start(self, worker_group: WorkerGroup) -> None:
+        self._mailbox.serve([worker.actor for worker in worker_group.get_workers()])
+
+
+class _Workers(WorkerGroup):
+    def _init_train_context_on_workers(
+        self, workers: list[Any], sync_actor: Any, train_context_args: dict[str, list[Any]]
+    ) -> None:
+        """As Ray's own, but with neither of the two actors to turn to; the one that is there already ends."""
+        ray.kill(sync_actor)
+        started = [
+            worker.actor.init_train_context.remote(
+                train_run_context=self._train_run_context,
+                distributed_context=worker.distributed_context,
+                synchronization_actor=None,
+                storage_context=self._storage_context,
+                worker_callbacks=self._worker_callbacks_to_propagate,
+                controller_actor=None,
+                **{name: values[i] for name, values in train_context_args.items()},
+            )
+            for i, worker in enumerate(workers)
+        ]
+        ray.get(started)
+        self._decorate_worker_log_file_paths(workers)
+
+
+class _Fixed(FixedScalingPolicy):
+    """Asks an autoscaler for nodes by the placement group alone, which stands for as long as the workers do.
+
+    Ray's own asks another time, through an actor that shares a cluster out between training and data sets.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None: ...
+
+    def _maybe_send_resource_request(self) -> None: ...
+
+
+class _Controller(TrainController):
+    worker_group_cls = _Workers

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elastic: how many workers an elastic run has, by the nodes there are at that moment."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    NoopDecision,
+    ResizeDecision,
+    ScalingDecision,
+)
+from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+    AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
+)
+
+from ray_jobs.driver.mailbox import Mailbox
+
+
+class Elastic(ElasticScalingPolicy):
+    """Counts nodes anew each time, and has workers save before others take their place.
+
+    Ray's own goes by the nodes of up to 20 seconds ago, and loses the steps since the last checkpoint.
+    """
+
+    def __init__(self, scaling_config: Any, mailbox: Mailbox) -> None:
+        super().__init__(scaling_config)
+        self._mailbox = mailbox
+        self._wanted: ResizeDecision | None = None
+        self._nodes: Any = None
+        self._counted_at = float("-inf")
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        self._wanted = None
+        return super().make_decision_for_non_running_worker_group()
+
+    def make_decision_for_running_worker_group(
+        self, worker_group_state: Any, worker_group_status: Any
+    ) -> ScalingDecision:
+        if self._wanted is None:
+            decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+            if isinstance(decision, ResizeDecision):
+                self._wanted = decision
+                self._mailbox.request_save()
+        elif self._mailbox.has_saved:
+            wanted, self._wanted = self._wanted, None
+            return wanted
+        return NoopDecision()
+
+    def _get_reserved_resources(self) -> Any:
+        """Resources by node; None where that cannot be told, to decide another time.
+
+        While no workers run Ray asks in a loop without a pause.
+        """
+        now = time.monotonic()
+        if now - self._counted_at >= self.GET_RESERVED_RESOURCES_INTERVAL_S:
+            self._counted_at, self._nodes = now, None
+            coordinator: Any = self._autoscaling_coordinator
+            with contextlib.suppress(RayError):
+                answer = coordinator.get_reserved_resources.remote(self._requester_id, recompute=True)
+                self._nodes = ray.get(answer, timeout=AUTOSCALING_REQUESTS_GET_TIMEOUT_S)
+        return self._nodes

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Launch: one start of a run, from the spec to ``result.json``."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from typing import Any, Literal
+
+from ray_jobs import disk
+from ray_jobs.address import require_answer
+from ray_jobs.driver.display import Display
+from ray_jobs.driver.preparation import in_background, prepare, settled
+from ray_jobs.driver.summary import print_finished, print_summary, shown
+from ray_jobs.events import Failure, Outcome, WorkersFailed
+from ray_jobs.failures import describe, of_workers, report
+from ray_jobs.inputs import require_inputs
+from ray_jobs.mirror import Mirror, state_files
+from ray_jobs.runs.kept_rows import changed_datasets
+from ray_jobs.runs.lock import writing_to
+from ray_jobs.runs.starts import begin, finished, set_aside
+from ray_jobs.streams import output_sent_to
+from ray_jobs.trackers import require_trackers
+from training.adapters.starting_point import starting_point
+from training.config import JobSpec, resolve
+from training.errors import StoppedError, TrainingError
+from training.notices import forwarded
+from training.run.directory import RunDirectory
+from training.run.fence import Fence
+from training.run.result import Result
+from training.run.versions import versions
+
+
+def launch(
+    spec: JobSpec, *, command: str | None = None, fresh: bool = False, patience: float = 0.0
+) -> Result:
+    """Train ``spec`` on Ray and return the result, which is also in the run directory.
+
+    A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained
+    again. ``fresh`` moves what is there aside and starts over. ``command`` is what the user typed, shown as the way to
+    resume. For ``patience`` seconds it waits for a start before it that is still saving, and for nodes to join.
+
+    Raises:
+        SpecError, DataError, ResourceError, ClusterError: refused before any worker started, or by a worker.
+        TrainingError: training started and failed; ``result.json`` says so too.
+        StoppedError: the user stopped it.
+    """
+    run = RunDirectory(spec.run_dir)
+    run.pull()
+    result = None if fresh else finished(spec, run)
+    if result is not None:
+        print_finished(result, run, changed_datasets(spec, run))
+        return result
+    require_trackers(spec.config)
+    require_answer()
+    require_inputs(spec, has_rows=run.latest_checkpoint() is not None and not fresh)
+    disk.check_space(run, spec.config)
+    run.create()
+    lost = threading.Event()
+    with writing_to(run, on_loss=lost.set, patience=patience) as fence:
+        if fresh:
+            set_aside(run)
+        with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
+            start = _Start(
+                spec, run, display, fence, lost, command or f"tadrib train {shown(run.spec_file)}", patience
+            )
+            with forwarded(display.warn):
+                begin(spec, run)
+                with Mirror(run, lambda: [] if fence.is_lost() else state_files(run)):
+                    result = start.go()
+            display.close()
+            print_summary(display.console, result, run)
+    return result
+
+
+class _Start:
+    """One start of ``spec`` in ``run``; ``command`` starts it again."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        run: RunDirectory,
+        display: Display,
+        fence: Fence,
+        lost: threading.Event,
+        command: str,
+        patience: float,
+    ) -> None:
+        self._spec, self._run, self._display, self._command = spec, run, display, command
+        self._fence, self._lost, self._patience = fence, lost, patience
+        self._began = time.monotonic()
+
+    def go(self) -> Result:
+        try:
+            outcome = self._train()
+            if not outcome.stopped:
+                self._require_complete(outcome)
+        except KeyboardInterrupt as error:
+            raise self._stopped("aborted") from error
+        except Exception as error:
+            failure = self._failure(error)
+            self._record("failed", error=report(failure), resume=self._command)
+            raise failure.error from error
+        if outcome.stopped:
+            raise self._stopped("stopped")
+        evaluation = held_out(outcome.evaluation or {}) or None
+        return self._record(
+            "succeeded",
+            metrics=outcome.metrics,
+            evaluation=evaluation,
+            tokens=outcome.tokens,
+            path=outcome.path,
+        )
+
+    def _train(self) -> Outcome:
+        self._introduce()
+        spec = settled(self._spec, self._run)
+        # preparing the data computes while starting Ray waits
+        prepared = in_background(lambda: prepare(spec, self._run, self._display))
+        from ray_jobs.driver.capacity import check_room
+        from ray_jobs.driver.ray_cluster import cluster
+
+        with cluster(spec.resources) as is_own:
+            check_room(spec.resources, joined=not is_own, patience=self._patience)
+            if not is_own:
+                from ray_jobs.driver.preflight import check_nodes
+
+                check_nodes(spec, self._run)
+                prepared.result()  # bad data must not make a shared cluster start workers or add nodes
+            from ray_jobs.driver.supervisor import Supervisor
+
+            return Supervisor(spec, self._run, self._display, self._fence, self._lost).train(prepared)
+
+    def _introduce(self) -> None:
+        spec = self._spec
+        workers = f"{spec.world_size} worker{'s' if spec.world_size > 1 else ''}"
+        self._display.note(
+            f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
+        )
+        for notice in resolve(spec).notices:
+            self._display.warn(notice)
+
+    def _require_complete(self, outcome: Outcome) -> None:
+        if outcome.steps_done < outcome.steps_planned:
+            raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
+        if damage := self._run.final_damage():
+            raise TrainingError(f"training ended without whole weights in {self._run.final}: {damage}")
+
+    def _failure(self, error: Exception) -> Failure:
+        if isinstance(error, WorkersFailed):
+            return of_workers(error, self._run, at=self._position())
+        return describe(error, self._run, log=self._run.logs / "driver.log")
+
+    def _position(self) -> str:
+        step = self._display.step
+        return f"step {step.done} of {step.planned}" if step else "the start, before training"
+
+    def _stopped(self, how: str) -> StoppedError:
+        self._record("stopped", resume=self._command)
+        checkpoint = self._run.latest_checkpoint()
+        kept = f"latest checkpoint: {shown(checkpoint)}" if checkpoint else "there is no checkpoint yet"
+        return StoppedError(f"{how} at {self._position()}\n  {kept}\n  continue with: {self._command}")
+
+    def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
+        """Write and return ``result.json``; a disk too full for that leaves none, which is no success.
+
+        Raises TakenOverError, and writes nothing, when the run is another start's by now.
+        """
+        self._fence.require()
+        step, rows = self._display.step, self._run.metrics.read()
+        facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
+        result = Result(
+            status=status,
+            name=self._spec.name,
+            method=self._spec.method,
+            start=starting_point(self._spec.config),
+            steps_done=step.done if step else 0,
+            steps_planned=step.planned if step else None,
+            evaluation_before=next(
+                (found for row in rows if row["step"] == 0 and (found := held_out(row))), None
+            ),
+            wall_seconds=round(time.monotonic() - self._began, 3),
+            num_workers=self._spec.world_size,
+            warnings=self._display.warnings,
+            versions=versions(),
+            **facts,
+        )
+        try:
+            self._run.write_result(result)
+        except OSError as error:
+            if status == "succeeded":
+                raise disk.full(self._run) from error
+        if rows:
+            self._draw(result)
+        return result
+
+    def _draw(self, result: Result) -> None:
+        """Write ``report.html``; a run does not fail because of its pictures."""
+        self._display.enter_phase("finishing")
+        try:
+            from training.run.report import write_report
+
+            write_report(self._run, result)
+        except Exception:
+            traceback.print_exc()
+
+
+def held_out(row: dict[str, Any]) -> dict[str, float]:
+    """The metrics on held-out rows, without those of the evaluation's own speed."""
+    speeds = ("_runtime", "_per_second")
+    return {key: value for key, value in row.items() if key.startswith("eval_") and not key.endswith(speeds)}
+
+
+if __name__ == "__main__":
+    import sys
+
+    from ray_jobs.cli.app import main
+
+    sys.argv.insert(1, "launch")
+    main()

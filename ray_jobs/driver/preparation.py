@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preparation: what the driver does once for all workers, so that bad input is found before any starts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from ray_jobs.driver.display import Display
+from ray_jobs.runs.kept_rows import are_whole
+from training.config import CommonConfig, JobSpec, resolve
+from training.config.strategy import as_text, read_settings
+from training.model.adapter_folder import require_models
+from training.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from training.data.report.check import DataReport
+
+_PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path")
+
+
+def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
+    """The spec for workers, its defaults adjusted. Their working directory may be another: paths that exist here are
+    absolute.
+
+    Raises SpecError or ResourceError when the strategy's DeepSpeed cannot be used.
+    """
+    placed = spec.with_config(spec.config)
+    if run.store is None:
+        placed.storage_path = str(run.path.parent)
+    config = resolve(placed).spec.config
+    _settle_strategy(config)
+    for key in _PATHS:
+        value = getattr(config, key, None)
+        if value is not None and os.path.exists(value):
+            setattr(config, key, os.path.abspath(value))
+    return placed.with_config(config)
+
+
+def _settle_strategy(config: CommonConfig) -> None:
+    """Put the text of a DeepSpeed file in place of its path, which other machines may not have."""
+    settings = read_settings(config.strategy, config.deepspeed)
+    if settings is None:
+        return
+    from training.model.deepspeed import check_tools
+    from training.model.hardware import tell_of_preset
+
+    tell_of_preset(config)
+    check_tools(settings)
+    config.deepspeed = as_text(config.deepspeed)
+
+
+def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
+    """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
+
+    Raises SpecError when the tokenizer cannot be loaded or the model has no room for the rows, DataError with every
+    problem of the rows, or when a run that continues cannot have its rows back.
+    """
+    if run.latest_checkpoint() is not None and are_whole(spec, run):
+        display.enter_phase("starting Ray")
+        return
+    display.enter_phase("preparing the data")
+    require_models(spec.config)
+    from training.data.fingerprint import fingerprints
+    from training.data.prepare import prepare_data
+    from training.model.limits import require_room
+    from training.model.tokenizer import load_tokenizer
+
+    sources = fingerprints(spec.config)
+    tokenizer = load_tokenizer(spec.config)
+    data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path)
+    require_room(spec.config, spec.method, data, tokenizer)
+    data.save(run.data, sources)
+    if run.store is not None:
+        from training.files.store_folders import share
+
+        share(run.store, run.data, "data")
+    held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
+    display.note(f"{len(data.train):,} rows to train on{held_out}")
+    for line in [*_left_out(data.report), *data.report.warnings]:
+        display.warn(line)
+
+
+def _left_out(report: DataReport) -> Iterator[str]:
+    """What the run was allowed to leave out or cut, with the key that allowed it."""
+    if report.bad_rows:
+        yield f"{report.bad_rows:,} bad rows are left out (max_bad_rows); they are in rejected.jsonl"
+    if report.cut:
+        yield f"{report.cut:,} rows are cut to the length limit (truncation)"
+    if report.dropped:
+        yield f"{report.dropped:,} rows are left out, being over a length limit (truncation)"
+
+
+def in_background(work: Callable[[], None]) -> Future[None]:
+    """Do ``work`` in a thread that an exiting process does not wait for; errors come out of ``result()``."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, name="preparation", daemon=True).start()
+    return done

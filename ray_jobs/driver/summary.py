@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table a run ends with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from ray_jobs.driver.display import decimal, duration
+from training.config.locations import inside, is_url
+from training.errors import Problem
+from training.run.directory import RunDirectory
+from training.run.result import Result
+
+HELD_OUT = {
+    "eval_loss": "held-out loss",
+    "eval_perplexity": "held-out perplexity",
+    "eval_rewards/accuracies": "preference accuracy",
+    "eval_rewards/margins": "reward margin",
+}
+
+
+def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
+    """Status, steps, losses before and after, speed, time, and where everything is."""
+    console.print(Text.assemble(("✓ ", "bold green"), (f"{result.name} {result.status}", "bold")))
+    rows = _rows(result, run)
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        console.print(Text.assemble((f"  {label:<{width}}  ", "dim"), value), soft_wrap=True)
+    for warning in result.warnings:
+        console.print(Text(f"  ! {warning}", style="yellow"), soft_wrap=True)
+
+
+def print_finished(result: Result, run: RunDirectory, changed: Sequence[Problem] = ()) -> None:
+    """For a run that was started again after it had finished; ``changed`` are the datasets that are others by now."""
+    console = Console(highlight=False)
+    print_summary(console, result, run)
+    for problem in changed:
+        console.print(Text(f"  ! {problem.where}: {problem.message}", style="yellow"), soft_wrap=True)
+    again = "It has finished, so nothing was trained. To start over beside it, add --fresh or another name=…."
+    console.print(Text(f"  {again}"), soft_wrap=True)
+
+
+def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
+    rows = [("steps", f"{result.steps_done} of {result.steps_planned}")]
+    if result.start:
+        rows.append(("started from", result.start))
+    if "loss" in result.metrics:
+        rows.append(("training loss", decimal(result.metrics["loss"])))
+    for key, value in (result.evaluation or {}).items():
+        label = HELD_OUT.get(key)
+        if label is not None:
+            before = (result.evaluation_before or {}).get(key)
+            change = f"{_number(before)} → {_number(value)}" if before is not None else _number(value)
+            rows.append((label, change))
+    if result.path:
+        rows.append(("attention", result.path))
+    if "tokens_per_second" in result.metrics:
+        rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
+    rows.append(("time", duration(result.wall_seconds)))
+    rows.append(("model", shown(inside(run.location, "final"))))
+    rows.append(("report", shown(inside(run.location, "report.html"))))
+    rows.append(("run directory", shown(run)))
+    return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if 10 <= abs(value) < 1e6 else decimal(value)
+
+
+def shown(path: object) -> str:
+    """A path under the current directory without it, any other and a URL as it is."""
+    if is_url(str(path)):
+        return str(path)
+    relative = os.path.relpath(str(path))
+    return str(path) if relative.startswith("..") else relative

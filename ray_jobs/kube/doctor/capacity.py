@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Capacity: whether the pods of a run find room on the nodes, now or ever, by what nodes can give and pods ask for.
+
+The scheduler knows more (affinity, topology, claims of devices); this looks at readiness, cordons, taints, node
+selectors and requests, and places the largest pods first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ray_jobs.kube.api import ClusterError, KubernetesApi
+from ray_jobs.kube.doctor.checks import Check, fail, ok, warn
+from ray_jobs.kube.status.scheduling import amount, requests_of
+from ray_jobs.kube.status.units import quantity
+
+Object = dict[str, Any]
+Room = dict[str, Decimal]
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that pods may be placed on, what it can give, and what of that is free."""
+
+    name: str
+    thing: Object
+    whole: Room
+    free: Room
+
+
+def capacity_checks(api: KubernetesApi, groups: list[tuple[Object, int]]) -> Iterator[Check]:
+    """One check for the head and one for each group of workers."""
+    nodes = nodes_of(api.list("/api/v1/nodes"), api.list("/api/v1/pods"))
+    grows = _grows(api)
+    ordered = sorted(enumerate(groups), key=lambda each: each[0] == 0)  # workers first: they are the larger
+    found = {
+        position: _place(template, count, nodes, position, grows) for position, (template, count) in ordered
+    }
+    yield from (found[position] for position in range(len(groups)))
+
+
+def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> list[Node]:
+    """Nodes that are ready and not cordoned, with what pods on them leave free."""
+    asked: dict[str, Room] = {}
+    for pod in pods:
+        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        taken = asked.setdefault(pod["spec"].get("nodeName") or "", {})
+        for resource, number in {**requests_of(pod["spec"]), "pods": "1"}.items():
+            taken[resource] = taken.get(resource, Decimal(0)) + quantity(number)
+    return [_node(node, asked.get(node["metadata"]["name"], {})) for node in nodes if _is_usable(node)]
+
+
+def _node(node: Object, taken: Room) -> Node:
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    whole = {resource: quantity(number) for resource, number in allocatable.items()}
+    free = {resource: number - taken.get(resource, Decimal(0)) for resource, number in whole.items()}
+    return Node(node["metadata"]["name"], node, whole, free)
+
+
+def _is_usable(node: Object) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or []
+    is_ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return is_ready and not node["spec"].get("unschedulable")
+
+
+def _place(template: Object, count: int, nodes: list[Node], position: int, grows: str) -> Check:
+    spec = template["spec"]
+    wanted = {resource: quantity(number) for resource, number in {**requests_of(spec), "pods": "1"}.items()}
+    name = "room for the head" if position == 0 else f"room for {count} worker{'s' if count > 1 else ''}"
+    allowed = [node for node in nodes if _may_run(spec, node.thing)]
+    if not allowed:
+        said = f"none of {len(nodes)} ready nodes matches its nodeSelector and tolerations"
+        return _impossible(name, said, "Check platform.gpu, platform.workers and platform.head.", grows)
+    possible = sum(min(_fits(node.whole, wanted), count) for node in allowed)
+    if possible < count:
+        said = f"{_shortage(spec, wanted, [(n, n.whole) for n in allowed])}, even when they are empty"
+        if possible:
+            said = f"nodes hold {possible} of {count}, even when they are empty"
+        return _impossible(name, said, "Ask for less in the spec's resources, or add nodes.", grows)
+    placed = _take(allowed, wanted, count)
+    asks = ", ".join(f"{number} {resource}" for resource, number in requests_of(spec).items())
+    if placed == count:
+        return ok(
+            name, f"there is room now, on {len(allowed)} node{'s' * (len(allowed) > 1)}, for {asks} each"
+        )
+    text = (
+        _shortage(spec, wanted, [(n, n.free) for n in allowed])
+        if not placed
+        else f"{placed} of {count} fit now"
+    )
+    return warn(name, text, "Pods wait until others end; with a queue, the run waits as a whole.")
+
+
+def _take(nodes: list[Node], wanted: Room, count: int) -> int:
+    """Place as many as fit, and take their room away."""
+    placed = 0
+    for node in sorted(nodes, key=lambda node: -_fits(node.free, wanted)):
+        here = min(_fits(node.free, wanted), count - placed)
+        for resource, number in wanted.items():
+            node.free[resource] = node.free.get(resource, Decimal(0)) - here * number
+        placed += here
+    return placed
+
+
+def _fits(room: Room, wanted: Room) -> int:
+    """How many pods have room."""
+    numbers = [room.get(resource, Decimal(0)) // number for resource, number in wanted.items() if number]
+    return max(0, int(min(numbers))) if numbers else 0
+
+
+def _shortage(spec: Object, wanted: Room, rooms: list[tuple[Node, Room]]) -> str:
+    """``0/3 nodes have 8 free nvidia.com/gpu``: the resource that the fewest nodes have."""
+    counts = {
+        resource: sum(room.get(resource, Decimal(0)) >= number for _, room in rooms)
+        for resource, number in wanted.items()
+    }
+    resource = min(counts, key=lambda each: (counts[each], "/" not in each))
+    asked = amount(resource, {**requests_of(spec), "pods": "1"})
+    return f"{counts[resource]}/{len(rooms)} nodes have {asked}"
+
+
+def _impossible(name: str, said: str, action: str, grows: str) -> Check:
+    if grows:
+        return warn(name, said, f"{grows} may add nodes; otherwise the run never starts. {action}")
+    return fail(name, said, action)
+
+
+def _grows(api: KubernetesApi) -> str:
+    """What adds nodes to this cluster, as far as it shows; empty where nothing does."""
+    probes = {
+        "The cluster autoscaler": "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status",
+        "Karpenter": "/apis/karpenter.sh/v1",
+    }
+    for name, path in probes.items():
+        try:
+            api.get(path)
+        except ClusterError:
+            continue
+        return name
+    return ""
+
+
+def _may_run(spec: Object, node: Object) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+        return False
+    taints = node["spec"].get("taints") or []
+    hard = [taint for taint in taints if taint["effect"] in ("NoSchedule", "NoExecute")]
+    return all(any(_tolerates(each, taint) for each in spec.get("tolerations") or []) for taint in hard)
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("operator") == "Exists":
+        return toleration.get("key") in (None, "", taint["key"])
+    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Explanation: recorded objects of a run, turned into how it is doing. Nothing is asked of a cluster here.
+
+Source of states and reasons: kuberay v1.7.0, ray-operator/apis/ray/v1/rayjob_types.go and
+controllers/ray/rayjob_controller.go.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ray_jobs.kube.status.endings import complete, failed
+from ray_jobs.kube.status.kube_status import KubeStatus
+from ray_jobs.kube.status.objects import RunObjects, run_of
+from ray_jobs.kube.status.pods import Trouble, is_leaving, is_ready, is_worker, worst
+from ray_jobs.kube.status.queues import is_queued, queue_of, waiting
+from ray_jobs.kube.status.running import failed_start, line, retrying, running
+from ray_jobs.kube.status.units import since
+from ray_jobs.runs.status import RunStatus
+
+Object = dict[str, Any]
+
+
+def explain(found: RunObjects, now: datetime, progress: RunStatus | None = None) -> KubeStatus:
+    """How the run is doing. ``progress`` is what its directory says, where that could be asked."""
+    job, name = found.job, run_of(found.job)
+    status = job.get("status") or {}
+    state = status.get("jobDeploymentStatus") or ""
+    if job["metadata"].get("deletionTimestamp") and state not in ("Complete", "Failed"):
+        told = KubeStatus("stopped", name, f"{name} is being stopped: its RayJob is being deleted", _RESUME)
+    elif state == "ValidationFailed":
+        told = _invalid(name, status)
+    elif state == "Complete":
+        told = complete(found, progress)
+    elif state == "Failed":
+        told = failed(found, progress)
+    elif state == "Retrying":
+        told = retrying(found, name)
+    elif state == "Running":
+        told = running(found, now, progress)
+    else:
+        told = _before_running(found, state, now)
+    facts = (*told.facts, *_facts(found, now))
+    return KubeStatus(told.state, name, told.sentence, told.action, facts, told.driver_exit_code, progress)
+
+
+_RESUME = "Submit it again to continue from its last checkpoint."
+
+
+def _invalid(name: str, status: Object) -> KubeStatus:
+    text = f"{name} is refused by KubeRay, which will not look at it again: {line(status.get('message'))}"
+    return KubeStatus("failed", name, text, "Correct spec or values, and submit it again.")
+
+
+# --- before the job runs
+
+
+def _before_running(found: RunObjects, state: str, now: datetime) -> KubeStatus:
+    job, name = found.job, run_of(found.job)
+    if (job["spec"].get("managedBy") or "ray.io/kuberay-operator") != "ray.io/kuberay-operator":
+        return KubeStatus("pending", name, f"{name} is run on another cluster, by {job['spec']['managedBy']}")
+    if is_queued(job) and (job["spec"].get("suspend") or state in ("Suspended", "Suspending")):
+        return _queued(found, now)
+    if state in ("Suspended", "Suspending") or job["spec"].get("suspend"):
+        how = "is being suspended" if state == "Suspending" else "was suspended by hand (spec.suspend)"
+        return KubeStatus("stopped", name, f"{name} {how}, and holds no pods", _RESUME)
+    if state == "Waiting":
+        text = f"{name} waits for somebody to submit a job to its cluster (InteractiveMode)"
+        return KubeStatus("pending", name, text)
+    if state == "Initializing":
+        return _initializing(found, now)
+    if state:
+        return KubeStatus("pending", name, f"{name} is in a state that this version does not know: {state}")
+    return _untouched(found, now)
+
+
+def _queued(found: RunObjects, now: datetime) -> KubeStatus:
+    name = run_of(found.job)
+    if "workloads" in found.unread:
+        text = (
+            f"{name} waits in queue {queue_of(found.job)}, and you may not read Kueue's workloads to see why"
+        )
+        return KubeStatus("queued", name, text)
+    wait = waiting(found.job, found.workload)
+    if wait is None:
+        return KubeStatus("queued", name, f"{name} has been admitted by Kueue, and is about to start")
+    if wait.is_over:
+        return KubeStatus("stopped", name, f"{name} was stopped: {wait.text}", wait.action)
+    age = since(wait.since, now)
+    return KubeStatus(
+        "queued", name, f"{name} has been queued{f' for {age}' if age else ''}: {wait.text}", wait.action
+    )
+
+
+def _untouched(found: RunObjects, now: datetime) -> KubeStatus:
+    """No status: the operator has not seen the RayJob, or resets it after a retry."""
+    name, made = run_of(found.job), found.job["metadata"].get("creationTimestamp")
+    if (found.job.get("status") or {}).get("failed"):
+        return KubeStatus("pending", name, f"{name} is being started again, as {failed_start(found)} failed")
+    age = since(made, now)
+    if age.endswith(" s") or not age:
+        return KubeStatus("pending", name, f"{name} has been submitted and is starting")
+    text = f"{name} has been pending for {age}: no KubeRay operator has taken it up"
+    return KubeStatus(
+        "pending", name, text, "Check with `tadrib doctor` that it runs and watches this namespace."
+    )
+
+
+def _initializing(found: RunObjects, now: datetime) -> KubeStatus:
+    name = run_of(found.job)
+    trouble = _uncreated(found) or worst(found.pods, found.events)
+    began = (found.job.get("status") or {}).get("startTime")
+    if trouble is None:
+        age = since(began, now)
+        for_how_long = f" for {age}" if age else ""
+        if not found.pods and "pods" in found.unread:
+            return KubeStatus(
+                "pending", name, f"{name} has been starting{for_how_long}, and you may not read its pods"
+            )
+        what = "its pods are being made" if not found.pods else "all pods run, and Ray is being waited for"
+        return KubeStatus("pending", name, f"{name} has been starting{for_how_long}: {what}")
+    age = since(trouble.since or began, now)
+    return KubeStatus(
+        "pending",
+        name,
+        f"{name} has been pending{f' for {age}' if age else ''}: {trouble.text}",
+        trouble.action,
+    )
+
+
+def _uncreated(found: RunObjects) -> Trouble | None:
+    """Why the cluster or its pods cannot even be made: refused by quota, Pod Security or a webhook."""
+    conditions = ((found.cluster or {}).get("status") or {}).get("conditions") or []
+    said = [
+        each.get("message", "")
+        for each in conditions
+        if each["type"] == "ReplicaFailure" and each["status"] == "True"
+    ]
+    reasons = (
+        "FailedToCreateHeadPod",
+        "FailedToCreateWorkerPod",
+        "FailedToCreateRayCluster",
+        "FailedToCreateRayJobSubmitter",
+    )
+    is_lacking = found.cluster is None or not found.pods or any(said)
+    if is_lacking:
+        said += [event.get("message", "") for event in found.events if event.get("reason") in reasons]
+    if not said:
+        return None
+    text = line(said[0])
+    if "exceeded quota" in text:
+        return Trouble(
+            0,
+            f"the namespace's ResourceQuota does not allow its pods: {text}",
+            "Ask for less, or for more quota.",
+        )
+    if "PodSecurity" in text:
+        return Trouble(0, f"the namespace's Pod Security standard refuses its pods: {text}")
+    return Trouble(0, f"its pods cannot be made: {text}")
+
+
+# --- facts below the sentence
+
+
+def _facts(found: RunObjects, now: datetime) -> tuple[tuple[str, str], ...]:
+    job, status = found.job, found.job.get("status") or {}
+    facts = [
+        ("rayjob", f"{job['metadata']['name']} ({status.get('jobDeploymentStatus') or 'New'}{_ray(status)})")
+    ]
+    workers = [pod for pod in found.pods if is_worker(pod) and not is_leaving(pod)]
+    wanted = sum(
+        group.get("replicas") or 0
+        for group in (job["spec"].get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
+    )
+    if found.pods:
+        facts.append(("workers", f"{sum(map(is_ready, workers))} of {max(wanted, len(workers))} ready"))
+    if found.unread:
+        facts.append(("not allowed to read", ", ".join(found.unread)))
+    return tuple(facts)
+
+
+def _ray(status: Object) -> str:
+    return f", job {status['jobStatus']}" if status.get("jobStatus") else ""

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects of a run: what the cluster holds of it, each as the API server gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
+from ray_jobs.kube.status.pods import is_ready, trouble_of
+from ray_jobs.kube.status.queues import is_queued
+from training.config.locations import inside
+from training.config.yaml.file import parse_yaml
+from training.errors import Problem, SpecError
+
+Object = dict[str, Any]
+
+RUN, OBJECT = "tadrib/run", "tadrib/object"
+"""Labels by which a run, and all that belongs to one RayJob, are found."""
+_PODS_TO_ASK_ABOUT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RunObjects:
+    """The RayJob of a run and what belongs to it; ``unread`` names kinds that we may not read."""
+
+    job: Object
+    cluster: Object | None = None
+    pods: list[Object] = field(default_factory=list)
+    submitter: Object | None = None
+    workload: Object | None = None
+    events: list[Object] = field(default_factory=list)
+    unread: tuple[str, ...] = ()
+
+
+def rayjobs_path(namespace: str, name: str = "") -> str:
+    return f"/apis/ray.io/v1/namespaces/{namespace}/rayjobs{f'/{name}' if name else ''}"
+
+
+def list_jobs(api: KubernetesApi, run: str | None = None) -> list[Object]:
+    """RayJobs of runs, or of one run; the newest first. Raises NotFound, in words, without KubeRay."""
+    selector = {"labelSelector": f"{RUN}={run}" if run else RUN}
+    try:
+        jobs = api.list(rayjobs_path(api.namespace), **selector)
+    except NotFound as error:
+        action = "Install the operator (docs/kubernetes.md, section 1), or ask the administrator to."
+        problem = Problem(api.address, "has no RayJobs: the CRDs of KubeRay are missing.", action)
+        raise NotFound("KubeRay is not installed", [problem]) from error
+    return sorted(jobs, key=_newness, reverse=True)
+
+
+def find_job(api: KubernetesApi, run: str) -> Object:
+    """The newest RayJob of a run, given by the run's name or by its own. Raises SpecError when there is none."""
+    if jobs := list_jobs(api, run):
+        return jobs[0]
+    try:
+        return api.get(rayjobs_path(api.namespace, run))
+    except NotFound:
+        names = sorted({run_of(job) for job in list_jobs(api)})
+        action = f"There are {', '.join(names)}." if names else "Name another --namespace, or submit it."
+        problem = Problem(f"namespace {api.namespace}", f"has no run {run}.", action)
+        raise SpecError("no such run", [problem]) from None
+
+
+def run_of(job: Object) -> str:
+    return (job["metadata"].get("labels") or {}).get(RUN) or job["metadata"]["name"]
+
+
+def read_objects(api: KubernetesApi, job: Object) -> RunObjects:
+    """All that says how the run of ``job`` is doing."""
+    reader = _Reader(api)
+    name, status = job["metadata"]["name"], job.get("status") or {}
+    cluster_name = status.get("rayClusterName")
+    cluster = (
+        reader.get("rayclusters", f"/apis/ray.io/v1/namespaces/{api.namespace}/rayclusters/{cluster_name}")
+        if cluster_name
+        else None
+    )
+    core = f"/api/v1/namespaces/{api.namespace}"
+    pods = (
+        reader.list_of("pods", f"{core}/pods", labelSelector=f"ray.io/cluster={cluster_name}")
+        if cluster_name
+        else []
+    )
+    submitter = None
+    if job["spec"].get("submissionMode", "K8sJobMode") == "K8sJobMode":
+        submitter = reader.get("jobs", f"/apis/batch/v1/namespaces/{api.namespace}/jobs/{name}")
+        pods += reader.list_of("pods", f"{core}/pods", labelSelector=f"batch.kubernetes.io/job-name={name}")
+    stuck = [pod["metadata"]["name"] for pod in pods if not is_ready(pod) and trouble_of(pod)]
+    about = [name, *([cluster_name] if cluster_name else []), *stuck[:_PODS_TO_ASK_ABOUT]]
+    events = [
+        event
+        for each in about
+        for event in reader.list_of("events", f"{core}/events", fieldSelector=f"involvedObject.name={each}")
+    ]
+    return RunObjects(job, cluster, pods, submitter, reader.workload(job), events, tuple(reader.unread))
+
+
+def read_all_objects(api: KubernetesApi, jobs: list[Object]) -> list[RunObjects]:
+    """The same for many runs, by a few requests: without events and submitters."""
+    reader = _Reader(api)
+    pods = (
+        reader.list_of("pods", f"/api/v1/namespaces/{api.namespace}/pods", labelSelector="ray.io/cluster")
+        if jobs
+        else []
+    )
+    workloads = reader.workloads() if any(is_queued(job) for job in jobs) else []
+    found = []
+    for job in jobs:
+        cluster = (job.get("status") or {}).get("rayClusterName")
+        own = [pod for pod in pods if cluster and pod["metadata"]["labels"].get("ray.io/cluster") == cluster]
+        found.append(RunObjects(job, None, own, None, workload_of(job, workloads), [], tuple(reader.unread)))
+    return found
+
+
+def workload_of(job: Object, workloads: list[Object]) -> Object | None:
+    """Kueue's Workload that the RayJob owns; of several, as an elastic job has, the newest."""
+    uid = job["metadata"].get("uid")
+    owned = [
+        each
+        for each in workloads
+        if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or [])
+    ]
+    return max(owned, key=lambda each: each["metadata"].get("creationTimestamp") or "", default=None)
+
+
+def read_spec(api: KubernetesApi, job: Object) -> tuple[str, Object]:
+    """Text and keys of the spec that the pods of a RayJob read. Raises NotFound."""
+    path = f"/api/v1/namespaces/{api.namespace}/configmaps/{job['metadata']['name']}"
+    text = (api.get(path).get("data") or {}).get(f"{run_of(job)}.yaml", "")
+    return text, parse_yaml(text)[0] or {}
+
+
+def run_directory(job: Object, spec: Object) -> str:
+    """The run directory, as commands inside of the head's container are to be given it."""
+    return inside(str(spec.get("storage_path") or "./runs"), run_of(job))
+
+
+class _Reader:
+    """Reads what may be read, and remembers what may not."""
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self._api = api
+        self.unread: list[str] = []
+
+    def get(self, kind: str, path: str) -> Object | None:
+        try:
+            return self._api.get(path)
+        except NotFound:
+            return None
+        except Forbidden:
+            self._forbidden(kind)
+            return None
+
+    def list_of(self, kind: str, path: str, **query: str) -> list[Object]:
+        try:
+            return self._api.list(path, **query)
+        except NotFound:
+            return []
+        except Forbidden:
+            self._forbidden(kind)
+            return []
+
+    def workloads(self) -> list[Object]:
+        for version in ("v1beta2", "v1beta1"):
+            path = f"/apis/kueue.x-k8s.io/{version}/namespaces/{self._api.namespace}/workloads"
+            if found := self.list_of("workloads", path):
+                return found
+        return []
+
+    def workload(self, job: Object) -> Object | None:
+        return workload_of(job, self.workloads()) if is_queued(job) else None
+
+    def _forbidden(self, kind: str) -> None:
+        if kind not in self.unread:
+            self.unread.append(kind)
+
+
+def _newness(job: Object) -> tuple[bool, str, int]:
+    """One that is being deleted comes last: a newer one takes its place."""
+    meta = job["metadata"]
+    revision = (meta.get("annotations") or {}).get("tadrib/revision", "0")
+    number = int(revision) if str(revision).isdigit() else 0
+    return (not meta.get("deletionTimestamp"), meta.get("creationTimestamp") or "", number)

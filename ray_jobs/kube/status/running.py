@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running: how a run is doing that KubeRay calls Running, which it may say for ever; and one that it starts again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ray_jobs.kube.status.endings import complete, failed
+from ray_jobs.kube.status.kube_status import KubeStatus
+from ray_jobs.kube.status.objects import RunObjects, run_of
+from ray_jobs.kube.status.pods import is_head, is_leaving, is_ready, is_worker, trouble_of, worst
+from ray_jobs.kube.status.units import since
+from ray_jobs.runs.status import RunStatus
+from ray_jobs.runs.status_text import sentence as sentence_of_run
+
+Object = dict[str, Any]
+
+
+def running(found: RunObjects, now: datetime, progress: RunStatus | None) -> KubeStatus:
+    status = found.job.get("status") or {}
+    job_status, name = status.get("jobStatus") or "", run_of(found.job)
+    if job_status in ("SUCCEEDED", "STOPPED"):
+        return complete(found, progress)
+    if job_status == "FAILED":  # KubeRay has not drawn the consequence yet
+        is_last = (status.get("failed") or 0) >= (found.job["spec"].get("backoffLimit") or 0)
+        return failed(found, progress) if is_last else retrying(found, name)
+    if lost := _lost_sight(found, now):
+        return lost
+    if job_status == "RUNNING":
+        return KubeStatus("running", name, _how_it_runs(found, now, progress), *_shortage(found))
+    if submitter := _broken_submitter(found):
+        return KubeStatus(
+            "pending", name, f"{name} has its cluster, but its job cannot be submitted: {submitter}"
+        )
+    age = since(status.get("startTime"), now)
+    text = f"{name} has been starting for {age}: its cluster is up and its job is being submitted"
+    return KubeStatus("pending", name, text if age else f"{name} is starting: its job is being submitted")
+
+
+def _how_it_runs(found: RunObjects, now: datetime, progress: RunStatus | None) -> str:
+    name, status = run_of(found.job), found.job.get("status") or {}
+    text = f"{name} is running"
+    if progress is not None and progress.state == "running":
+        text = sentence_of_run(progress)
+    elif age := since((status.get("rayJobInfo") or {}).get("startTime") or status.get("startTime"), now):
+        text = f"{name} has been running for {age}"
+    return text
+
+
+def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """What is wrong although the job runs: workers that are missing, a submitter that died."""
+    facts = []
+    if broken := _broken_submitter(found):
+        facts.append(("warning", f"{broken}; KubeRay may call the run failed while it goes on"))
+    stuck = [pod for pod in found.pods if is_worker(pod) and not is_ready(pod) and not is_leaving(pod)]
+    if trouble := worst(stuck, found.events):
+        action = trouble.action
+        facts.append(
+            (
+                "warning",
+                f"{len(stuck)} of its workers {'is' if len(stuck) == 1 else 'are'} missing: {trouble.text}",
+            )
+        )
+        return action, tuple(facts)
+    return "", tuple(facts)
+
+
+def _lost_sight(found: RunObjects, now: datetime) -> KubeStatus | None:
+    """The head is gone, or the operator cannot reach it: KubeRay goes on saying Running, at times for ever."""
+    status, name = found.job.get("status") or {}, run_of(found.job)
+    heads = [pod for pod in found.pods if is_head(pod)]
+    dead = next(
+        (trouble for pod in heads if (trouble := trouble_of(pod, found.events)) and trouble.is_fatal), None
+    )
+    action = (
+        "KubeRay ends it after 300 s without an answer, and starts it again where platform.retries allows it."
+    )
+    if dead:
+        return KubeStatus("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
+    failing = since(status.get("jobStatusCheckFailureStartTime"), now)
+    if failing:
+        text = f"{name} may be running, but the KubeRay operator has not reached its head for {failing}"
+        why = "Check platform.networkPolicy.operatorNamespace, and that the head has memory to answer."
+        return KubeStatus("running", name, text, why)
+    if status.get("jobStatus") and not heads and found.pods and "pods" not in found.unread:
+        return KubeStatus(
+            "pending", name, f"{name} has lost its head, and its pod has not been made again", action
+        )
+    if status.get("jobStatus") and not found.pods and not found.unread:
+        return KubeStatus(
+            "pending", name, f"{name} has lost its pods, though its RayJob says Running", action
+        )
+    return None
+
+
+def _broken_submitter(found: RunObjects) -> str:
+    conditions = ((found.submitter or {}).get("status") or {}).get("conditions") or []
+    for each in conditions:
+        if each["type"] in ("Failed", "FailureTarget") and each["status"] == "True":
+            return f"its submitter pod died ({each.get('reason')}: {line(each.get('message'))})"
+    submitters = [pod for pod in found.pods if not is_head(pod) and not is_worker(pod)]
+    trouble = worst(submitters, found.events)
+    return f"its submitter does not run: {trouble.text}" if trouble and not found.unread else ""
+
+
+def retrying(found: RunObjects, name: str) -> KubeStatus:
+    """KubeRay keeps reason and message of the failed start until its cluster is gone."""
+    ended = failed(found, None)
+    why = ended.sentence.partition(": ")[2] or "its driver was stopped"
+    text = f"{name} is being started again from its last checkpoint, as {failed_start(found)} failed: {why}"
+    return KubeStatus("pending", name, text)
+
+
+def failed_start(found: RunObjects) -> str:
+    """The start that failed; KubeRay counts it when it retries."""
+    status = found.job.get("status") or {}
+    count = status.get("failed") or 0
+    is_counted = status.get("jobDeploymentStatus") != "Running"
+    return f"start {count + (not is_counted)} of {1 + (found.job['spec'].get('backoffLimit') or 0)}"
+
+
+def line(text: str | None) -> str:
+    """One line of what some controller wrote."""
+    return " ".join((text or "no reason was given").split()).rstrip(".")[:400]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spec changes: what differs between the spec that a run began with and the one it is to continue with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from training.config import JobSpec, parse_spec
+from training.config.differences import differences
+from training.config.locations import inside
+from training.config.strategy import as_text, is_json
+from training.config.yaml.file import parse_yaml
+from training.errors import Problem, SpecError
+from training.files.regular_file import read_own
+from training.run.directory import RunDirectory
+
+_LAST_KEY = "engine"
+"""Of those that every spec written by a run has, in its order: a torn one lacks it."""
+# what a run may change between starts without becoming another run
+_FREE_KEYS = {
+    "resources",
+    "storage_path",
+    "output_dir",
+    "max_failures",
+    "hang_factor",
+    "hang_seconds",
+    "logging_steps",
+    "report_to",
+    "evaluation_strategy",
+    "eval_steps",
+    "save_strategy",
+    "save_steps",
+    "save_total_limit",
+    "greater_is_better",
+    "gradient_checkpointing",
+    "ddp_backend",
+    "ddp_find_unused_parameters",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+}
+
+
+def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
+    """Every difference from the spec that ``run`` began with, of those that make another run of it; none where that is
+    not kept.
+
+    Raises SpecError when it is damaged.
+    """
+    content = read_own(run.spec_file)
+    if content is None:
+        return []
+    before = _began_with(run, content)
+    action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
+    text = "was {0!r} and is {1!r}."
+    spec = self_contained(spec)
+    ignored = _FREE_KEYS | _newer_than(before, spec)
+    return differences(
+        _by_setting(before), _by_setting(spec.to_mapping()), text, action=action, ignoring=ignored
+    )
+
+
+def _newer_than(before: dict[str, Any], spec: JobSpec) -> set[str]:
+    """The keys that the version which wrote ``before`` did not have, and that ``spec`` leaves at their defaults: an
+    upgrade between two starts does not make another run."""
+    now = spec.to_mapping()
+    newer = now.keys() - before.keys()
+    if not newer:
+        return set()
+    by_default = parse_spec({k: v for k, v in spec.as_given().items() if k not in newer}).to_mapping()
+    return {key for key in newer if now[key] == by_default[key]}
+
+
+def _began_with(run: RunDirectory, content: bytes) -> dict[str, Any]:
+    try:
+        found = parse_yaml(content.decode("utf-8", errors="replace"))[0]
+    except yaml.YAMLError:
+        found = None
+    if isinstance(found, dict) and _LAST_KEY in found:
+        return found
+    message = "is damaged, so it is not known whether this run is to continue with the spec given."
+    action = (
+        "If it began with that one, delete the damaged file and start again; else start over with --fresh."
+    )
+    place = inside(run.location, run.spec_file.name)
+    raise SpecError("the spec of the run cannot be read", [Problem(place, message, action)])
+
+
+def self_contained(spec: JobSpec) -> JobSpec:
+    """With the text of a DeepSpeed file in place of its path, so that a change of the file is one of the spec."""
+    config = spec.config.model_copy()
+    config.deepspeed = as_text(config.deepspeed)
+    return spec.with_config(config)
+
+
+def _by_setting(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Each of DeepSpeed's settings under a key of its own, ``deepspeed.zero_optimization.stage``."""
+    text = mapping.get("deepspeed")
+    if not isinstance(text, str) or not is_json(text):
+        return mapping
+    rest = {key: value for key, value in mapping.items() if key != "deepspeed"}
+    return rest | dict(_flat("deepspeed", json.loads(text)))
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, inner in value.items():
+        yield from _flat(f"{key}.{name}", inner)

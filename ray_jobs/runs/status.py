@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run status: how a run is doing, read from its directory alone, with or without a cluster."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from ray_jobs.runs.files import RunFiles
+from ray_jobs.runs.lock import is_alive
+from training.config.yaml.file import parse_yaml
+from training.run.holder import Holder
+from training.run.result import Result
+
+State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
+EXIT_CODES: dict[State, int] = {
+    "waiting": 0,
+    "running": 0,
+    "succeeded": 0,
+    "failed": 1,
+    "died": 1,
+    "missing": 2,
+    "stopped": 130,
+}
+_SECONDS_OF_SILENCE = 30.0  # a driver that lives writes its heartbeat every few seconds
+_ROWS_OF_SPEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """``waiting`` is known of jobs only, ``died`` means that no driver lives and none left a result.
+
+    ``start`` is what training starts from; the base model of an adapter is named once the run has ended. Steps are
+    those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the spec counts epochs.
+    ``seconds_silent`` is the age of the driver's last heartbeat. ``nearest`` is the run that was probably meant by the
+    name of a missing one.
+    """
+
+    state: State
+    run_directory: str
+    name: str = ""
+    steps_done: int = 0
+    steps_planned: int | None = None
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    wall_seconds: float | None = None
+    checkpoint: str | None = None
+    host: str | None = None
+    seconds_silent: float | None = None
+    error: str | None = None
+    log: str | None = None
+    resume: str | None = None
+    nearest: str | None = None
+    start: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.state]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in ("waiting", "running")
+
+
+def read_status(run: RunFiles) -> RunStatus:
+    """The status of ``run`` now. Takes some seconds where a heartbeat of another machine looks old."""
+    spec = run.text("spec.yaml")
+    if spec is None:
+        return RunStatus("missing", run.location, name=run.name, nearest=run.nearest())
+    holder = run.holder()
+    is_running = holder is not None and _is_alive(run, holder)
+    rows = [row for row in run.metrics() if "loss" in row]
+    facts = _facts(run, _mapping(spec), rows, holder)
+    result = run.result()
+    if holder is not None and is_running and result is None:
+        if not holder.is_here and facts["seconds_silent"] > _SECONDS_OF_SILENCE:
+            facts["seconds_silent"] = 0.0  # it was just heard of; its clock is behind
+        return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
+    if result is None:
+        damaged = run.read("result.json") is not None
+        return RunStatus("died", **facts, error="its result.json is damaged" if damaged else None)
+    facts |= _ending(result)
+    if result.status == "succeeded" and (damage := run.final_damage()):
+        again = {
+            "error": f"{damage}, although the run had succeeded",
+            "resume": "the command that started it",
+        }
+        return RunStatus("failed", **{**facts, **again})
+    return RunStatus(result.status, **facts)
+
+
+def _is_alive(run: RunFiles, held: Holder) -> bool:
+    """Whether the driver that holds the lock lives; a heartbeat that looks fresh is believed as it is."""
+    return (not held.is_here and abs(time.time() - held.beat) < _SECONDS_OF_SILENCE) or is_alive(run, held)
+
+
+def _facts(
+    run: RunFiles, spec: dict[str, Any], rows: list[dict[str, Any]], holder: Holder | None
+) -> dict[str, Any]:
+    last = rows[-1] if rows else {}
+    return {
+        "run_directory": run.location,
+        "name": run.name,
+        "start": str(spec.get("model_name") or "") or None,
+        "steps_done": int(last.get("step", 0)),
+        "steps_planned": _planned(spec, last),
+        "loss": _number(last.get("loss")),
+        "tokens_per_second": _number(last.get("tokens_per_second")),
+        "checkpoint": run.last_checkpoint(),
+        "host": holder.host if holder else None,
+        "seconds_silent": round(max(0.0, time.time() - holder.beat), 1) if holder else None,
+        "log": run.place("logs/driver.log"),
+    }
+
+
+def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
+    """Steps of the whole run: as the spec says, or by how much of an epoch the last step brought it to."""
+    steps, epochs, epoch = spec.get("max_steps"), spec.get("num_train_epochs"), _number(last.get("epoch"))
+    if isinstance(steps, int) and steps > 0:
+        return int(steps)
+    try:
+        return max(last["step"], round(last["step"] / epoch * epochs)) if epoch and epochs else None
+    except (TypeError, ValueError, OverflowError):  # of a damaged file
+        return None
+
+
+def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
+    """By the speed of the last rows; those taken from a checkpoint have no time."""
+    recent = [row for row in rows if _is_time(row.get("time"))][-_ROWS_OF_SPEED:]
+    if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
+        return {}
+    first, last = recent[0], recent[-1]
+    seconds_per_step = (last["time"] - first["time"]) / (last["step"] - first["step"])
+    left = seconds_per_step * (planned - last["step"]) - (time.time() - last["time"])
+    return {"seconds_left": round(max(0.0, left), 1)}
+
+
+def _ending(result: Result) -> dict[str, Any]:
+    started = {"start": result.start} if result.start else {}
+    return started | {
+        "name": result.name,
+        "steps_done": result.steps_done,
+        "steps_planned": result.steps_planned,
+        "wall_seconds": result.wall_seconds,
+        "tokens_per_second": _number(result.metrics.get("tokens_per_second")),
+        "error": result.error.message if result.error else None,
+        "log": result.error.log if result.error and result.error.log else None,
+        "resume": result.resume,
+        "warnings": tuple(result.warnings),
+    }
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):  # of a damaged file
+        return None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < 1e11
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    """What a spec says; nothing when it is torn."""
+    try:
+        value = parse_yaml(text)[0]
+    except yaml.YAMLError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The train loop of one worker: model and data in, checkpoints and final weights in the run directory out."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from ray_jobs.events import Note, Outcome
+from ray_jobs.failures import describe
+from ray_jobs.mirror import Mirror
+from ray_jobs.streams import send_output_to
+from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
+from ray_jobs.worker.attempt import Start, begin, planned_workers
+from ray_jobs.worker.cores import keep_to_own_cores
+from ray_jobs.worker.link import LINK, Link
+from training.config import JobSpec
+from training.config.locations import inside
+from training.files.containment import require_contained
+from training.files.manifest import seal
+from training.notices import forwarded
+from training.phases import Phase, followed
+from training.run.directory import RunDirectory
+from training.run.fence import Fence
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJob:
+    """What the driver hands to every worker."""
+
+    spec: JobSpec
+    run_path: str
+    token: str  # of the start that holds the run's lock
+
+
+def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
+    """Run by Ray Train in each worker, with the process group up; rank 0 returns the outcome.
+
+    Raises the TadribError that the failure amounts to, after posting it.
+    """
+    job, rank = config["job"], int(os.environ["RANK"])
+    run = RunDirectory(job.run_path)
+    run.create()
+    log = run.logs / f"worker-{rank}.log"
+    send_output_to(log)
+    link = LINK
+    from ray_jobs.worker.callbacks import outlast_announced_loss
+
+    point_trackers_at(run, job.spec.name)
+    fence = Fence(run, job.token)
+    with Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), _heard(link, rank):
+        try:
+            outcome = _train(job.spec, run, fence, link, rank)
+        except Exception as error:
+            failure = describe(error, run, log=log, rank=rank)
+            link.post(failure)
+            link.flush()
+            if not failure.fatal:
+                outlast_announced_loss()
+            raise failure.error from error
+        link.flush()
+    return outcome if rank == 0 else None
+
+
+def _heard(link: Link, rank: int) -> ExitStack:
+    """Within, the driver hears rank 0's warnings and what it is doing."""
+    stack = ExitStack()
+    if rank == 0:
+        stack.enter_context(forwarded(lambda text: link.post(Note(text))))
+        stack.enter_context(followed(link.post))
+    return stack
+
+
+def _files_of(run: RunDirectory, rank: int) -> list[Path]:
+    """What worker ``rank`` writes besides checkpoints and weights."""
+    own = [run.logs / f"worker-{rank}.log", run.logs / f"stacks-worker-{rank}.txt"]
+    return own if rank else [*own, *(run.path / TENSORBOARD).rglob("events.*")]
+
+
+def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int) -> Outcome | None:
+    import torch
+
+    # these take seconds, in which the driver may still be preparing the data
+    from ray_jobs.worker.callbacks import Reporter, StopTogether
+    from ray_jobs.worker.watchdog import Watchdog
+    from training.data.prepare import PreparedData
+    from training.loop.keeper import FolderKeeper
+    from training.trainers import create_trainer
+
+    start = begin(run, link, rank)
+    if start is None:
+        return None
+    post = link.post if rank == 0 else lambda event: None
+    post(Phase("loading the model"))
+    torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    if not spec.resources.gpus_per_worker:
+        here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        keep_to_own_cores(here, count, spec.resources.cpus_per_worker)
+    config = spec.config.model_copy()
+    config.output_dir = str(run.checkpoints)
+    trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
+    trainer.reference_cache = inside(spec.storage_path, "reference-cache")
+    trainer.planned_workers = planned_workers(spec, start.rows_per_step)
+    stop = StopTogether(link if rank == 0 else None, lambda: trainer.ready_trainer().keeper.close())
+    trainer.add_callback(stop)
+    trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
+    if rank == 0:
+        trainer.add_callback(Reporter(link))
+    engine = trainer.ready_trainer()
+    engine.args.run_name = tracked_name(spec.name)
+    if run.store is not None:
+        from training.loop.store_keeper import StoreKeeper
+
+        engine.keeper = StoreKeeper(run.store, fence.require)
+    else:
+        engine.keeper = FolderKeeper(fence.require)
+    return _run(trainer, run, fence, start, stop, post, rank)
+
+
+def _run(trainer, run: RunDirectory, fence: Fence, start: Start, stop, post, rank: int) -> Outcome:
+    has_held_out = trainer.data.eval is not None
+    if has_held_out and start.checkpoint is None:
+        post(Phase("evaluating the untrained model"))
+        trainer.evaluate()
+    post(Phase("training"))
+    metrics = trainer.train(resume_from_checkpoint=start.checkpoint)
+    engine = trainer.ready_trainer()
+    post(Phase("committing checkpoints"))
+    engine.keeper.close()
+    if stop.stopped:
+        return _outcome(engine, metrics, None, stopped=True)
+    evaluation = None
+    if has_held_out:
+        post(Phase("evaluating the trained model"))
+        evaluation = trainer.evaluate()
+    post(Phase("saving the model"))
+    _save(trainer, run, fence, rank)
+    post(Phase("finishing"))
+    return _outcome(engine, metrics, evaluation, stopped=False)
+
+
+def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
+    """Write the final weights aside, then rename: ``final/`` is whole or not there.
+
+    One is there already when an earlier start got this far and no further.
+    """
+    aside, before = run.path / "final.tmp", run.path / "final.old"
+    require_contained(run.path, [aside.name])
+    if rank == 0:
+        fence.require()
+    trainer.save_model(aside)
+    if rank == 0:
+        seal(aside)
+        fence.require()
+        if run.final.exists():
+            shutil.rmtree(before, ignore_errors=True)  # left by a start that was killed right here
+            run.final.rename(before)
+        aside.rename(run.final)
+        shutil.rmtree(before, ignore_errors=True)
+        if run.store is not None:
+            from training.files.store_folders import share
+
+            fence.require()
+            share(run.store, run.final, "final")
+
+
+def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
+    """``trainer`` is the transformers Trainer inside; TRL's has chosen no path."""
+    state, path = trainer.state, getattr(trainer, "path_choice", None)
+    rows = [row for row in state.log_history if "tokens_per_second" in row]
+    last = rows[-1] if rows else {}
+    metrics = {**last, **metrics, **_speed(rows), "peak_memory_bytes": _peak_memory_bytes()}
+    return Outcome(
+        stopped=stopped,
+        steps_done=state.global_step,
+        steps_planned=state.max_steps,
+        tokens=int(state.num_input_tokens_seen),
+        metrics={key: float(v) for key, v in metrics.items() if key not in ("step", "num_tokens")},
+        evaluation=evaluation,
+        path=None if path is None else str(path),
+    )
+
+
+def _peak_memory_bytes() -> int:
+    """Most memory this worker held at once: on its GPU where it has one, else resident."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _speed(rows: list[dict]) -> dict[str, float]:
+    """Tokens per second of training alone, over all rows: each has its own speed, and the tokens up to it."""
+    totals = [0, *(row["num_tokens"] for row in rows)]
+    counts = [after - before for before, after in pairwise(totals)]
+    seconds = sum(n / row["tokens_per_second"] for n, row in zip(counts, rows, strict=True) if n)
+    return {"tokens_per_second": totals[-1] / seconds} if seconds else {}

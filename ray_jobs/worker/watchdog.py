@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watchdog: ends a worker whose step hangs, after writing down where every thread stands."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import statistics
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from ray_jobs.events import Failure
+from ray_jobs.failures import HUNG, three_lines
+from ray_jobs.worker.link import Link
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_STEPS_REMEMBERED = 50
+_FIRST_STEPS = 3
+"""Steps without a median to compare with; they also load kernels and allocate, and get ten times as long."""
+_SECONDS_FOR_THE_OTHERS = 2.0
+"""Between writing stacks and ending the process: Ray ends all workers once one is gone."""
+EXIT_CODE = 70
+
+
+class Watchdog(TrainerCallback):
+    """Watches this worker's steps from a thread, which runs while the main one waits inside a collective.
+
+    A worker that is frozen as a whole writes nothing; the others, which wait for it, do, and its absence among them
+    names it.
+    """
+
+    def __init__(self, link: Link, rank: int, logs: Path, *, factor: float, seconds: float) -> None:
+        self._link, self._rank, self._logs = link, rank, logs
+        self._factor, self._seconds = factor, seconds
+        self._main = threading.main_thread().ident
+        self._times: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
+        self._step, self._began = 0, 0.0
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def on_step_begin(self, args, state, control, **kwargs) -> None:
+        self._main = threading.get_ident()  # Ray Train runs the loop in a thread of its own
+        self._step, self._began = state.global_step + 1, time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self._times.append(time.monotonic() - self._began)
+        self._began = 0.0
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a step is taken for hung."""
+        if len(self._times) < _FIRST_STEPS:
+            return 10 * self._seconds
+        return max(self._seconds, self._factor * statistics.median(self._times))
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            began = self._began
+            if began and time.monotonic() - began > self.limit:
+                self._bite(time.monotonic() - began)
+
+    def _bite(self, seconds: float) -> None:
+        file = self._logs / f"stacks-worker-{self._rank}.txt"
+        with file.open("a", encoding="utf-8") as stacks:
+            print(
+                f"step {self._step} has taken {seconds:.0f} s (limit {self.limit:.0f} s)",
+                file=stacks,
+                flush=True,
+            )
+            faulthandler.dump_traceback(file=stacks, all_threads=True)
+        self._link.post(self._failure(seconds, file))
+        self._link.flush(timeout=_SECONDS_FOR_THE_OTHERS)
+        time.sleep(_SECONDS_FOR_THE_OTHERS)
+        os._exit(EXIT_CODE)
+
+    def _failure(self, seconds: float, file: Path) -> Failure:
+        median = f"; the median is {statistics.median(self._times):.2f} s" if self._times else ""
+        frame = sys._current_frames().get(self._main or 0)
+        place = "an unknown place"
+        if frame is not None:
+            innermost = traceback.extract_stack(frame)[-1]
+            place = f"{innermost.filename}:{innermost.lineno} in {innermost.name}"
+        message = f"step {self._step} has taken {seconds:.0f} s{median}"
+        error = three_lines(f"hung: {message}", place, file)
+        return Failure(error, HUNG, message, place, str(file), rank=self._rank)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values: what the two charts take, beside the spec of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tools.platform_settings import (
+    Deadlines,
+    PlatformSettings,
+    Quantity,
+    Section,
+    Submitter,
+)
+
+
+class JobPlatform(PlatformSettings):
+    """What the administrator decides for runs."""
+
+    submissionMode: Literal["HTTPMode", "K8sJobMode"] = "HTTPMode"
+    """HTTPMode: the operator starts the job. K8sJobMode: a submitter pod does, and its log is the job's.
+    SidecarMode is missing, as KubeRay gives its container no security context."""
+    restartOn: Literal["upgrade", "change"] = "upgrade"
+    """upgrade: each `helm upgrade` starts every run again, which resumes it. change: only a run whose spec,
+    platform or `restart` changed; for releases with several runs, and for GitOps."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """Times that a failed start is repeated on a new cluster; the run resumes from its last checkpoint."""
+    ttlSecondsAfterFinished: Annotated[int, Field(ge=0)] = 60
+    """Seconds for which pods stay after the end; what a run leaves is in its run directory."""
+    deadlines: Deadlines = Deadlines()
+    submitter: Submitter = Submitter()
+
+
+class Job(Section):
+    """One run: a spec, and what differs for it."""
+
+    spec: dict[str, Any] | None = None
+    """The spec, verbatim."""
+    specFile: str | None = None
+    """The text of a spec, by --set-file jobs.NAME.specFile=FILE; its bytes are kept."""
+    restart: str | int = ""
+    """Anything; a change starts the run again where restartOn is `change`."""
+    platform: JobPlatform | None = None
+    """What differs from `platform` for this run."""
+
+
+class TrainingJobValues(Section):
+    """Values of the chart training-job."""
+
+    jobs: dict[str, Job] = Field(default_factory=dict)
+    """Runs; each becomes a RayJob and a ConfigMap with its spec."""
+    platform: JobPlatform = JobPlatform()
+
+
+class WorkerGroup(Section):
+    """Workers of one kind; each pod has room for one worker of a run."""
+
+    min: Annotated[int, Field(ge=0)] = 1
+    """Pods at start, and fewest."""
+    max: Annotated[int, Field(ge=1)] = 1
+    """Most pods; above `min`, the autoscaler adds them when a run asks for them."""
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of each pod."""
+    cpu: Quantity = "2"
+    """CPU of each pod."""
+    memory: Quantity = "8Gi"
+    """Memory of each pod."""
+
+
+class RayClusterValues(Section):
+    """Values of the chart ray-cluster."""
+
+    workerGroups: dict[Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")], WorkerGroup] = (
+        Field(default_factory=dict)
+    )
+    """Groups of worker pods, by name. None means one group `cpu` of one to four pods."""
+    platform: PlatformSettings = PlatformSettings()

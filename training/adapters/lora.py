@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) and QLoRA (Dettmers et al. 2023, arXiv 2305.14314) adapters."""
+
+from __future__ import annotations
+
+from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as OF_FAMILY
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from training.adapters.adapted_layers import Layers
+from training.config import CommonConfig
+from training.errors import Problem, SpecError
+from training.model.language_model import tell_of_others
+from training.notices import warn
+
+_KEY = "lora_target_modules"
+
+
+def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
+    """Wrap ``model`` with fresh trainable adapters; its own weights are frozen.
+
+    Of a model that takes images or sound as well, the language model alone gets adapters. Where none of the layers that
+    ``lora_target_modules`` names by default are in the model, those take their place that PEFT adapts in its family.
+    Raises SpecError when a target is not a layer of the model that can be adapted.
+    """
+    layers = Layers.of(model)
+    targets = _targets(model, config, layers)
+    if problems := [Problem(_KEY, *each) for each in layers.problems(targets)]:
+        raise SpecError("LoRA cannot be set up", problems)
+    tell_of_others(model, layers.others)
+    try:
+        return get_peft_model(
+            _ready(model, config),
+            LoraConfig(
+                r=config.lora_r,
+                lora_alpha=config.lora_alpha,
+                lora_dropout=config.lora_dropout,
+                target_modules=targets,
+                exclude_modules=layers.left_out(targets),
+                fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:  # for a layer of a kind that it does not know
+        problem = Problem(_KEY, f"PEFT: {' '.join(str(error).split())}", layers.choice)
+        raise SpecError("LoRA cannot be set up", [problem]) from error
+
+
+def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:
+    if config.load_in_4bit or config.load_in_8bit:
+        # checkpointing is switched on with the rest of the training arguments
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    return model
+
+
+def _targets(model: PreTrainedModel, config: CommonConfig, layers: Layers) -> list[str] | str:
+    written = config.lora_target_modules
+    default = type(config).model_fields["lora_target_modules"].get_default(call_default_factory=True)
+    kind = model.config.get_text_config().model_type
+    usual = OF_FAMILY.get(kind)
+    if written != default or not isinstance(usual, list) or any(map(layers.has, default)):
+        return written
+    warn(
+        f"{_KEY}: a {type(model).__name__} has no {' or '.join(default)}; {' and '.join(usual)} get an adapter, as is"
+        f" usual for {kind}. {layers.choice}"
+    )
+    return usual

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conflict: settings that are each fine and cannot hold together, once defaults have given way."""
+
+from __future__ import annotations
+
+from training.config.rules import deepspeed, job, methods, strategy  # noqa: F401  register their rules
+from training.config.rules.adjusters import settle
+from training.config.rules.common import broken_rules
+from training.config.view import View
+from training.errors import Problem
+
+
+def conflicts(view: View) -> list[Problem]:
+    """Rules broken by what the user set. Defaults are adjusted first, so they never cause a conflict
+    themselves."""
+    settled, _ = settle(view)
+    return broken_rules(settled)

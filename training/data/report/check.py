@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known about a dataset before it is trained on: `tadrib data check`, and the report beside
+prepared data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from training.config import CommonConfig
+from training.data.lengths import Limits
+from training.data.loading import Loaded, load, refusal
+from training.data.report.length_bias import LengthBias, length_bias, length_bias_warnings
+from training.data.report.statistics import (
+    Percentiles,
+    character_lengths,
+    percentiles,
+    repetitions,
+    token_lengths,
+    tokens_per_word,
+)
+from training.data.report.warnings import data_warnings
+from training.data.split import prompt_key
+from training.data.templates.normalization import arabic_share
+from training.data.templates.template_change import template_change
+from training.data.validation import ProblemCount
+from training.redaction import redact
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(slots=True)
+class BadRowKind:
+    """Bad rows of one kind: how many, in which column, where the first ones are, and the first in words."""
+
+    kind: str
+    column: str
+    count: int
+    places: list[int]
+    message: str
+    action: str
+
+
+@dataclass(slots=True)
+class DataReport:
+    """One dataset in numbers. Lengths are tokens, or characters when there was no tokenizer
+    (``length_unit``).
+
+    ``over_long`` counts rows over a limit, ``cut`` and ``dropped`` what the truncation policy did about them.
+    ``boundary_merges`` counts rows where prompt and answer tokenized as one text would join across their
+    boundary. ``tokens_per_word`` is that of the answers, ``arabic_share`` (0 to 1) that of all letters.
+    ``unknown_columns`` counts the rows of each column that is not read; ``has_more_columns`` says that there are
+    further ones, which nobody counted.
+    ``length_bias`` is None where rows are not pairs.
+    ``refusals`` are the reasons for which training would refuse the data, in the words that it would use.
+    """
+
+    dataset: str
+    method: str
+    source: str
+    rows: int
+    usable_rows: int
+    bad_rows: int
+    max_bad_rows: int
+    place_unit: str
+    problems: list[BadRowKind] = field(default_factory=list)
+    blank_lines: int = 0
+    unknown_columns: dict[str, int] = field(default_factory=dict)
+    has_more_columns: bool = False
+    length_unit: str = "characters"
+    lengths: dict[str, Percentiles] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    truncation: str = "error"
+    over_long: int = 0
+    cut: int = 0
+    dropped: int = 0
+    duplicate_rows: int = 0
+    duplicate_prompts: int = 0
+    answers_per_row: float = 0.0
+    arabic_share: float = 0.0
+    tokens_per_word: float | None = None
+    boundary_merges: int | None = None
+    templates: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    length_bias: LengthBias | None = None
+    train_rows: int | None = None
+    eval_rows: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    eval: DataReport | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether training would take the data."""
+        return not self.refusals
+
+    @property
+    def truncation_rate(self) -> float:
+        """Share of usable rows over a length limit, 0 to 1."""
+        return self.over_long / self.usable_rows if self.usable_rows else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        values |= {"ok": self.ok, "truncation_rate": self.truncation_rate}
+        if self.eval is not None:
+            values["eval"] = self.eval.to_dict()
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataReport:
+        given = {key: value for key, value in values.items() if key not in ("ok", "truncation_rate")}
+        given["problems"] = [BadRowKind(**problem) for problem in given["problems"]]
+        given["lengths"] = {part: Percentiles(**value) for part, value in given["lengths"].items()}
+        bias = given.get("length_bias")
+        given["length_bias"] = LengthBias(**bias) if bias else None
+        given["eval"] = cls.from_dict(given["eval"]) if given["eval"] else None
+        return cls(**given)
+
+
+def check_data(
+    path: str, method: str, config: CommonConfig, tokenizer: PreTrainedTokenizerBase | None
+) -> DataReport:
+    """The report on the dataset at ``path``, for training with ``method`` and ``config``; bad rows are
+    reported, not raised. Without a tokenizer lengths are in characters, and templates and truncation are
+    not looked at.
+
+    Raises:
+        DataError: the dataset as a whole cannot be read.
+        SpecError: the template or a normalisation step does not go with the tokenizer or does not exist.
+    """
+    loaded = load(path, config, method, tokenizer)
+    report = build_report(loaded, config, method, tokenizer)
+    report.refusals = [str(problem) for problem in refusal(loaded, config, method, tokenizer)]
+    return report
+
+
+def build_report(
+    loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
+) -> DataReport:
+    """The numbers of ``loaded`` before any truncation."""
+    validated, dialogues = loaded.validated, loaded.dialogues
+    report = DataReport(
+        dataset=redact(validated.source.name),
+        method=method,
+        source=validated.source.kind,
+        rows=validated.num_rows,
+        usable_rows=len(dialogues),
+        bad_rows=validated.bad.count,
+        max_bad_rows=config.max_bad_rows,
+        place_unit=validated.source.unit,
+        problems=[_bad_row_kind(counted) for counted in validated.bad.problems.values()],
+        blank_lines=validated.source.blank_lines,
+        unknown_columns=dict(validated.unknown_columns),
+        has_more_columns=validated.has_more_columns,
+        truncation=config.truncation,
+        duplicate_rows=repetitions(repr(dialogue) for dialogue in dialogues),
+        duplicate_prompts=repetitions(map(prompt_key, dialogues)),
+        answers_per_row=sum(len(d.answers) for d in dialogues) / max(1, len(dialogues)),
+        arabic_share=arabic_share(text for dialogue in dialogues for text in dialogue.texts()),
+        length_bias=length_bias(loaded),
+    )
+    if method == "kto":
+        labels = Counter("desirable" if dialogue.label else "undesirable" for dialogue in dialogues)
+        report.labels = {kind: labels[kind] for kind in ("desirable", "undesirable")}
+    if tokenizer is None:
+        report.lengths = {part: percentiles(n) for part, n in character_lengths(dialogues).items()}
+    else:
+        _add_tokens(report, loaded, config)
+        report.warnings += filter(None, [template_change(config, tokenizer)])
+    report.warnings += length_bias_warnings(report.length_bias, config)
+    return report
+
+
+def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> None:
+    limits = Limits.of(config, report.method)
+    report.length_unit = "tokens"
+    report.lengths = {part: percentiles(n) for part, n in token_lengths(loaded.encoded).items()}
+    report.limits = limits.as_dict()
+    report.over_long = sum(not limits.fits(item.group) for item in loaded.encoded)
+    report.tokens_per_word = tokens_per_word(loaded.encoded)
+    report.boundary_merges = sum(item.merges for item in loaded.encoded)
+    report.templates = dict(Counter(item.template for item in loaded.encoded))
+    report.warnings = data_warnings(loaded, config)
+
+
+def _bad_row_kind(counted: ProblemCount) -> BadRowKind:
+    return BadRowKind(
+        counted.kind, counted.column, counted.count, counted.numbers, counted.message, counted.action
+    )

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers about texts and groups: length percentiles, repetitions, tokens per word."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.data.encoding import Encoded
+from training.data.rows.dialogue import Dialogue
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Lengths that half, 90 and 99 percent of rows do not exceed, and the longest."""
+
+    p50: int
+    p90: int
+    p99: int
+    max: int
+
+
+def percentiles(lengths: Sequence[int]) -> Percentiles:
+    if not lengths:
+        return Percentiles(0, 0, 0, 0)
+    p50, p90, p99 = np.percentile(lengths, [50, 90, 99], method="inverted_cdf")
+    return Percentiles(int(p50), int(p90), int(p99), max(lengths))
+
+
+def token_lengths(encoded: Sequence[Encoded]) -> dict[str, list[int]]:
+    """Tokens of each prompt, of each completion, and of each prompt with its longest completion."""
+    groups = [item.group for item in encoded]
+    completions = [[len(completion.tokens) for completion in group.completions] for group in groups]
+    prompts = [len(group.prompt) for group in groups]
+    return {
+        "prompt": prompts,
+        "completion": [length for lengths in completions for length in lengths],
+        "total": [prompt + max(lengths) for prompt, lengths in zip(prompts, completions, strict=True)],
+    }
+
+
+def character_lengths(dialogues: Sequence[Dialogue]) -> dict[str, list[int]]:
+    """As ``token_lengths``, in characters of the texts themselves, without a template."""
+    prompts = [sum(map(len, dialogue.prompt_texts())) for dialogue in dialogues]
+    answers = [[sum(map(len, answer.texts())) for answer in dialogue.answers] for dialogue in dialogues]
+    return {
+        "prompt": prompts,
+        "completion": [length for lengths in answers for length in lengths],
+        "total": [prompt + max(lengths) for prompt, lengths in zip(prompts, answers, strict=True)],
+    }
+
+
+def repetitions(keys: Iterable[Hashable]) -> int:
+    """How many of ``keys`` are equal to an earlier one, by their hashes: the keys themselves would fill the memory."""
+    hashes = [hash(key) for key in keys]
+    return len(hashes) - len(set(hashes))
+
+
+def tokens_per_word(encoded: Sequence[Encoded]) -> float | None:
+    """Learnt tokens of the answers, ends of turns left out, by their words between white space
+    (fertility)."""
+    tokens = words = 0
+    for item in encoded:
+        for answer, completion in zip(item.dialogue.answers, item.group.completions, strict=True):
+            texts = list(answer.learnt_texts())
+            words += sum(len(text.split()) for text in texts)
+            tokens += completion.num_targets - len(texts)
+    return tokens / words if words else None

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data report as tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from training.data.report.check import BadRowKind, DataReport
+from training.errors import clip
+
+
+def render(report: DataReport) -> RenderableType:
+    """Facts, lengths, bad rows, warnings and refusals of ``report``, and of its evaluation data.
+
+    Bad rows that are accepted have a table; those that are too many are among the refusals.
+    """
+    parts: list[RenderableType] = [_facts(report), _lengths(report)]
+    if 0 < report.bad_rows <= report.max_bad_rows:
+        parts.append(_bad_rows(report))
+    parts += [Text(f"note: {warning}", style="yellow") for warning in report.warnings]
+    parts += [Text(refusal, style="red") for refusal in report.refusals]
+    parts.append(_verdict(report))
+    if report.eval is not None:
+        parts.append(render(report.eval))
+    return Group(*parts)
+
+
+def _facts(report: DataReport) -> Table:
+    table = Table(
+        title=Text(f"{report.dataset} as {report.method} rows"), title_justify="left", show_header=False
+    )
+    table.add_column("fact")
+    table.add_column("value")
+    for name, value in _fact_values(report):
+        _add_row(table, name, value)
+    return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Cells as they stand: square brackets in a user's text are no markup."""
+    table.add_row(*map(Text, cells))
+
+
+def _fact_values(report: DataReport) -> list[tuple[str, str]]:
+    rows = f"{report.rows:,} ({report.usable_rows:,} usable, {report.bad_rows:,} bad)"
+    facts = [("rows", rows)]
+    if report.blank_lines:
+        facts.append(("blank lines", f"{report.blank_lines:,}"))
+    if report.labels:
+        facts.append(("labels", ", ".join(f"{count:,} {kind}" for kind, count in report.labels.items())))
+    facts.append(("answers per row", f"{report.answers_per_row:.2f}"))
+    if report.length_bias is not None:
+        facts.append(("length bias", str(report.length_bias)))
+    duplicates = f"{report.duplicate_rows:,} rows, {report.duplicate_prompts:,} prompts"
+    facts.append(("repeated", duplicates))
+    facts.append(("Arabic letters", f"{report.arabic_share:.1%} of letters"))
+    if report.unknown_columns:
+        columns = ", ".join(
+            f"{clip(name)} ({count:,} rows)" for name, count in report.unknown_columns.items()
+        )
+        facts.append(("columns not used", f"{columns}, …" if report.has_more_columns else columns))
+    if report.length_unit == "tokens":
+        facts += _token_facts(report)
+    return facts
+
+
+def _token_facts(report: DataReport) -> list[tuple[str, str]]:
+    fertility = "-" if report.tokens_per_word is None else f"{report.tokens_per_word:.2f}"
+    limits = ", ".join(f"{key}={value}" for key, value in report.limits.items())
+    over = f"{report.over_long:,} rows ({report.truncation_rate:.1%}) are over {limits}"
+    if report.cut or report.dropped:
+        over += f"; {report.cut:,} cut, {report.dropped:,} dropped"
+    templates = ", ".join(f"{name} ({count:,} rows)" for name, count in report.templates.items())
+    return [
+        ("template", templates),
+        ("tokens per word", fertility),
+        ("over the limits", over),
+        ("boundary merges", f"{report.boundary_merges:,} rows"),
+    ]
+
+
+def _lengths(report: DataReport) -> Table:
+    table = Table(title=f"length in {report.length_unit}", title_justify="left")
+    table.add_column("part")
+    for name in ("p50", "p90", "p99", "max"):
+        table.add_column(name, justify="right")
+    for part, value in report.lengths.items():
+        table.add_row(part, *(f"{n:,}" for n in (value.p50, value.p90, value.p99, value.max)))
+    return table
+
+
+def _bad_rows(report: DataReport) -> Table:
+    table = Table(title="bad rows", title_justify="left")
+    table.add_column("rows", justify="right")
+    table.add_column(f"{report.place_unit}s")
+    table.add_column("column")
+    table.add_column("the first one")
+    for problem in sorted(report.problems, key=lambda problem: -problem.count):
+        first = f"{problem.message} {problem.action}"
+        _add_row(table, f"{problem.count:,}", _places(problem), problem.column, first)
+    return table
+
+
+def _places(problem: BadRowKind) -> str:
+    listed = ", ".join(map(str, problem.places))
+    return f"{listed}, …" if problem.count > len(problem.places) else listed
+
+
+def _verdict(report: DataReport) -> Text:
+    if report.ok:
+        return Text("Training takes these data.", style="green")
+    count = len(report.refusals)
+    return Text(f"Training refuses these data: {count} problem{'s' if count > 1 else ''}.", style="bold red")

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Row models: the columns of each method, checked, and turned into the one dialogue form that templates
+take."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+
+from training.data.rows.column_types import (
+    AnswersColumn,
+    ContentColumn,
+    LabelColumn,
+    LengthsColumn,
+    MessagesColumn,
+    OptionalText,
+    TextColumn,
+    ToolsColumn,
+    as_pydantic,
+)
+from training.data.rows.columns import missing_column, misspelt_columns, refused_columns
+from training.data.rows.context import in_context
+from training.data.rows.dialogue import Answer, Dialogue, align, split_conversation
+from training.data.rows.messages import Content, fail, is_missing, same
+from training.data.rows.row_problem import RowError, RowProblem
+
+
+class Row(BaseModel, ABC):
+    """One row of a method. Columns that are not fields are ignored here and counted by the validation.
+
+    ``system`` is a system message before the prompt, ``tools`` are what the model may call.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    system: OptionalText = ""
+    tools: ToolsColumn = []
+    optional: ClassVar[tuple[str, ...]] = ("system", "tools")
+    _dialogue: Dialogue = PrivateAttr()
+
+    @classmethod
+    def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
+        """Columns that ``value`` must have; a conversational row may need other ones."""
+        return tuple(name for name in cls.model_fields if name not in cls.optional)
+
+    @abstractmethod
+    def _to_dialogue(self) -> Dialogue:
+        """The row as prompt and answers. Raises RowError when its columns do not go together."""
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Row:
+        try:
+            self._dialogue = in_context(self._to_dialogue(), self.system, self.tools)
+        except RowError as error:
+            raise as_pydantic(error) from error
+        return self
+
+    @property
+    def dialogue(self) -> Dialogue:
+        return self._dialogue
+
+
+class SFTRow(Row):
+    """``instruction``, optional ``input`` and ``response``; or ``messages``, where every assistant turn is
+    learnt."""
+
+    instruction: TextColumn | None = None
+    input: OptionalText = ""
+    response: TextColumn | None = None
+    messages: MessagesColumn | None = None
+    optional = ("input", *Row.optional)
+
+    @classmethod
+    def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
+        return ("messages",) if "messages" in value else ("instruction", "response")
+
+    def _to_dialogue(self) -> Dialogue:
+        if self.messages is not None:
+            if self.instruction or self.response or self.input:
+                message = "stands beside instruction, input or response: two forms of one row."
+                raise fail("two_forms", "messages", message, "Keep one of them.")
+            prompt, answer = split_conversation(self.messages, "messages")
+            return Dialogue(prompt, (Answer("response", answer),))
+        return Dialogue(self.instruction or "", (Answer("response", self.response or ""),), self.input)
+
+
+class PreferenceRow(Row):
+    """``prompt``, ``chosen`` and ``rejected`` (one answer or a list of them); texts or conversations."""
+
+    prompt: ContentColumn | None = None
+    chosen: ContentColumn
+    rejected: AnswersColumn
+
+    @classmethod
+    def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
+        needed = super().required(value)
+        whole_conversations = isinstance(value.get("chosen"), list) and "prompt" not in value
+        return tuple(name for name in needed if name != "prompt") if whole_conversations else needed
+
+    def _negatives(self) -> list[tuple[str, str, Content]]:
+        """Column, role and content of each answer that is not the chosen one."""
+        if not self.rejected:
+            message = "has no answer; expected at least one to compare the chosen one with."
+            raise fail("no_negatives", "rejected", message, "Add a rejected answer or remove the row.")
+        named = len(self.rejected) > 1
+        return [
+            (f"rejected[{i}]" if named else "rejected", "rejected", c) for i, c in enumerate(self.rejected)
+        ]
+
+    def _to_dialogue(self) -> Dialogue:
+        negatives = self._negatives()
+        prompt, contents = align(
+            self.prompt, [("chosen", self.chosen), *((column, c) for column, _, c in negatives)]
+        )
+        equal = [
+            column for (column, _, _), c in zip(negatives, contents[1:], strict=True) if same(contents[0], c)
+        ]
+        if equal:
+            message = "is equal to the chosen answer, so there is nothing to prefer."
+            raise RowError(*(RowProblem("equal_answers", c, message, "Replace or remove it.") for c in equal))
+        roles = ["chosen", *(role for _, role, _ in negatives)]
+        answers = tuple(Answer(role, content) for role, content in zip(roles, contents, strict=True))
+        return Dialogue(prompt, answers, lengths=self._lengths())
+
+    def _lengths(self) -> tuple[int, ...]:
+        return ()
+
+
+class DPORow(PreferenceRow):
+    """A preference row; each of several rejected answers is a pair with the chosen one."""
+
+
+class SimPORow(PreferenceRow):
+    """A preference row, as DPO's."""
+
+
+class IPORow(PreferenceRow):
+    """A preference row with the optional lengths of the chosen and of the rejected answers, in a unit of
+    your choice."""
+
+    chosen_length: LengthsColumn | None = None
+    rejected_length: LengthsColumn | None = None
+    optional = ("chosen_length", "rejected_length", *Row.optional)
+
+    def _lengths(self) -> tuple[int, ...]:
+        if self.chosen_length is None and self.rejected_length is None:
+            return ()
+        chosen, rejected = self.chosen_length or [], self.rejected_length or []
+        if (len(chosen), len(rejected)) != (1, len(self.rejected)):
+            message = (
+                f"expected one length for each answer, 1 and {len(self.rejected)}; "
+                f"found {len(chosen)} and {len(rejected)}."
+            )
+            raise fail("bad_length", "chosen_length, rejected_length", message, "Give all lengths or none.")
+        return (*chosen, *rejected)
+
+
+class CPORow(PreferenceRow):
+    """A preference row with optional ``hard_negatives``: further rejected answers, with a weight of their
+    own."""
+
+    hard_negatives: AnswersColumn = []
+    optional = ("hard_negatives", *Row.optional)
+
+    def _negatives(self) -> list[tuple[str, str, Content]]:
+        hard = [(f"hard_negatives[{i}]", "hard_negative", c) for i, c in enumerate(self.hard_negatives)]
+        return [*super()._negatives(), *hard]
+
+
+class KTORow(Row):
+    """``prompt``, ``completion`` and ``label``: true for a desirable completion, false for an undesirable
+    one."""
+
+    prompt: ContentColumn
+    completion: ContentColumn
+    label: LabelColumn
+
+    def _to_dialogue(self) -> Dialogue:
+        prompt, (completion,) = align(self.prompt, [("completion", self.completion)])
+        return Dialogue(prompt, (Answer("completion", completion),), label=self.label)
+
+
+ROW_MODELS: dict[str, type[Row]] = {
+    "sft": SFTRow,
+    "dpo": DPORow,
+    "kto": KTORow,
+    "ipo": IPORow,
+    "cpo": CPORow,
+    "simpo": SimPORow,
+}
+
+
+def parse_row(method: str, value: dict[str, Any]) -> Row:
+    """``value`` as a row of ``method``. A missing value (null, NaN) counts as no column at all.
+
+    Raises:
+        RowError: with every problem of the row.
+    """
+    model = ROW_MODELS[method]
+    present = {column: item for column, item in value.items() if not is_missing(item)}
+    required = model.required(present)
+    problems = [_absent(c, value, model) for c in required if c not in present]
+    problems += misspelt_columns(present, model.model_fields, model.optional)
+    problems += refused_columns(present, model.model_fields)
+    try:
+        row = model.model_validate(present)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            problems.extend(detail.get("ctx", {}).get("problems", ()))
+        raise RowError(*problems) from error
+    if problems:
+        raise RowError(*problems)
+    return row
+
+
+def _absent(column: str, value: dict[str, Any], model: type[Row]) -> RowProblem:
+    if column in value:
+        return RowProblem(
+            "missing_value", column, "has no value (null or NaN).", "Fill it in or remove the row."
+        )
+    return missing_column(column, list(value), model.model_fields)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates: how a dialogue is written for a model."""

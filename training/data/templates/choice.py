@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which template writes a dialogue, by the config's ``instruction_template``; and the prompt that
+generation needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from training.config import CommonConfig, SFTConfig
+from training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
+from training.data.rows.dialogue import Dialogue
+from training.data.rows.messages import Message
+from training.data.rows.segments import Template
+from training.data.templates.bos import Beginning
+from training.data.templates.chat_formats import CHAT_FORMATS, ChatFormat
+from training.data.templates.jinja_templates import as_jinja
+from training.data.templates.normalization import normalizer
+from training.data.templates.text_templates import Alpaca, Plain
+from training.data.templates.tokenizer_template import TokenizerTemplate
+from training.errors import Problem, SpecError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_KEY = "instruction_template"
+
+
+class Templates:
+    """The template of each dialogue: the configured one, or for conversations that ``alpaca`` and
+    ``plain`` have no form for, the tokenizer's chat template."""
+
+    def __init__(self, config: CommonConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._configured = self._build(config)
+        self._for_chats: Template | None = None
+
+    def of(self, dialogue: Dialogue) -> Template:
+        """The template that writes ``dialogue``.
+
+        Raises:
+            SpecError: it is a conversation, and neither the configured template nor the tokenizer has a
+                form for it.
+        """
+        if not dialogue.is_chat or not self._configured.adds_eos:
+            return self._configured
+        if self._for_chats is None:
+            self._for_chats = self._tokenizer_template(
+                f"the data are conversations, {self._configured.name} has no form for them, and"
+            )
+        return self._for_chats
+
+    @property
+    def configured(self) -> Template:
+        """What writes everything but the conversations that it has no form for."""
+        return self._configured
+
+    def _build(self, config: CommonConfig) -> Template:
+        name = config.instruction_template
+        response = getattr(config, "response_template", ALPACA_RESPONSE)
+        if name == "auto":
+            return self._by_default(config, response)
+        if name == "alpaca":
+            return Alpaca(response)
+        if name == "plain":
+            return Plain()
+        if name == "tokenizer":
+            return self._tokenizer_template("")
+        self._require_tokens(CHAT_FORMATS[name])
+        return CHAT_FORMATS[name]
+
+    def _by_default(self, config: CommonConfig, response: str) -> Template:
+        """The model's own chat template if it has one, alpaca for SFT and plain for the other methods if not; a
+        ``response_template`` of the user's own is alpaca's."""
+        ours: list[Alpaca | Plain | ChatFormat] = [Alpaca(response), Plain(), *CHAT_FORMATS.values()]
+        if response not in (ALPACA_RESPONSE, *RESPONSE_MARKS.values()):
+            return ours[0]
+        if self._tokenizer.chat_template:
+            own = self._tokenizer.chat_template
+            return next(
+                (t for t in ours if jinja_of(t, self._tokenizer) == own), TokenizerTemplate(self._tokenizer)
+            )
+        return Alpaca(ALPACA_RESPONSE) if isinstance(config, SFTConfig) else Plain()
+
+    def _tokenizer_template(self, reason: str) -> Template:
+        if self._tokenizer.chat_template:
+            return TokenizerTemplate(self._tokenizer)
+        message = f"{reason} the tokenizer of {self._tokenizer.name_or_path} has no chat template.".strip()
+        action = f"Set {_KEY} to the format the model was trained with: {', '.join(CHAT_FORMATS)}."
+        raise SpecError(_KEY, [Problem(_KEY, message, action)])
+
+    def _require_tokens(self, chat: ChatFormat) -> None:
+        encoded = self._tokenizer(chat.control_tokens, add_special_tokens=False)["input_ids"]
+        absent = [token for token, ids in zip(chat.control_tokens, encoded, strict=True) if len(ids) != 1]
+        if absent:
+            message = (
+                f"{chat.name} needs {', '.join(absent)} as single tokens, which the tokenizer does not have."
+            )
+            action = "Set it to tokenizer, alpaca or plain, or to the format of this model."
+            raise SpecError(_KEY, [Problem(_KEY, message, action)])
+
+
+def jinja_of(template: Alpaca | Plain | ChatFormat, tokenizer: PreTrainedTokenizerBase) -> str:
+    """``template`` as a chat template of ``tokenizer``: what it renders has the ids that training saw."""
+    lead, _ = Beginning(tokenizer).split(template, "")
+    before = "".join(tokenizer.convert_ids_to_tokens(lead))
+    prompt = template.prompt(Dialogue("a", ()))
+    trained = lead + tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    # a SentencePiece tokenizer that adds a space at the start of a text alone adds none behind a BOS token
+    spaced = tokenizer(f"{before} {prompt}", add_special_tokens=False)["input_ids"]
+    at_once = tokenizer(before + prompt, add_special_tokens=False)["input_ids"]
+    if before and spaced == trained != at_once:
+        before += " "
+    return as_jinja(template, before, str(tokenizer.eos_token))
+
+
+def render_prompt(
+    instruction: str | Sequence[Message], config: CommonConfig, tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """The text that training saw before the response to ``instruction``, normalised and in the config's
+    template.
+
+    A list of messages is written as a conversational row would be. The text holds the BOS token if training
+    had one: tokenize it with ``add_special_tokens=False``, or take the ids of
+    ``training.data.generation.encode_prompt``.
+    """
+    prompt = instruction if isinstance(instruction, str) else list(instruction)
+    dialogue = Dialogue(prompt, ()).map_texts(normalizer(config.text_normalization))
+    template = Templates(config, tokenizer).of(dialogue)
+    lead, text = Beginning(tokenizer).split(template, template.prompt(dialogue))
+    return "".join([*tokenizer.convert_ids_to_tokens(lead), text])

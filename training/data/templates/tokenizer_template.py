@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokenizer's own chat template (Jinja), and which characters of what it writes are the assistant's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+from training.data.rows.dialogue import Dialogue
+from training.data.rows.messages import Message, is_learnt
+from training.data.rows.row_problem import RowError, RowProblem, shown
+from training.data.rows.segments import Segment, answer_messages, prompt_messages
+from training.data.rows.tool_use import with_text_arguments
+from training.data.templates.omissions import Tools, require_all_written, way_out
+from training.data.templates.renderer import Span, renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_ONE_TURN = (
+    'Learn one assistant turn a row: give those before it "weight": 0, or move them into the prompt,'
+    " and write a row for each turn to learn."
+)
+
+
+class TokenizerTemplate:
+    """``tokenizer.chat_template`` as a template.
+
+    Where the template marks the assistant's text with ``{% generation %}``, those marks say what is learnt.
+    Where it does not, the conversation is written again up to each assistant turn and after it, and what the
+    turn added is learnt; that needs every beginning to be written alike whether or not more follows, and is
+    refused otherwise.
+    """
+
+    name = "tokenizer"
+    adds_eos = False
+    begins = "text"
+    is_raw = False
+    control_tokens: Sequence[str] = ()
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._template = tokenizer.get_chat_template()
+        self._is_marked = bool(_GENERATION_MARK.search(self._template))
+        added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+        self._added_tokens = tuple({*added, *tokenizer.all_special_tokens})
+        self._last: tuple[Dialogue, str] | None = None
+
+    def prompt(self, dialogue: Dialogue) -> str:
+        """It is asked for alone, and again for the answers behind it: a template is slow, so it writes it once."""
+        if self._last is None or self._last[0] is not dialogue:
+            text, _ = self._write(prompt_messages(dialogue), dialogue.tools, announce=True)
+            self._last = dialogue, text
+        return self._last[1]
+
+    def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
+        before, opening = prompt_messages(dialogue), self.prompt(dialogue)
+        return [
+            self._answer(before, answer_messages(answer.content), opening, dialogue.tools)
+            for answer in dialogue.answers
+        ]
+
+    def _answer(
+        self, before: list[Message], answer: list[Message], opening: str, tools: Tools
+    ) -> list[Segment]:
+        messages, start = before + answer, len(opening)
+        whole, marked = self._write(messages, tools)
+        self._require_beginning(whole, opening, messages, tools)
+        require_all_written(whole, messages, tools, self._template)
+        learnt = self._learnt_marks(messages, marked)
+        if learnt is None:
+            learnt = self._added_by_turns(messages, len(before), opening, whole, tools)
+        spans = []
+        for first, last in learnt:
+            if last > start:
+                first = max(first, start)
+                start = first + len(self._without_break(whole[first:last]))
+                spans.append((first, start))
+        return self._segments(whole, len(opening), spans)
+
+    def _segments(self, whole: str, start: int, spans: list[Span]) -> list[Segment]:
+        """What stands in ``whole`` from ``start`` on, learnt within ``spans``."""
+        segments = []
+        for first, last in spans:
+            segments += [Segment(whole[start:first], trained=False), Segment(whole[first:last])]
+            start = last
+        rest = self._without_break(whole[start:])
+        if rest.strip():  # a line break after the last turn announces nothing
+            segments.append(Segment(rest, trained=False))
+        return [segment for segment in segments if segment.text]
+
+    def _learnt_marks(self, messages: list[Message], marked: list[Span]) -> list[Span] | None:
+        """The marked spans of what is learnt; None where there are no marks, or not one for each turn of which some
+        are not learnt."""
+        turns = [is_learnt(message) for message in messages if message["role"] == "assistant"]
+        if not self._is_marked or (not all(turns) and len(marked) != len(turns)):
+            return None
+        return marked if all(turns) else list(compress(marked, turns))
+
+    def _added_by_turns(
+        self, messages: list[Message], first: int, opening: str, whole: str, tools: Tools
+    ) -> list[Span]:
+        spans = []
+        for index in range(first, len(messages)):
+            if not is_learnt(messages[index]):
+                continue
+            announced = opening if index == first else self._write(messages[:index], tools, announce=True)[0]
+            is_last = index + 1 == len(messages)
+            said = whole if is_last else self._write(messages[: index + 1], tools)[0]
+            self._require_beginning(whole, announced, messages, tools)
+            self._require_beginning(whole, said, messages, tools)
+            spans.append((len(announced), len(said)))
+        return spans
+
+    def _without_break(self, turn: str) -> str:
+        """``turn`` without the line break that some templates write after its end-of-turn token."""
+        text = turn.rstrip()
+        return text if text.endswith(self._added_tokens) else turn
+
+    def _require_beginning(self, whole: str, beginning: str, messages: list[Message], tools: Tools) -> None:
+        if whole.startswith(beginning):
+            return
+        at = next(i for i, c in enumerate(beginning) if i >= len(whole) or c != whole[i])
+        message = (
+            "the tokenizer's chat template writes the beginning of the conversation differently when more "
+            f"follows ({shown(beginning[at : at + 20])} becomes {shown(whole[at : at + 20])}), so the "
+            "assistant's part cannot be told apart."
+        )
+        raise RowError(RowProblem("template_prefix", "", message, way_out(messages, tools, _ONE_TURN)))
+
+    def _write(self, messages: list[Message], tools: Tools, announce: bool = False) -> tuple[str, list[Span]]:
+        """The text of ``messages`` and the spans under generation marks, in characters.
+
+        Arguments of tool calls are mappings, as servers give them; a template that wants text gets text.
+        """
+        shown = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
+        try:
+            return self._render(shown, tools, announce)
+        except RowError:
+            if not any(message.get("tool_calls") for message in shown):
+                raise
+            return self._render([_with_text_arguments(message) for message in shown], tools, announce)
+
+    def _render(self, messages: list[Message], tools: Tools, announce: bool) -> tuple[str, list[Span]]:
+        # Not apply_chat_template: it gives marked spans in tokens of the whole text, and we need characters.
+        special_tokens: dict[str, Any] = self._tokenizer.special_tokens_map
+        return renderer().render(
+            self._template,
+            self._tokenizer.name_or_path,
+            conversations=[messages],
+            tools=list(tools) or None,
+            return_assistant_tokens_mask=self._is_marked and not announce,
+            add_generation_prompt=announce,
+            **special_tokens,
+        )
+
+
+def _with_text_arguments(message: Message) -> Message:
+    calls = message.get("tool_calls")
+    return message | {"tool_calls": list(map(with_text_arguments, calls))} if calls else message

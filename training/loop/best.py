@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best checkpoint of a run: the best of those that are kept, wherever the run directory has moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import Path
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from training.loop.saving import SavesWhole
+from training.notices import warn
+
+
+class KeepsBest(SavesWhole):
+    """Stands among the first bases of a trainer that finishes with its best checkpoint.
+
+    ``best_global_step`` of the trainer state is the truth about it; a path would not outlive a move.
+    """
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial) -> bool:
+        """An evaluation without a checkpoint cannot win: there would be nothing to finish with."""
+        return self.control.should_save and super()._determine_best_metric(metrics, trial)
+
+    def _init_training_state(
+        self, max_steps, steps_per_epoch, num_epochs, resume_from_checkpoint, trial
+    ) -> tuple[int, int]:
+        begun = super()._init_training_state(
+            max_steps, steps_per_epoch, num_epochs, resume_from_checkpoint, trial
+        )
+        if resume_from_checkpoint is not None:
+            self._recall_best(Path(resume_from_checkpoint).parent)
+        return begun
+
+    def _recall_best(self, folder: Path) -> None:
+        """The best of the checkpoints that are still there, by the scores the state has of them."""
+        step, score = self._best_of(self.keeper.steps(folder))
+        self.state.best_global_step, self.state.best_metric = step, score
+        self.state.best_model_checkpoint = None if step is None else str(_checkpoint(folder, step))
+
+    def _best_of(self, steps: Collection[int] | None = None) -> tuple[int | None, float | None]:
+        """Step and score of the best evaluation so far, of ``steps`` alone where given; None and None without one."""
+        name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+        scores = {
+            row["step"]: row[name]
+            for row in self.state.log_history
+            if math.isfinite(row.get(name, math.nan)) and (steps is None or row["step"] in steps)
+        }
+        if not scores:
+            return None, None
+        best = (max if self.args.greater_is_better else min)(scores, key=scores.__getitem__)
+        return best, scores[best]
+
+    def _finalize_training(self, *args, **kwargs):
+        # with a limit of 1 transformers would delete the newest checkpoint for the best, and a run that dies before its
+        # final weights are written would go back to that
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            output = super()._finalize_training(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.load_best_model_at_end and self.state.global_step >= self.state.max_steps:
+            self._say_what_was_missed()
+        return output
+
+    def _load_best_model(self) -> None:
+        self.keeper.bring(Path(self.state.best_model_checkpoint))
+        super()._load_best_model()
+
+    def _say_what_was_missed(self) -> None:
+        name, saved = self.args.metric_for_best_model, self.state.best_global_step
+        best, score = self._best_of()
+        if saved is None:
+            found = "no evaluation had a finite one" if best is None else f"that of step {best} was not saved"
+            warn(
+                f"load_best_model_at_end: no checkpoint has a {name} ({found}), so the run ends with the weights of its"
+                f" last step, {self.state.global_step}. Set save_steps equal to eval_steps to save what is evaluated."
+            )
+        elif best is not None and score != self.state.best_metric:
+            warn(
+                f"load_best_model_at_end: {name} was best at step {best} ({score:.4g}), of which there is no"
+                f" checkpoint; the run ends with the best one saved, step {saved} ({self.state.best_metric:.4g})."
+                " Set save_steps equal to eval_steps to save what is evaluated."
+            )
+
+
+def _checkpoint(folder: Path, step: int) -> Path:
+    return folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"

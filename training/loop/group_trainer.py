@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`GroupTrainer`: transformers' Trainer over packed groups, for any method that scores tokens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from training.data.group import GroupDataset
+from training.engine.batch import PackedBatch
+from training.engine.loader import PlannedBatches, build_loader
+from training.engine.plan import EpochPlanner
+from training.engine.reference_scores import Reference
+from training.engine.router_loss import require_router_loss, router_coefficient
+from training.engine.self_check import choose_path, probes
+from training.engine.utilization import operations_per_token, utilization
+from training.loop.best import KeepsBest
+from training.loop.judging import TOTALS, Judges, count_tokens
+from training.loop.meter import Meter
+from training.loop.nonfinite import NonfiniteGuard
+from training.loop.objective import Baseline, Judge, Objective, batch_by_batch
+from training.loop.schedule import KeepsSchedule
+from training.notices import warn
+
+
+class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
+    """Trains ``model`` (prepared by `install_scoring`) on groups.
+
+    ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a
+    held-out set as a whole; by default ``objective`` judges it batch by batch. ``summary`` derives further
+    evaluation metrics from the means of the others, perplexity from the loss for instance. ``reference`` scores batches
+    whose reference log-probs were not computed before training, and ``baseline`` is what the objective measures a
+    whole step against. ``rows_per_step`` is the global batch; by default that of the arguments. ``guard`` says what a
+    NaN means; by default that the run stops.
+    """
+
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        groups: GroupDataset,
+        bin_tokens: int | None,
+        model,
+        args,
+        judge: Judge | None = None,
+        reference: Reference | None = None,
+        baseline: Baseline | None = None,
+        rows_per_step: int | None = None,
+        guard: NonfiniteGuard | None = None,
+        summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, args=args, train_dataset=groups, **kwargs)
+        self.objective = objective
+        self._judge = judge or batch_by_batch(lambda log_probs, batch: self.objective(log_probs, batch))
+        self.bin_tokens = bin_tokens
+        self.reference = reference
+        self.baseline = baseline
+        per_micro_batch = args.per_device_train_batch_size * args.world_size
+        self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
+        self.summary = summary
+        self.loss_is_scaled_for_ga = True
+        tried = probes(groups, self.eval_dataset)
+        self.router_coefficient = router_coefficient(model)
+        if self.router_coefficient:
+            require_router_loss(model, tried[0])
+        self.path_choice = choose_path(model, tried)
+        if self.path_choice.path != "packed":
+            warn(self.path_choice.slower)
+        self._guard = guard or NonfiniteGuard("stop", 0)
+        self._guard.on_begin, self._guard.on_skip = self._begin_step, self._take_step_back
+        self.add_callback(self._guard)
+        self._operations = operations_per_token(model)
+        self._meter = Meter()
+        self._logged_at = time.perf_counter()
+
+    # --- data
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self._loader(
+            self.train_dataset,
+            rows_per_step=self.global_batch,
+            micro_batches=self.args.gradient_accumulation_steps,
+            shuffle=True,
+            apart=None if self.baseline is None else self.baseline.role,
+        )
+
+    def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
+        groups = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.args.per_device_eval_batch_size * self.args.world_size
+        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False, as_one=True)
+
+    def _loader(
+        self,
+        groups: GroupDataset,
+        *,
+        rows_per_step: int,
+        micro_batches: int,
+        shuffle: bool,
+        apart: str | None = None,
+        as_one: bool = False,
+    ) -> DataLoader:
+        planner = EpochPlanner(
+            groups.num_tokens,
+            rows_per_step=rows_per_step,
+            num_workers=self.args.world_size,
+            num_micro_batches=micro_batches,
+            bin_tokens=self.bin_tokens,
+            shuffle=shuffle,
+            seed=self.args.seed,
+        )
+        batches = PlannedBatches(
+            groups,
+            planner,
+            self.path_choice.path,
+            self.args.process_index,
+            reference_path=None if self.reference is None else self.reference.path,
+            apart=apart,
+            as_one=as_one,
+        )
+        return build_loader(
+            batches,
+            num_processes=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        return len(cast(PlannedBatches, dataloader.dataset).groups)
+
+    def _prepare_inputs(self, inputs: PackedBatch) -> PackedBatch:
+        return inputs.to(self.args.device)
+
+    # --- training
+
+    def _get_num_items_in_batch(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
+        """Nothing to count or gather: every batch carries the counts of its optimizer step."""
+
+    def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
+        batch = self._with_reference(inputs)
+        token_log_probs, router_loss = self._score_for_training(model, batch)
+        loss, metrics = self.objective(token_log_probs, batch)
+        if router_loss is not None:
+            rows = len(batch.rows)
+            loss = loss + self.router_coefficient * router_loss * rows / batch.step.groups
+            metrics = metrics | {"aux_loss": router_loss.detach().expand(rows)}
+        if not batch.weight:  # a stand-in adds nothing, not even 0 times the NaN of an empty mean
+            loss = 0 * token_log_probs.sum()
+        self._guard.saw(loss, batch)
+        self._meter.update(metrics, counts=bool(batch.weight))
+        count_tokens(self._meter, batch)
+        # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
+        return loss * self.accelerator.num_processes
+
+    def _begin_step(self) -> None:
+        self._before_step = vars(self)["_tr_loss"].clone(), self._meter.sums()
+
+    def _take_step_back(self) -> None:
+        """A step that was left out is in no logged mean, nor among the steps that means are taken over."""
+        self._tr_loss, sums = self._before_step
+        self._meter.restore(sums)
+        self._globalstep_last_logged += 1
+        self._initial_global_step += 1
+
+    def _score_for_training(self, model, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
+        """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""
+        if not self.router_coefficient:
+            return model(**batch.model_inputs()), None
+        return model(**batch.model_inputs(), with_router_loss=True)
+
+    def floating_point_ops(self, inputs: PackedBatch) -> float:
+        """Of a micro-batch, as `operations_per_token` counts them."""
+        return inputs.num_tokens * self._operations
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            now = time.perf_counter()
+            means = self._meter.drain(totals=TOTALS)
+            tokens, computed = means.pop("tokens"), means.pop("computed_tokens")
+            del means["loss"]  # the same mean as Trainer's own
+            self.state.num_input_tokens_seen += int(tokens)
+            logs |= means
+            logs["num_tokens"] = self.state.num_input_tokens_seen
+            logs["tokens_per_second"] = tokens / (now - self._logged_at)
+            used = utilization(logs["tokens_per_second"], self._operations, self.args.world_size)
+            if used is not None:
+                logs["mfu"] = used
+            logs["padding"] = 1 - tokens / computed
+            if self._guard.skipped and not math.isfinite(logs.get("grad_norm", 0.0)):
+                del logs["grad_norm"]  # of a step that was left out
+            if self._guard.skipped:
+                logs["skipped_steps"] = self._guard.skipped
+            if self.checkpoint_seconds:
+                logs["checkpoint_seconds"] = round(self.checkpoint_seconds, 3)
+            self._logged_at = now
+        super().log(logs, start_time)
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)`` of a mean negative log-likelihood in nats; infinite where that overflows a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adapter folders as peft writes them: the base model that they belong to, and where it is now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from training.config import CommonConfig
+from training.errors import Problem, SpecError
+from training.files.moved_folder import find_moved
+from training.files.regular_file import read_regular
+from training.model.source import ADAPTER_FILE, CONFIG_FILE, TITLE, ModelSource, locate
+from training.notices import warn
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+MERGE_IT = "Or save it merged, with peft's merge_and_unload, and start from that."
+_SPECIAL = (
+    "use_dora",
+    "modules_to_save",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+)
+"""peft's settings that make an adapter more than products of two matrices on linear layers."""
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """The adapter that ``source`` names, in the folder ``path``; ``settings`` is its adapter_config.json.
+    ``given_base`` stands for the base that it names."""
+
+    source: ModelSource
+    path: Path
+    settings: dict[str, Any]
+    given_base: ModelSource | None = None
+
+    @cached_property
+    def base(self) -> ModelSource:
+        """The base model, looked for where the adapter says and, for a folder that has moved, where it lies beside it.
+
+        Raises SpecError when it is not found, or is an adapter itself.
+        """
+        if self.given_base is not None:
+            return self.given_base
+        written = self.settings.get("base_model_name_or_path")
+        action = f"Write the folder or Hub name of its base into base_model_name_or_path of {self.path / ADAPTER_FILE}."
+        if not isinstance(written, str) or not written:
+            raise self._refusal("names no base model.", action)
+        base = ModelSource(
+            self.source.key,
+            find_moved(written, self.path, CONFIG_FILE),
+            self.settings.get("revision"),
+            self.source.trust_remote_code,
+        )
+        if base.is_surely_a_folder and base.folder is None:
+            raise self._refusal(f"belongs to the base model {written}, which does not exist.", action)
+        if base.folder is not None and (base.folder / ADAPTER_FILE).is_file():
+            merging = f"Merge {written} into its base first, with peft's merge_and_unload."
+            raise self._refusal(f"belongs to {written}, which is an adapter too.", merging)
+        return base
+
+    def on(self, base: ModelSource) -> AdapterFolder:
+        """The same adapter with its base taken from ``base``. Raises SpecError when it belongs to another model."""
+        written = self.settings.get("base_model_name_or_path")
+        if written != base.name and not self._is_base(base):
+            action = f"Set model_name: {written}, or load an adapter of {base.name}."
+            raise self._refusal(f"belongs to the base model {written}, not to {base.name}.", action)
+        return replace(self, given_base=base)
+
+    def _is_base(self, other: ModelSource) -> bool:
+        """Whether ``other`` has the base's files, under whatever path; of a Hub name and a folder only the last part
+        of the name can be compared."""
+        try:
+            own = self.base
+        except SpecError:
+            warn(f"the base model of {self.source.name} is gone; {other.name} is taken for it.")
+            return True
+        if own.folder is None or other.folder is None:
+            return Path(own.name).name == Path(other.name).name
+        from training.reference.cache import model_fingerprint
+
+        return own.folder.samefile(other.folder) or model_fingerprint(own.folder) == model_fingerprint(
+            other.folder
+        )
+
+    def require_plain(self, odd_layers: Sequence[str] = ()) -> None:
+        """Raise SpecError for more than products of two matrices on linear layers, and where there are ``odd_layers``:
+        no new adapter can be trained on top of that."""
+        reasons = [*self._special(), *(f"adapts {layer}" for layer in odd_layers)]
+        if reasons:
+            message = f"({', '.join(reasons[:3])}) cannot stay under a new adapter."
+            raise self._refusal(
+                message, f"Set use_lora: false, which merges it and trains all weights. {MERGE_IT}"
+            )
+
+    def _special(self) -> list[str]:
+        found = [f"{key}: {value}" for key in _SPECIAL if (value := self.settings.get(key))]
+        for key, plain in (("peft_type", "LORA"), ("bias", "none")):
+            if (value := self.settings.get(key, plain)) != plain:
+                found.append(f"{key}: {value}")
+        return found
+
+    def _refusal(self, message: str, action: str) -> SpecError:
+        return SpecError(
+            TITLE, [Problem(self.source.key, f"the adapter {self.source.name} {message}", action)]
+        )
+
+
+def adapter_of(source: ModelSource) -> AdapterFolder | None:
+    """The adapter that ``source`` names, downloaded if need be; None for a whole model or nothing at all.
+
+    Raises SpecError when its adapter_config.json cannot be read, or it has no weights in safetensors.
+    """
+    folder = source.folder or _downloaded(source)
+    if folder is None or not (folder / ADAPTER_FILE).is_file():
+        return None
+    try:
+        settings = json.loads(read_regular(folder / ADAPTER_FILE))
+    except (OSError, ValueError, RecursionError) as error:
+        problem = Problem(
+            source.key, f"{folder / ADAPTER_FILE}: {error}.", "Copy the adapter's folder again."
+        )
+        raise SpecError(TITLE, [problem]) from error
+    if not isinstance(settings, dict) or not (folder / WEIGHTS_FILE).is_file():
+        message = f"the adapter {source.name} has no {WEIGHTS_FILE}."
+        action = "Save it again with peft's save_pretrained; pickled weights are not read."
+        raise SpecError(TITLE, [Problem(source.key, message, action)])
+    return AdapterFolder(source, folder, settings)
+
+
+def base_of(source: ModelSource) -> ModelSource:
+    """``source``, or the base model of the adapter that it names. Raises SpecError as `AdapterFolder.base`."""
+    adapter = adapter_of(source)
+    return source if adapter is None else adapter.base
+
+
+def require_models(config: CommonConfig) -> None:
+    """What can be told of ``model_name`` and ``ref_model_name`` before they are loaded.
+
+    Raises SpecError with every problem: no such folder, an adapter without its base, or one that no other can follow.
+    """
+    problems: list[Problem] = []
+    for source in filter(None, (ModelSource.start(config), ModelSource.reference(config))):
+        try:
+            locate(source)
+            adapter = adapter_of(source)
+            if adapter is not None:
+                locate(adapter.base)
+                if config.use_lora:
+                    adapter.require_plain()
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(TITLE, problems)
+
+
+def _downloaded(source: ModelSource) -> Path | None:
+    if source.is_surely_a_folder:
+        return None
+    from huggingface_hub import snapshot_download
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    try:
+        if find_adapter_config_file(source.name, revision=source.revision) is None:
+            return None
+        return Path(
+            snapshot_download(source.name, revision=source.revision, ignore_patterns=["*.bin", "*.pt"])
+        )
+    except (OSError, ValueError):  # loading it as a model says what is wrong
+        return None

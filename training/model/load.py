@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Causal language models by name or folder, with the encoders of those that take images or sound as well: safetensors
+only, remote code only where asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from training.config import CommonConfig
+from training.errors import Problem, SpecError
+from training.model.adapter_folder import MERGE_IT, adapter_of, base_of
+from training.model.deepspeed import is_loaded_in_shards
+from training.model.hardware import local_device
+from training.model.language_model import freeze_other_parts
+from training.model.source import TITLE, ModelSource, locate, unloadable
+from training.model.starting_adapter import carry, merge
+from training.model.weights import require_whole
+
+_MOST_LAYERS = 2_000
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises for files that hold no model."""
+
+
+def load_model(
+    config: CommonConfig, source: ModelSource | None = None, *, trained: bool = True
+) -> PreTrainedModel:
+    """The model in ``torch_dtype`` (or 4/8 bits), on this process's device.
+
+    Without LoRA the language model's own weights are ``trained`` and all stay in float32, whose updates a 16-bit weight
+    would round away; ``torch_dtype`` is then the dtype of the computation (`training.loop.arguments`). DeepSpeed's
+    optimizer keeps such a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone.
+    ``source`` replaces ``model_name``. Where it is an adapter, its base model is loaded with the adapter as a frozen
+    part of it, or without LoRA merged into it in float32 (`training.model.starting_adapter`).
+
+    Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
+    """
+    model = _load_start(config, source or ModelSource.start(config), trained)
+    if trained and not config.use_lora:
+        freeze_other_parts(model)
+    return model
+
+
+def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> PreTrainedModel:
+    in_full = trained and not config.use_lora and not config.uses_deepspeed
+    dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
+    locate(source)
+    adapter = adapter_of(source)
+    if adapter is None:
+        return _load(config, source, dtype)
+    if source.is_saved:
+        adapter = adapter.on(base_of(ModelSource.start(config)))
+    if config.use_lora:
+        return carry(_load(config, adapter.base, dtype), adapter)
+    if is_loaded_in_shards():
+        raise _not_mergeable_in_shards(source)
+    return merge(_load(config, adapter.base, torch.float32), adapter).to(dtype)
+
+
+def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
+    """A whole model."""
+    try:
+        settings = AutoConfig.from_pretrained(locate(source), **source.options)
+        _require_buildable(settings)
+        model, report = _kind(settings).from_pretrained(
+            locate(source),
+            dtype=dtype,
+            use_safetensors=True,
+            quantization_config=_quantization(config, dtype),
+            device_map=None if is_loaded_in_shards() else {"": local_device()},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported with all others
+            **source.options,
+        )
+    except UNREADABLE as error:
+        raise unloadable(source, error) from error
+    except RuntimeError as error:  # in shards (ZeRO-3), transformers raises for the first wrong shape
+        if "state_dict" not in str(error):
+            raise
+        raise unloadable(source, error) from error
+    except ImportError as error:  # encoders of images and sound may need packages of their own
+        raise _lacks_package(source, error) from error
+    require_whole(source, model, report)
+    if config.load_in_4bit:
+        _keep_differentiable_layout(model)
+    return model
+
+
+def _kind(settings: PreTrainedConfig) -> Any:
+    """The class that keeps all parts of the model, so that what is saved is such a model again."""
+    is_multimodal = type(settings) in MODEL_FOR_MULTIMODAL_LM_MAPPING and not settings.is_encoder_decoder
+    return AutoModelForMultimodalLM if is_multimodal else AutoModelForCausalLM
+
+
+def _require_buildable(settings: PreTrainedConfig) -> None:
+    """Raise ValueError for a number of layers that would be built one by one until memory or patience ends."""
+    layers = getattr(settings.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise ValueError(f"config.json: num_hidden_layers is {layers:,}, and no model has so many")
+
+
+def _lacks_package(source: ModelSource, error: ImportError) -> SpecError:
+    reason = " ".join(str(error).split()).split(". ")[0]
+    return SpecError(
+        TITLE, [Problem(source.key, f"{source.name}: {reason}.", "Install it where training runs.")]
+    )
+
+
+def _not_mergeable_in_shards(source: ModelSource) -> SpecError:
+    message = f"{source.name} is an adapter, which cannot be merged into a model that zero3 reads in shards."
+    action = f"Set use_lora: true or strategy: zero2. {MERGE_IT}"
+    return SpecError(TITLE, [Problem(source.key, message, action)])
+
+
+def _keep_differentiable_layout(model: PreTrainedModel) -> None:
+    """No rearranging of 4-bit weights for inference.
+
+    On a CPU with AVX512_BF16, bitsandbytes 0.50 turns the weights at the first evaluation into a layout that has no
+    backward, with scales rounded to bfloat16, and does not turn them back for training: layers with a bias raise, and
+    those without pass no gradient on.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _quantization(config: CommonConfig, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if config.load_in_4bit:
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if config.load_in_8bit else None

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter that training starts from, as a frozen part of the base model, or merged into its weights.
+
+Merging into 16-bit weights rounds most of a small adapter away, and into 4-bit weights nearly all of it. So a model
+that gets adapters of its own keeps those of its start as they are: low-rank products, without dropout, added to the
+layers' outputs. Switching the new adapters off then leaves exactly what training starts from, which is the reference.
+A model whose own weights are trained in float32 takes them into its weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from training.errors import Problem, SpecError
+from training.model.adapter_folder import WEIGHTS_FILE, AdapterFolder
+from training.model.source import TITLE, unloadable
+from training.model.weights import wrong_names, wrong_shapes
+
+_NAME = "start"
+_ACTION = "The adapter was not made for this base model, or its file is incomplete: copy the folder again."
+_UNFIT = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    SafetensorError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """A layer's ``scale * up @ down``: ``down`` [rank, in], ``up`` [out, rank], float32, in main memory."""
+
+    down: Tensor
+    up: Tensor
+    scale: float
+
+
+class LowRank(nn.Module):
+    """Adds a frozen low-rank product to a layer's output, computed in float32."""
+
+    def __init__(self, factors: Factors, device: torch.device) -> None:
+        super().__init__()
+        self.down = nn.Parameter(factors.down.to(device), requires_grad=False)
+        self.up = nn.Parameter(factors.up.to(device), requires_grad=False)
+        self.scale = factors.scale
+        self.is_on = True
+
+    def forward(self, inputs: Tensor, output: Tensor) -> Tensor:
+        if not self.is_on:
+            return output
+        product = nn.functional.linear(nn.functional.linear(inputs.to(self.down.dtype), self.down), self.up)
+        return (output + self.scale * product).to(output.dtype)
+
+
+def carry(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
+    """``model`` with the adapter as a frozen part of it; `start_factors` gives it back.
+
+    Raises SpecError when it is not the model's, or more than products of two matrices on linear layers.
+    """
+    adapter.require_plain()
+    head = model.get_output_embeddings()
+    wrapped = _read(model, adapter)
+    layers = {name: m for name, m in wrapped.get_base_model().named_modules() if isinstance(m, LoraLayer)}
+    # scoring reads the head's weight, which knows of no adapter
+    odd = [name for name, layer in layers.items() if not _is_plain(layer) or layer.get_base_layer() is head]
+    adapter.require_plain(odd)
+    factors = {name: _factors(layer) for name, layer in layers.items()}
+    model = wrapped.unload()
+    for name, each in factors.items():
+        layer = model.get_submodule(name)
+        layer.register_module(_NAME, LowRank(each, layer.weight.device))
+        layer.register_forward_hook(lambda module, inputs, output: getattr(module, _NAME)(inputs[0], output))
+    model.start_factors = factors
+    return model
+
+
+def start_factors(model: nn.Module) -> dict[str, Factors]:
+    """What `carry` added to a model, by the layer's name; empty for one that started from a whole model."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    return getattr(base, "start_factors", {})
+
+
+@contextlib.contextmanager
+def suspended(model: nn.Module) -> Iterator[None]:
+    """Within, ``model`` is without what `carry` added to it."""
+    parts = [module for module in model.modules() if isinstance(module, LowRank)]
+    for part in parts:
+        part.is_on = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.is_on = True
+
+
+def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
+    """``model`` with the adapter, of any kind that peft merges, taken into its weights.
+
+    Raises SpecError when it is not the model's, or cannot be merged.
+    """
+    tied = _tied(model)
+    wrapped = _read(model, adapter)
+    if any(m.get_base_layer() in tied for m in wrapped.modules() if isinstance(m, BaseTunerLayer)):
+        message = (
+            f"{adapter.source.name} adapts the embedding or the head, which are one matrix in this model."
+        )
+        action = "Start from its base model, or from another adapter."
+        raise SpecError(TITLE, [Problem(adapter.source.key, message, action)])
+    try:
+        return wrapped.merge_and_unload().requires_grad_(True)
+    except _UNFIT as error:
+        raise unloadable(adapter.source, error) from error
+
+
+def _read(model: PreTrainedModel, adapter: AdapterFolder) -> PeftModel:
+    """``model`` wrapped in the adapter as peft reads it, but no name or shape off."""
+    try:
+        state = load_file(adapter.path / WEIGHTS_FILE)
+        wrapped = get_peft_model(model, PeftConfig.from_pretrained(str(adapter.path)), adapter_name=_NAME)
+        result = wrapped.load_adapter(str(adapter.path), _NAME, ignore_mismatched_sizes=True)
+    except _UNFIT as error:
+        raise unloadable(adapter.source, error) from error
+    own = {name.replace(f".{_NAME}", ""): weight for name, weight in wrapped.state_dict().items()}
+    lacking = {name.replace(f".{_NAME}", "") for name in result.missing_keys}
+    shapes = [(name, state[name].shape, own[name].shape) for name in lacking if name in state]
+    problems = [
+        *wrong_names(
+            adapter.source, lacking - {name for name, *_ in shapes}, result.unexpected_keys, _ACTION
+        ),
+        *wrong_shapes(adapter.source, shapes, _ACTION),
+    ]
+    if bad := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
+        problems.append(
+            Problem(adapter.source.key, f"{adapter.source.name} has NaN or infinite values in {bad[0]}.")
+        )
+    if problems:
+        raise SpecError(TITLE, problems)
+    return wrapped
+
+
+def _is_plain(layer: LoraLayer) -> bool:
+    return (
+        _NAME in layer.lora_A
+        and _NAME not in layer.lora_variant
+        and hasattr(layer.get_base_layer(), "weight")
+    )
+
+
+def _factors(layer: LoraLayer) -> Factors:
+    down, up = (part[_NAME].weight.detach().float().cpu() for part in (layer.lora_A, layer.lora_B))
+    return Factors(down, up, layer.scaling[_NAME])
+
+
+def _tied(model: PreTrainedModel) -> list[nn.Module]:
+    """Embedding and head where they share one matrix."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return [head, embedding] if head is not None and head.weight is embedding.weight else []

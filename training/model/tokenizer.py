@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokenizers by name or folder. Apart from `training.model.load`, whose imports cost a driver seconds for nothing."""
+
+from __future__ import annotations
+
+from transformers import AutoTokenizer
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from training.config import CommonConfig
+from training.model.adapter_folder import adapter_of
+from training.model.source import ModelSource, locate, unloadable
+
+
+def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, or of an adapter saved without one its base model's; one without a padding token pads with
+    its end-of-sequence token."""
+    source = ModelSource.start(config)
+    locate(source)
+    adapter = adapter_of(source)
+    if adapter is not None and not (adapter.path / "tokenizer_config.json").is_file():
+        source = adapter.base
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
+    except Exception as error:  # tokenizers raises just that for files that hold no tokenizer
+        raise unloadable(source, error, "its tokenizer: ") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a trained one is compared with."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from training.config import CommonConfig
+from training.engine.policy import install_scoring
+from training.model.load import load_model
+from training.model.source import ModelSource
+
+
+def load_reference_model(config: CommonConfig, source: ModelSource) -> PreTrainedModel:
+    """The model at ``source``, scoring and frozen."""
+    model = load_model(config, source, trained=False)
+    install_scoring(model)
+    return model.requires_grad_(False).eval()

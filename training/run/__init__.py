@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory: its metrics, checkpoints, result and report."""

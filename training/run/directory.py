@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RunDirectory: the folder of one run, which is the truth about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.config.locations import inside, is_url
+from training.errors import Problem, ResourceError
+from training.files.aside import set_aside
+from training.files.atomic_file import write_atomically
+from training.files.manifest import MANIFEST, Manifest, sizes_in
+from training.files.regular_file import read_own
+from training.files.scratch import working_copy
+from training.run.checkpoint_folders import committed
+from training.run.checkpoints import ROOT, stored_steps
+from training.run.final_weights import damage_of
+from training.run.holder import Holder
+from training.run.metrics import MetricsFile
+from training.run.result import Result
+
+if TYPE_CHECKING:
+    from training.files.store import Store
+
+
+class RunDirectory:
+    """Paths, metrics and result of the run at ``location``, a path or an object-store URL; nothing is made before
+    `create`.
+
+    With a URL, ``store`` holds the truth and ``path`` is this machine's working copy of it: `pull` brings the small
+    files here, `push` takes them there, checkpoints and data travel as whole folders.
+    """
+
+    def __init__(self, location: str | os.PathLike[str]) -> None:
+        self.location = os.fspath(location)
+        self.store: Store | None = None
+        if is_url(self.location):
+            from training.files.store import Store  # pyarrow takes a second that local runs need not wait
+
+            self.store = Store(self.location)
+            self.path = working_copy(self.location)
+        else:
+            self.location = os.path.abspath(self.location)
+            self.path = Path(self.location)
+        self.spec_file = self.path / "spec.yaml"
+        self.metrics = MetricsFile(self.path / "metrics.jsonl")
+        self.result_file = self.path / "result.json"
+        self.lock_file = self.path / "lock.json"
+        self.stop_file = self.path / "stop"
+        self.id_file = self.path / "id"
+        self.checkpoints = self.path / ROOT
+        self.final = self.path / "final"
+        self.logs = self.path / "logs"
+        self.data = self.path / "data"
+
+    def __str__(self) -> str:
+        return self.location
+
+    def create(self) -> None:
+        """Make the folders that are missing. Raises ResourceError when that is not possible."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            problem = Problem(
+                str(self.path), f"cannot be made: {error.strerror}.", "Choose another storage_path."
+            )
+            raise ResourceError("the run directory cannot be used", [problem]) from error
+
+    def write_spec(self, text: str) -> None:
+        write_atomically(self.spec_file, text)
+
+    # --- small files whose truth may be in the store
+
+    def read_note(self, file: Path) -> bytes | None:
+        """The content of one of the run's small files (lock, stop) as it is now; None when there is none."""
+        if self.store is not None:
+            return self.store.read(self._name(file))
+        return read_own(file)
+
+    def write_note(self, file: Path, text: str) -> None:
+        if self.store is not None:
+            self.store.write(self._name(file), text.encode())
+        else:
+            write_atomically(file, text)
+
+    def remove_note(self, file: Path) -> None:
+        if self.store is not None:
+            self.store.remove(self._name(file))
+        else:
+            file.unlink(missing_ok=True)
+
+    def holder(self) -> Holder | None:
+        """The start that writes to the run now; None when there is none."""
+        return Holder.parse(self.read_note(self.lock_file))
+
+    def pull(self) -> None:
+        """Bring spec, metrics and result here from the store; what it does not have goes here too."""
+        if self.store is None:
+            return
+        for file in (self.spec_file, self.metrics.path, self.result_file):
+            content = self.store.read(self._name(file))
+            if content is None:
+                file.unlink(missing_ok=True)
+            else:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+    def push(self, file: Path) -> None:
+        """Take one file to the store; nothing to do without one."""
+        if self.store is not None:
+            self.store.upload(file, self._name(file))
+
+    def discard(self, folder: Path) -> None:
+        """Delete a folder of the run, here and in the store."""
+        shutil.rmtree(folder, ignore_errors=True)
+        if self.store is not None:
+            from training.files.store_folders import forget
+
+            forget(self.store, self._name(folder))
+
+    def set_aside(self, folder: Path) -> str:
+        """Rename a folder of the run, here and in the store, to a free name beside it; returns where it is now."""
+        aside = str(set_aside(folder, "before")) if folder.exists() else ""
+        if self.store is None:
+            return aside
+        number = 1
+        while (there := self._part(folder, f".before-{number}")).sizes():
+            number += 1
+        here = self._part(folder)
+        for name in here.sizes():
+            here.move(name, there)
+        return there.url
+
+    def has_anything(self) -> bool:
+        return bool(self.store.sizes()) if self.store is not None else self.path.exists()
+
+    def move_to(self, other: RunDirectory) -> None:
+        """Move everything but the lock into the empty run directory ``other`` of the same storage."""
+        if self.store is not None and other.store is not None:
+            for name in self.store.sizes():
+                if name != self.lock_file.name:
+                    self.store.move(name, other.store)
+        other.path.mkdir(parents=True, exist_ok=True)
+        for entry in self.path.iterdir():
+            if entry.name != self.lock_file.name:
+                entry.rename(other.path / entry.name)
+        self.create()
+
+    def _part(self, folder: Path, ending: str = "") -> Store:
+        """A folder of the run as a store of its own."""
+        from training.files.store import Store
+
+        return Store(inside(self.location, self._name(folder) + ending))
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix()
+
+    # --- checkpoints and weights
+
+    def latest_checkpoint(self) -> Path | None:
+        """The committed checkpoint of the highest step, not verified and, from a store, perhaps not here yet."""
+        steps = committed(self.checkpoints) if self.store is None else stored_steps(self.store)
+        return self.checkpoints / f"checkpoint-{max(steps)}" if steps else None
+
+    def data_damage(self) -> str | None:
+        """What is wrong with the prepared rows, which a store's run fetches for that; None when they are whole."""
+        if self.store is not None:
+            from training.files.store_folders import bring, lacking
+
+            return lacking(self.store, "data") or bring(self.store, "data", self.data)
+        manifest = Manifest.read(self.data)
+        return f"{MANIFEST} is missing or is none" if manifest is None else manifest.damage(self.data)
+
+    def has_final(self) -> bool:
+        """Whether anything is where the run keeps its final weights."""
+        return bool(self._final_sizes())
+
+    def final_damage(self) -> str | None:
+        """What is wrong with the final weights where the run keeps them: on a disk by every byte, in a store by the
+        files' names and sizes; None when they are whole."""
+        if damage := damage_of(self.read_note(self.final / MANIFEST), self._final_sizes()):
+            return damage
+        manifest = Manifest.read(self.final) if self.store is None else None
+        altered = manifest.damage(self.final) if manifest else None
+        return f"final/{altered}" if altered else None
+
+    def _final_sizes(self) -> dict[str, int]:
+        return sizes_in(self.final) if self.store is None else self._part(self.final).sizes()
+
+    def free_bytes(self) -> int:
+        """Bytes free on the file system that holds, or would hold, the directory."""
+        place = next(parent for parent in (self.path, *self.path.parents) if parent.exists())
+        return shutil.disk_usage(place).free
+
+    # --- result
+
+    def write_result(self, result: Result) -> None:
+        write_atomically(self.result_file, result.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+    def read_result(self) -> Result | None:
+        """The outcome of the last start; None while the first one runs, after a crash of all of it, or when the file
+        is damaged: then the run is not known to have ended."""
+        return Result.parse(read_own(self.result_file))

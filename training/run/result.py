@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result: the outcome of one start of a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from training.redaction import redact
+
+
+class ErrorReport(BaseModel):
+    """Why a run ended early: the exception's type, its message without credentials, the line of code, and where the
+    log is."""
+
+    kind: str
+    message: Annotated[str, AfterValidator(redact)]
+    place: str = ""
+    log: str = ""
+
+
+class Result(BaseModel):
+    """The outcome of one start of a run, as ``result.json`` holds it.
+
+    ``start`` is what training started from, an adapter with its base model (`training.adapters.starting_point`).
+    ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
+    training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
+    before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
+    ``tokens`` all that the run has trained on, over every start. ``path`` is the attention path that the start-up check
+    chose, with its evidence. ``warnings`` are the notices of this start, each once (`training.notices`). ``resume`` is
+    the command that continues a run that did not finish.
+    """
+
+    status: Literal["succeeded", "failed", "stopped"]
+    name: str
+    method: str
+    start: str | None = None
+    steps_done: int = Field(default=0, ge=0, lt=10**15)
+    steps_planned: int | None = Field(default=None, ge=0, lt=10**15)
+    metrics: dict[str, float] = {}
+    evaluation: dict[str, float] | None = None
+    evaluation_before: dict[str, float] | None = None
+    wall_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    tokens: int = 0
+    num_workers: int = 1
+    path: str | None = None
+    warnings: list[str] = []
+    versions: dict[str, str] = {}
+    error: ErrorReport | None = None
+    resume: str | None = None
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> Result | None:
+        """None where there is no file, or one that is damaged."""
+        try:
+            return cls.model_validate_json(text or b"")
+        except ValidationError:
+            return None

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny model: a Qwen2 of a million random weights with a tokenizer of its own, made offline in seconds.
+
+It learns the bundled data on two CPU cores in about two minutes, and stands in for a real model wherever
+the way matters and the knowledge does not: in the demo, the examples, the tests. The same seed and texts
+give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import Problem, ResourceError
+from training.files.permissions import follow_umask
+from training.files.regular_file import read_regular
+from training.tiny.tokenizer import MAX_LENGTH, build_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+
+MARKER = "tadrib_tiny_model"
+
+
+def build_tiny_model(
+    directory: str | os.PathLike[str], texts: Sequence[str | os.PathLike[str]] | None = None, seed: int = 0
+) -> Path:
+    """Write the model (safetensors, float32) and its tokenizer to ``directory``; returns that path.
+
+    The tokenizer learns from ``texts``: JSON lines files, of which every string value is read, or plain text
+    files; by default from the bundled training sets. A tiny model that is there already is replaced.
+
+    Raises DataError when a text file cannot be read, or none is given and the bundled data are not installed;
+    ResourceError when ``directory`` holds something that is not a tiny model.
+    """
+    target = Path(directory)
+    _refuse_other_content(target)
+    from training.model.deepspeed import import_on_demand
+
+    tokenizer = build_tokenizer(None if texts is None else [Path(text) for text in texts])
+    model = _model(tokenizer, seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        aside.chmod(0o755)
+        import_on_demand()
+        model.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        follow_umask(aside)
+        if target.exists():
+            shutil.rmtree(target)
+        aside.rename(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _refuse_other_content(target: Path) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if _is_ours(target / "config.json"):
+        return
+    raise ResourceError(
+        "The tiny model was not written",
+        [
+            Problem(
+                str(target),
+                "exists and is not a tiny model.",
+                "Choose another directory.",
+                "refuse_other_content",
+            )
+        ],
+    )
+
+
+def _is_ours(config: Path) -> bool:
+    """A file that is none, or damaged, may be of something else."""
+    try:
+        settings = json.loads(read_regular(config))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and MARKER in settings
+
+
+def _model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    marker: dict[str, Any] = {MARKER: {"seed": seed}}
+    config = Qwen2Config(
+        vocab_size=-(-len(tokenizer) // 64) * 64,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.06,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **marker,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen2ForCausalLM(config)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``engine: trl``: the same spec and the same tokenized rows on the stock trainers of TRL 1.16.
+
+Only the trainer inside differs; data, templates, model, adapters, optimizer, checkpoints and generation are ours. Rows
+arrive tokenized and cut, so TRL neither tokenizes nor truncates. What TRL keeps to itself: its order of rows (KTO's is
+fixed for all epochs), its metrics, the mean of micro-batches' means (also in evaluation, where KTO has a baseline for
+each batch and so depends on `per_device_eval_batch_size`), adapters of a quantized model in bfloat16, where ours are
+in float32, and a reference that is computed in every step, also with ``reference: cache``. ``num_tokens`` and
+``tokens_per_second`` count a prompt once for each of its answers, because TRL computes it as often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from datasets import Dataset
+from transformers import set_seed
+
+from training import dpo_trainer, preference_trainer, sft_trainer
+from training.base_trainer import BaseTrainer
+from training.config import CommonConfig
+from training.config.methods import PreferenceConfig, ReferencedConfig
+from training.data.group import GroupDataset
+from training.data.prepare import PreparedData
+from training.engine.router_loss import router_coefficient
+from training.errors import SpecError
+from training.loop.arguments import training_arguments
+from training.model.load import load_model
+from training.model.source import ModelSource
+from training.model.tokenizer import load_tokenizer
+from training.preference_watch import PreferenceWatch
+from training.trl_engine.rows import refused_rows
+from training.trl_engine.trainers import STOCK
+from training.trl_engine.translation import TRANSLATIONS
+
+
+def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
+    """As `training.trainers.create_trainer`, with TRL's trainer inside.
+
+    Raises SpecError for settings that TRL has no equal for; for such rows, when they are first needed.
+    """
+    if problems := list(TRANSLATIONS[method].lacking(config)):
+        raise SpecError("TRL has no equal", problems)
+    return _ON_TRL[method](config, data)
+
+
+class _OnTrl(BaseTrainer):
+    """A method's public trainer whose inner trainer is TRL's."""
+
+    def create_trainer(self) -> Any:
+        data = self.load_and_validate_dataset()
+        train = self._rows(data.train)
+        held_out = None if data.eval is None else self._rows(data.eval)
+        if self.method == "kto":
+            # TRL reads these rows in their order, which may be sorted by label
+            train = train.shuffle(seed=self.config.seed)
+        model = self.ready_model()
+        stock, arguments = STOCK[self.method]
+        trainer = stock(
+            model=model,
+            args=arguments(**self._settings(model) | _router_loss(arguments, model)),
+            train_dataset=train,
+            eval_dataset=held_out,
+            processing_class=self.tokenizer,
+            callbacks=self._callbacks,
+            **self._reference(),
+        )
+        if "ref" in getattr(model, "peft_config", ()):
+            # a copy of the adapters as they are now; without it TRL switches adapters off, as we do
+            model.delete_adapter("ref")
+        if isinstance(self.config, PreferenceConfig):
+            PreferenceWatch(self.config, self._tokens_per_answer(data.train)).first_of(trainer)
+        return trainer
+
+    def _settings(self, model: Any) -> dict[str, Any]:
+        shared = training_arguments(self.config, model=model).to_dict()
+        shared["hub_token"] = None  # to_dict writes a text in place of tokens
+        return shared | TRANSLATIONS[self.method].settings(self.config)
+
+    def _tokens_per_answer(self, groups: GroupDataset) -> float:
+        """Of the first answers of groups; 1 where TRL logs means over tokens."""
+        if "simpo" in (self.method, getattr(self.config, "loss_type", None)):
+            return 1.0
+        lengths = [group.completions[0].num_targets for group in groups]
+        return sum(lengths) / len(lengths)
+
+    def _rows(self, groups: GroupDataset) -> Dataset:
+        translation = TRANSLATIONS[self.method]
+        if problems := refused_rows(groups, self.config.dataset_path, masks=translation.masks):
+            raise SpecError("TRL has no equal", problems)
+        return Dataset.from_list([translation.row(group) for group in groups])
+
+    def _reference(self) -> dict[str, Any]:
+        """None stands for the model with its adapters off."""
+        if not isinstance(self.config, ReferencedConfig):
+            return {}
+        source = ModelSource.reference(self.config)
+        if self.config.use_lora and source is None and self.config.reference != "copy":
+            return {"ref_model": None}
+        model = load_model(self.config, source or self.start, trained=False)
+        return {"ref_model": model.requires_grad_(False).eval()}
+
+    def setup_model_and_tokenizer(self) -> None:
+        """As the base class, without our scoring: the model stays as transformers made it."""
+        self.tokenizer = self.tokenizer or load_tokenizer(self.config)
+        set_seed(self.config.seed)
+        self.model = load_model(self.config, self.start)
+
+
+def _router_loss(arguments: type, model: Any) -> dict[str, float]:
+    """By default TRL adds a load-balancing loss whether or not the model's config asks for one; its CPO does not."""
+    has_it = "router_aux_loss_coef" in {field.name for field in fields(arguments)}
+    return {"router_aux_loss_coef": router_coefficient(model)} if has_it else {}
+
+
+_ON_TRL: dict[str, type[BaseTrainer]] = {
+    base.method: type(f"Trl{base.__name__}", (_OnTrl, base), {"__doc__": base.__doc__})
+    for base in (
+        sft_trainer.SFTTrainer,
+        dpo_trainer.DPOTrainer,
+        preference_trainer.IPOTrainer,
+        preference_trainer.KTOTrainer,
+        preference_trainer.CPOTrainer,
+        preference_trainer.SimPOTrainer,
+    )
+}

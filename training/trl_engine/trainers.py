@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TRL's own trainers as ``engine: trl`` runs them: on rows that are tokenized, with our names in the logs."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+from trl.import_utils import TRLExperimentalWarning
+
+from training.loop.best import KeepsBest
+from training.loop.group_trainer import perplexity
+from training.loop.meter import Meter
+from training.loop.schedule import KeepsSchedule
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+
+class _Housekept(KeepsSchedule, KeepsBest):
+    """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
+
+    aux_loss_enabled: bool  # TRL's
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._meter = Meter()
+        self._logged_at = time.perf_counter()
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        if model.training:
+            self._meter.update(_token_counts(inputs))
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for own in getattr(self, "_metrics", {}).values():
+            own.pop("num_tokens", None)  # counts no baselines and starts again at 0 in a resumed run
+        if "loss" in logs:
+            now = time.perf_counter()
+            totals = self._meter.drain(totals=("tokens", "computed_tokens"))
+            self.state.num_input_tokens_seen += int(totals["tokens"])
+            logs["num_tokens"] = self.state.num_input_tokens_seen
+            logs["tokens_per_second"] = totals["tokens"] / (now - self._logged_at)
+            logs["padding"] = 1 - totals["tokens"] / totals["computed_tokens"]
+            self._logged_at = now
+        super().log(logs, start_time)
+
+    def evaluation_loop(self, *args, **kwargs):
+        asked, self.aux_loss_enabled = self.aux_loss_enabled, False  # as ours, of the method's loss alone
+        output = super().evaluation_loop(*args, **kwargs)
+        self.aux_loss_enabled = asked
+        self._logged_at = time.perf_counter()
+        return output
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Nothing: TRL's card would lie beside the checkpoints."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing: a run tells nobody about itself."""
+
+
+def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    masks = [inputs[name] for name in inputs if name.endswith("attention_mask")]
+    if not masks:  # packed without padding
+        masks = [torch.ones_like(inputs["input_ids"])]
+    computed = sum(mask.numel() for mask in masks)
+    if "chosen_attention_mask" in inputs:  # padded apart, computed as one batch
+        computed = sum(len(mask) for mask in masks) * max(mask.shape[1] for mask in masks)
+    real = torch.stack([mask.sum() for mask in masks])
+    return {"tokens": real, "computed_tokens": real.new_tensor([computed])}
+
+
+class _SFT(_Housekept, SFTTrainer):
+    """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
+    them."""
+
+    def __init__(self, *args: Any, model, **kwargs: Any) -> None:
+        config = model.config.get_text_config()
+        written = getattr(config, "router_aux_loss_coef", None)
+        super().__init__(*args, model=model, **kwargs)
+        if written is not None:  # TRL puts its own there, and the config is saved with the model
+            config.router_aux_loss_coef = written
+
+    def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        output.metrics[f"{metric_key_prefix}_perplexity"] = perplexity(
+            output.metrics[f"{metric_key_prefix}_loss"]
+        )
+        return output
+
+
+class _DPO(_Housekept, DPOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset
+
+
+class _KTO(_Housekept, KTOTrainer):
+    def _prepare_dataset(self, dataset, *_):
+        return dataset
+
+
+class _CPO(_Housekept, CPOTrainer):
+    def tokenize_row(self, feature, model=None):
+        return feature
+
+
+STOCK: dict[str, tuple[type, type]] = {
+    "sft": (_SFT, SFTConfig),
+    "dpo": (_DPO, DPOConfig),
+    "ipo": (_DPO, DPOConfig),
+    "kto": (_KTO, KTOConfig),
+    "cpo": (_CPO, CPOConfig),
+    "simpo": (_CPO, CPOConfig),
+}
+"""The trainer inside and its config class, by method."""

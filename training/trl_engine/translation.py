@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our settings and rows in the words of TRL 1.16, by method; and what TRL has no word for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from training.config.metrics import plain_name
+from training.data.group import Group
+from training.errors import Problem
+from training.trl_engine.rows import cpo_row, kto_row, no_equal, pair_row, sft_row
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A method as TRL knows it.
+
+    ``settings`` are keyword arguments of TRL's config class. ``row`` gives a group's tokens the column names that
+    TRL's own preparation would. ``lacking`` finds settings that TRL has no equal for. ``masks`` says whether TRL takes
+    answers of which only some tokens are scored.
+    """
+
+    settings: Callable[[Any], Settings]
+    row: Callable[[Group], dict[str, Any]]
+    lacking: Callable[[Any], Iterator[Problem]] = lambda config: iter(())
+    masks: bool = False
+
+
+# --- settings: rows are cut already, and lora_dropout holds as the spec says
+
+
+def _sft_settings(config) -> Settings:
+    longest = config.max_seq_length if config.packing else None
+    return {"packing": config.packing, "packing_strategy": "bfd", "max_length": longest}
+
+
+def _dpo_settings(config) -> Settings:
+    terms = {config.loss_type: 1.0} | ({"sft": config.sft_weight} if config.sft_weight else {})
+    return {
+        "beta": config.beta,
+        "loss_type": list(terms),
+        "loss_weights": list(terms.values()),
+        "label_smoothing": config.label_smoothing,
+        "max_length": None,
+        "disable_dropout": False,
+    }
+
+
+def _ipo_settings(config) -> Settings:
+    return {"beta": config.tau, "loss_type": ["ipo"], "max_length": None, "disable_dropout": False}
+
+
+def _kto_settings(config) -> Settings:
+    return {
+        "beta": config.beta,
+        "desirable_weight": config.desirable_weight,
+        "undesirable_weight": config.undesirable_weight,
+        "train_sampling_strategy": "sequential",
+        "max_length": None,
+        "disable_dropout": False,
+    }
+
+
+def _cpo_settings(config) -> Settings:
+    return {
+        "beta": config.beta,
+        "loss_type": config.loss_type,
+        "cpo_alpha": config.cpo_alpha,
+        "simpo_gamma": config.simpo_gamma,
+        "max_length": config.max_length,
+        "disable_dropout": False,
+    }
+
+
+def _simpo_settings(config) -> Settings:
+    return {
+        "beta": config.beta,
+        "loss_type": "simpo",
+        "cpo_alpha": 0.0,
+        "simpo_gamma": config.simpo_gamma,
+        "max_length": config.max_length,
+        "disable_dropout": False,
+    }
+
+
+# --- what TRL has no equal for
+
+
+def _metric_lacking(config, *names: str) -> Iterator[Problem]:
+    metric = config.metric_for_best_model
+    if plain_name(metric) in names:
+        yield no_equal("metric_for_best_model", f"{metric}, which TRL does not log.", "Set eval_loss")
+
+
+def _dpo_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "kl")
+    if config.label_smoothing and config.loss_type == "sigmoid":
+        found = f"{config.label_smoothing}, which TRL's DPO ignores with loss_type: sigmoid."
+        yield no_equal("label_smoothing", found, "Set loss_type: robust")
+
+
+def _ipo_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "kl")
+    if config.label_smoothing:
+        found = f"{config.label_smoothing}, but TRL's IPO has no label smoothing."
+        yield no_equal("label_smoothing", found, "Set label_smoothing: 0")
+    if config.length_normalization != "tokens":
+        found = f"{config.length_normalization}, but TRL's IPO averages over tokens."
+        yield no_equal("length_normalization", found, "Set length_normalization: tokens")
+
+
+def _kto_lacking(config) -> Iterator[Problem]:
+    yield from _metric_lacking(config, "rewards/accuracies")
+    if config.per_device_train_batch_size == 1:
+        found = "1, but TRL's KTO takes its baseline from several rows."
+        yield no_equal("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
+
+
+def _cpo_lacking(config) -> Iterator[Problem]:
+    if config.multi_negative == "softmax":
+        found = "softmax over all candidates, but TRL compares pairs."
+        yield no_equal("multi_negative", found, "Set multi_negative: pairwise")
+
+
+TRANSLATIONS: dict[str, Translation] = {
+    "sft": Translation(_sft_settings, sft_row, masks=True),
+    "dpo": Translation(_dpo_settings, pair_row, _dpo_lacking),
+    "ipo": Translation(_ipo_settings, pair_row, _ipo_lacking),
+    "kto": Translation(_kto_settings, kto_row, _kto_lacking),
+    "cpo": Translation(_cpo_settings, cpo_row, _cpo_lacking, masks=True),
+    "simpo": Translation(_simpo_settings, cpo_row, masks=True),
+}
