@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of the command line: errors, and specs that passed."""
+"""The terminal: errors, notes, specs that passed, and how numbers and times are written there."""
 
 from __future__ import annotations
 
@@ -61,3 +61,15 @@ def _value(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def decimal(value: float) -> str:
+    """Three decimals, or three digits of what is too large for a line: ``2.719``, ``1e+308``."""
+    return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from training.base_trainer import BaseTrainer
 from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
-from training.config.methods import PreferenceConfig
+from training.config.methods import PreferenceConfig, ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.batch import PackedBatch
@@ -23,6 +24,7 @@ from training.engine.completions import (
     sum_by_completion,
     with_role,
 )
+from training.engine.reference_scores import ADAPTERS_OFF, Reference
 from training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
 from training.loop.group_trainer import GroupTrainer
 from training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
@@ -30,8 +32,11 @@ from training.losses.cpo import cpo_loss
 from training.losses.ipo import answer_lengths, ipo_loss
 from training.losses.kto import kto_loss
 from training.losses.simpo import simpo_loss
+from training.model.source import ModelSource
 from training.preference_watch import PreferenceWatch
-from training.reference.setup import setup_reference, with_missing_scores
+from training.reference.setup import ReferenceSetup
+
+logger = logging.getLogger("tadrib")
 
 
 class PreferenceTrainer(BaseTrainer):
@@ -43,8 +48,7 @@ class PreferenceTrainer(BaseTrainer):
 
     def create_trainer(self) -> GroupTrainer:
         data = self.load_and_validate_dataset()
-        reference, data = setup_reference(self, data)
-        self.data = data
+        reference, self.data = self._referenced(data)
         budget = self.config.max_tokens_per_batch
         trainer = self.build_group_trainer(
             self._watched_objective,
@@ -58,7 +62,34 @@ class PreferenceTrainer(BaseTrainer):
         return trainer
 
     def _stand_in(self) -> GroupDataset:
-        return with_missing_scores(self, super()._stand_in())
+        groups, setup = super()._stand_in(), self._reference_setup()
+        return (
+            groups if setup is None or self.ready_trainer().reference is not None else setup.score_all(groups)
+        )
+
+    def _reference_setup(self) -> ReferenceSetup | None:
+        """None for methods without a reference. It is ``ref_model_name``, or what training starts from."""
+        if not isinstance(self.config, ReferencedConfig):
+            return None
+        model = ModelSource.reference(self.config) or self.start
+        return ReferenceSetup(self.config, model, self.reference_cache, self.planned_workers)
+
+    def _referenced(self, data: PreparedData) -> tuple[Reference | None, PreparedData]:
+        """The scorer of the reference, or ``data`` with its scores filled in; neither for methods without one."""
+        setup = self._reference_setup()
+        if setup is None:
+            return None, data
+        choice = setup.choose(data.train)
+        logger.info("reference: %s", choice)
+        self.ready_strategy()
+        match choice:
+            case "adapter_off":
+                self.ready_model()
+                return ADAPTERS_OFF, data
+            case "cache":
+                return None, setup.score(data)
+            case _:
+                return setup.load(data), data
 
     def _watched_objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         loss, metrics = self.objective(token_log_probs, batch)

@@ -105,14 +105,14 @@ def status(
             return
         cli_kubernetes.status_there(there, run, as_json)
     from ray_jobs.runs.status import read_status
-    from ray_jobs.runs.status_text import print_jobs, print_status, sentence
+    from ray_jobs.runs.status_text import print_status, sentence
 
     where = _where(run, address)
     if run is None:
         from ray_jobs.runs.local import runs_here
 
         if where:
-            from ray_jobs.cluster.runs import jobs_of_all_runs
+            from ray_jobs.cluster.runs import jobs_of_all_runs, print_jobs
 
             print_jobs(jobs_of_all_runs(_server(where)))
             return

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from rich.console import Console
+
 from ray_jobs.cluster.follow import follow
 from ray_jobs.cluster.jobs import JobDetails, JobServer, JobStatus, directory_of, run_of
 from ray_jobs.runs.status import RunStatus
@@ -177,3 +179,12 @@ def jobs_of_all_runs(server: JobServer) -> Sequence[JobDetails]:
     for job in server.jobs():
         newest.setdefault(directory_of(job), job)
     return list(newest.values())
+
+
+def print_jobs(jobs: Sequence[JobDetails]) -> None:
+    """One line a run: its name, its newest job, and what Ray says of that."""
+    console = Console(highlight=False)
+    for job in jobs:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime((job.start_time or 0) / 1000))
+        line = f"{run_of(job)}  {job.status.value}  {job.submission_id}  {began}"
+        console.print(line, soft_wrap=True)

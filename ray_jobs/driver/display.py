@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from ray_jobs.console import decimal, duration
 from ray_jobs.events import Event, Metrics, Note, Started, Step
 from training.phases import Phase
 
@@ -164,15 +165,3 @@ class Display:
             return False
         self._line_at, self._line_tenths = now, tenths
         return True
-
-
-def duration(seconds: float) -> str:
-    """``0:07``, ``12:30`` or ``1:02:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def decimal(value: float) -> str:
-    """Three decimals, or three digits of what is too large for a line: ``2.719``, ``1e+308``."""
-    return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -210,12 +210,3 @@ def held_out(row: dict[str, Any]) -> dict[str, float]:
     """The metrics on held-out rows, without those of the evaluation's own speed."""
     speeds = ("_runtime", "_per_second")
     return {key: value for key, value in row.items() if key.startswith("eval_") and not key.endswith(speeds)}
-
-
-if __name__ == "__main__":
-    import sys
-
-    from ray_jobs.cli.app import main
-
-    sys.argv.insert(1, "launch")
-    main()

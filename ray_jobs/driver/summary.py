@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.driver.display import decimal, duration
+from ray_jobs.console import decimal, duration
 from training.config.locations import inside, is_url
 from training.errors import Problem
 from training.run.directory import RunDirectory

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.driver.display import decimal, duration
+from ray_jobs.console import decimal, duration
 from ray_jobs.runs.status import RunStatus
 
 if TYPE_CHECKING:
-    from ray_jobs.cluster.jobs import JobDetails
+    pass
 
 _MARKS = {"succeeded": ("✓", "bold green"), "failed": ("✗", "bold red"), "died": ("✗", "bold red")}
 
@@ -27,17 +26,6 @@ def print_status(status: RunStatus) -> None:
     width = max((len(label) for label, _ in rows), default=0)
     for label, value in rows:
         console.print(Text.assemble((f"  {label:<{width}}  ", "dim"), value), soft_wrap=True)
-
-
-def print_jobs(jobs: Sequence[JobDetails]) -> None:
-    """One line a run: its name, its newest job, and what Ray says of that."""
-    from ray_jobs.cluster.jobs import run_of
-
-    console = Console(highlight=False)
-    for job in jobs:
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime((job.start_time or 0) / 1000))
-        line = f"{run_of(job)}  {job.status.value}  {job.submission_id}  {began}"
-        console.print(line, soft_wrap=True)
 
 
 def sentence(status: RunStatus) -> str:

@@ -3,7 +3,8 @@ import io
 
 import pytest
 
-from ray_jobs.driver.display import Display, decimal, duration
+from ray_jobs.console import decimal, duration
+from ray_jobs.driver.display import Display
 from ray_jobs.events import Metrics, Started, Step
 from training.phases import Phase
 

@@ -280,7 +280,7 @@ def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [*alone, sys.executable, "-m", "ray_jobs.driver.launch", "spec.yaml"],
+        [*alone, sys.executable, "-m", "ray_jobs.cli.app", "launch", "spec.yaml"],
         cwd=tmp_path,
         env={**environment, "RAY_TMPDIR": str(tmp_path)},
         capture_output=True,

@@ -17,7 +17,7 @@ from training.config.problems.violations import missing_key, show
 from training.config.resources import Resources
 from training.config.rules.adjusters import settle
 from training.config.rules.conflicts import conflicts
-from training.config.rules.job import NAME_LENGTH, RUN_NAME
+from training.config.run_name import NAME_LENGTH, RUN_NAME
 from training.config.section import Section, read_section
 from training.config.types import Index, Location, Positive
 from training.config.view import View

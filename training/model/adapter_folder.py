@@ -14,6 +14,7 @@ from training.config import CommonConfig
 from training.errors import Problem, SpecError
 from training.files.moved_folder import find_moved
 from training.files.regular_file import read_regular
+from training.model.fingerprint import model_fingerprint
 from training.model.source import ADAPTER_FILE, CONFIG_FILE, TITLE, ModelSource, locate
 from training.notices import warn
 
@@ -90,8 +91,6 @@ class AdapterFolder:
             return True
         if own.folder is None or other.folder is None:
             return Path(own.name).name == Path(other.name).name
-        from training.reference.cache import model_fingerprint
-
         return own.folder.samefile(other.folder) or model_fingerprint(own.folder) == model_fingerprint(
             other.folder
         )

@@ -96,18 +96,3 @@ class ReferenceCache:
 
 def _name(content: bytes) -> str:
     return f"{hashlib.sha256(content).hexdigest()[:24]}.parquet"
-
-
-def model_fingerprint(folder: Path) -> str:
-    """SHA-256 over what decides a model folder's outputs: configuration, weights and code, file names included."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".safetensors", ".py") and path.name not in (
-            "config.json",
-            "adapter_config.json",
-        ):
-            continue
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

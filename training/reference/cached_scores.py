@@ -19,10 +19,11 @@ from training.engine.collate import collate
 from training.engine.reference_scores import Reference, frozen
 from training.engine.self_check import probes
 from training.model.adapter_folder import adapter_of, base_of
+from training.model.fingerprint import model_fingerprint
 from training.model.hardware import local_device
 from training.model.source import ModelSource
 from training.phases import Phase, enter
-from training.reference.cache import ReferenceCache, group_key, model_fingerprint
+from training.reference.cache import ReferenceCache, group_key
 from training.reference.model import load_reference_model
 from training.run.versions import versions
 

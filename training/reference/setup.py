@@ -3,50 +3,75 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from training.config.methods import PreferenceConfig, ReferencedConfig
+from training.config.methods import ReferencedConfig
 from training.data.group import GroupDataset
 from training.data.prepare import PreparedData
 from training.engine.plan import EpochPlanner
-from training.engine.reference_scores import ADAPTERS_OFF, Reference, frozen
+from training.engine.reference_scores import Reference, frozen
 from training.engine.self_check import probes
 from training.loop.arguments import rows_per_step
 from training.model.source import ModelSource
 from training.reference.cached_scores import Wanted, with_scores
 from training.reference.model import load_reference_model
 
-if TYPE_CHECKING:
-    from training.preference_trainer import PreferenceTrainer
 
-logger = logging.getLogger("tadrib")
+@dataclass(frozen=True)
+class ReferenceSetup:
+    """A run's reference: ``model`` scores, ``cache`` (a path or a URL) keeps the scores, and ``planned_workers`` are
+    those that the global batch is made for, None for those that run."""
 
+    config: ReferencedConfig
+    model: ModelSource
+    cache: str
+    planned_workers: int | None = None
 
-def setup_reference(trainer: PreferenceTrainer, data: PreparedData) -> tuple[Reference | None, PreparedData]:
-    """The scorer of the trainer's reference, or data with the scores filled in; neither for methods without one.
+    def choose(self, train: GroupDataset) -> str:
+        """What ``reference`` means for these training rows: adapter_off, copy or cache."""
+        planner = self._planner(train)
+        return choose_reference(self.config, self._planned_steps(planner) / planner.steps_per_epoch)
 
-    The cache is filled for held-out rows and for the training rows that the planned steps use. Collective: every worker
-    scores a share of what is missing.
-    """
-    if not isinstance(trainer.config, ReferencedConfig):
-        return None, data
-    planner = _planner(trainer, data.train)
-    steps = _planned_steps(trainer.config, planner)
-    choice = choose_reference(trainer.config, steps / planner.steps_per_epoch)
-    trainer.ready_strategy()
-    logger.info("reference: %s", choice)
-    if choice == "adapter_off":
-        trainer.ready_model()
-        return ADAPTERS_OFF, data
-    if choice == "cache":
-        held_out = [] if data.eval is None else [Wanted(data.eval, range(len(data.eval)))]
-        wanted = [Wanted(data.train, planner.used_within(steps)), *held_out]
-        filled = with_scores(wanted, trainer.config, trainer.reference_cache, _source(trainer))
-        return None, PreparedData(filled[0], filled[1] if held_out else None, data.report)
-    model = load_reference_model(trainer.config, _source(trainer))
-    return frozen(model, probes(data.train, data.eval)), data
+    def load(self, data: PreparedData) -> Reference:
+        """The reference model, frozen, on the fastest path that is right for these rows."""
+        model = load_reference_model(self.config, self.model)
+        return frozen(model, probes(data.train, data.eval))
+
+    def score(self, data: PreparedData) -> PreparedData:
+        """``data`` with the scores of the held-out rows, and of the training rows that the planned steps use.
+
+        Collective: every worker scores a share of what the cache lacks.
+        """
+        planner = self._planner(data.train)
+        wanted = [Wanted(data.train, planner.used_within(self._planned_steps(planner)))]
+        if data.eval is not None:
+            wanted.append(Wanted(data.eval, range(len(data.eval))))
+        train, *held_out = self._with_scores(wanted)
+        return PreparedData(train, held_out[0] if held_out else None, data.report)
+
+    def score_all(self, groups: GroupDataset) -> GroupDataset:
+        """``groups`` of the training rows with the scores that the planned steps had no use for. Collective."""
+        return self._with_scores([Wanted(groups, range(len(groups)))])[0]
+
+    def _with_scores(self, wanted: Sequence[Wanted]) -> list[GroupDataset]:
+        return with_scores(wanted, self.config, self.cache, self.model)
+
+    def _planner(self, groups: GroupDataset) -> EpochPlanner:
+        """The plan of the steps' groups, which no number of workers changes."""
+        return EpochPlanner(
+            groups.num_tokens,
+            rows_per_step=rows_per_step(self.config, self.planned_workers),
+            bin_tokens=self.config.max_tokens_per_batch,
+            seed=self.config.seed,
+        )
+
+    def _planned_steps(self, planner: EpochPlanner) -> int:
+        """As transformers counts them."""
+        if self.config.max_steps > 0:
+            return self.config.max_steps
+        return math.ceil(self.config.num_train_epochs * planner.steps_per_epoch)
 
 
 def choose_reference(config: ReferencedConfig, passes: float) -> str:
@@ -59,34 +84,3 @@ def choose_reference(config: ReferencedConfig, passes: float) -> str:
     if config.reference != "auto":
         return config.reference
     return "adapter_off" if config.use_lora and passes <= 1 and config.ref_model_name is None else "cache"
-
-
-def with_missing_scores(trainer: PreferenceTrainer, groups: GroupDataset) -> GroupDataset:
-    """``groups`` of the training data with the scores that the planned steps had no use for. Collective."""
-    if not isinstance(trainer.config, ReferencedConfig) or trainer.ready_trainer().reference is not None:
-        return groups
-    wanted = [Wanted(groups, range(len(groups)))]
-    return with_scores(wanted, trainer.config, trainer.reference_cache, _source(trainer))[0]
-
-
-def _planner(trainer: PreferenceTrainer, groups: GroupDataset) -> EpochPlanner:
-    """The plan of the steps' groups, which no number of workers changes."""
-    config = trainer.config
-    return EpochPlanner(
-        groups.num_tokens,
-        rows_per_step=rows_per_step(config, trainer.planned_workers),
-        bin_tokens=config.max_tokens_per_batch,
-        seed=config.seed,
-    )
-
-
-def _planned_steps(config: PreferenceConfig, planner: EpochPlanner) -> int:
-    """As transformers counts them."""
-    if config.max_steps > 0:
-        return config.max_steps
-    return math.ceil(config.num_train_epochs * planner.steps_per_epoch)
-
-
-def _source(trainer: PreferenceTrainer) -> ModelSource:
-    """The reference model: ``ref_model_name``, or what training starts from."""
-    return ModelSource.reference(trainer.config) or trainer.start

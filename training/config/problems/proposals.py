@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from training.config.rules.job import as_label
+from training.config.run_name import as_label
 from training.config.yaml.written import text_of
 
 Accepts = Callable[[Any], bool]

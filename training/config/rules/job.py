@@ -6,18 +6,12 @@ from __future__ import annotations
 import re
 
 from training.config.rules.common import rule
+from training.config.run_name import NAME_LENGTH, RUN_NAME, as_label
 from training.config.view import View
 from training.config.yaml.text import as_typed
 from training.errors import Problem, clip
 
-NAME_LENGTH = 40  # KubeRay allows a RayJob 47 characters; the chart appends a revision
-RUN_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 QUANTITY = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTPE]i|[kMGTPE])$")
-
-
-def as_label(text: str) -> str:
-    """The name of a run that is nearest to ``text``; "" where nothing of it can be in a name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:NAME_LENGTH].strip("-")
 
 
 @rule("name")

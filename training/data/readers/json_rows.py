@@ -10,15 +10,8 @@ from typing import Any
 from training.data.readers.lines import Line, decode_line, read_lines
 from training.data.readers.locations import Location
 from training.data.readers.raw_row import RawRow, bad_row
-from training.data.rows.row_problem import RowProblem, shown
+from training.data.rows.row_problem import RepeatedKeys, RowProblem, shown
 from training.errors import DataError, Problem, clip, named
-
-
-class RepeatedKeys(dict):
-    """A JSON object that gives a key twice; ``repeated`` is the first such key. The last value is kept, as
-    in JSON."""
-
-    repeated: str = ""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from training.data.readers.json_rows import RepeatedKeys
-from training.data.rows.row_problem import RowError, RowProblem, shown
+from training.data.rows.row_problem import RepeatedKeys, RowError, RowProblem, shown
 from training.data.rows.tool_use import as_tool_calls
 from training.errors import named, nearest
 

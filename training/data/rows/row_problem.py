@@ -26,6 +26,13 @@ class RowError(Exception):
         super().__init__("; ".join(f"{p.column}: {p.message}" for p in problems))
 
 
+class RepeatedKeys(dict):
+    """A JSON object that gives a key twice; ``repeated`` is the first such key. The last value is kept, as
+    in JSON."""
+
+    repeated: str = ""
+
+
 def shown(value: object, limit: int = 60) -> str:
     """``value`` as a person would recognise it, cut to ``limit`` characters."""
     text = repr(value)
