@@ -41,6 +41,7 @@ RUN --mount=type=secret,id=pip \
 
 FROM requirements AS project
 COPY LICENSE README.md pyproject.toml /build/
+COPY tadrib /build/tadrib
 COPY training /build/training
 COPY ray_jobs /build/ray_jobs
 RUN cd /build \

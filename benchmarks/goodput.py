@@ -27,7 +27,7 @@ from benchmarks.harness import hardware
 from benchmarks.processes import end_of, kill
 from benchmarks.sides import Side, ours, torchrun
 from benchmarks.tiny_runs import ENVIRONMENT, SAVED, TinyRuns
-from training.tiny.model import build_tiny_model
+from tadrib.training.tiny.model import build_tiny_model
 
 _ENDLESS = 10**6
 _SECONDS_TO_START = 180.0

@@ -29,9 +29,9 @@ from benchmarks.sides import ours, torchrun
 from benchmarks.step_time import Pair, measure_pair
 from benchmarks.tiny_runs import ENVIRONMENT, TinyRuns
 from benchmarks.turns import started
-from training.config import load_spec
-from training.run.directory import RunDirectory
-from training.tiny.model import build_tiny_model
+from tadrib.training.config import load_spec
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.tiny.model import build_tiny_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
-from training.config import load_spec
-from training.run.checkpoints import newest_whole
-from training.trainers import create_trainer
+from tadrib.training.config import load_spec
+from tadrib.training.run.checkpoints import newest_whole
+from tadrib.training.trainers import create_trainer
 
 
 class PrintTimes(TrainerCallback):

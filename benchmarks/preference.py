@@ -138,14 +138,14 @@ def draw_rows(case: dict) -> list[tuple[list[int], list[list[int]]]]:
 def run_ours(case: dict) -> float:
     from peft import get_peft_model
 
-    from training.config import METHODS
-    from training.data.baselines import with_baselines
-    from training.data.group import Completion, Group, GroupDataset
-    from training.engine import attention
-    from training.engine.policy import install_scoring
-    from training.engine.reference_scores import ADAPTERS_OFF
-    from training.loop.group_trainer import GroupTrainer
-    from training.trainers import create_trainer
+    from tadrib.training.config import METHODS
+    from tadrib.training.data.baselines import with_baselines
+    from tadrib.training.data.group import Completion, Group, GroupDataset
+    from tadrib.training.engine import attention
+    from tadrib.training.engine.policy import install_scoring
+    from tadrib.training.engine.reference_scores import ADAPTERS_OFF
+    from tadrib.training.loop.group_trainer import GroupTrainer
+    from tadrib.training.trainers import create_trainer
 
     method = case["method"]
     roles = ["completion"] if method == "kto" else ["chosen", *["rejected"] * case["negatives"]]

@@ -61,8 +61,8 @@ def run_trl(case: dict) -> float:
 
 
 def _run(case: dict, engine: str) -> float:
-    from training.config import METHODS
-    from training.trainers import create_trainer
+    from tadrib.training.config import METHODS
+    from tadrib.training.trainers import create_trainer
 
     settings = dict(case)
     method = settings.pop("method")

@@ -65,11 +65,11 @@ def draw_rows(case: dict) -> list[tuple[list[int], list[int]]]:
 def run_ours(case: dict) -> float:
     from peft import get_peft_model
 
-    from training.data.group import Completion, Group, GroupDataset
-    from training.engine import attention
-    from training.engine.policy import install_scoring
-    from training.loop.group_trainer import GroupTrainer
-    from training.losses.sft import sft_loss
+    from tadrib.training.data.group import Completion, Group, GroupDataset
+    from tadrib.training.engine import attention
+    from tadrib.training.engine.policy import install_scoring
+    from tadrib.training.loop.group_trainer import GroupTrainer
+    from tadrib.training.losses.sft import sft_loss
 
     groups = [
         Group(prompt, [Completion(response, "response")], row)

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.tiny_runs import TRAIN, TinyRuns
-from training.config import load_spec
-from training.run.directory import RunDirectory
+from tadrib.training.config import load_spec
+from tadrib.training.run.directory import RunDirectory
 
 _PEER = "benchmarks.plain_torchrun"
 _AGENT = "torch.distributed.run"

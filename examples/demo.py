@@ -17,8 +17,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # the run shows its own progress lin
 from rich.console import Console
 from rich.table import Table
 
-from training.config import load_spec, resolve
-from training.errors import TadribError
+from tadrib.training.config import load_spec, resolve
+from tadrib.training.errors import TadribError
 
 SPEC = Path("examples/01-sft.yaml")
 HELD_OUT = Path("examples/data/sft_heldout.jsonl")
@@ -34,8 +34,8 @@ QUESTIONS = (
 
 def main() -> int:
     os.chdir(Path(__file__).parent.parent)
-    from ray_jobs.driver.launch import launch
-    from training.tiny.model import build_tiny_model
+    from tadrib.ray_jobs.driver.launch import launch
+    from tadrib.training.tiny.model import build_tiny_model
 
     spec = load_spec(SPEC)
     if not Path(spec.config.model_name).is_dir():
@@ -53,7 +53,7 @@ def main() -> int:
 
 def ask(spec) -> bool:
     """Print answers to held-out questions beside what they should be; whether the first is right."""
-    from training.sft_trainer import SFTTrainer
+    from tadrib.training.sft_trainer import SFTTrainer
 
     logging.getLogger("tadrib").setLevel(logging.ERROR)  # the run has said it already
     rows = [json.loads(line) for line in HELD_OUT.read_text(encoding="utf-8").splitlines()]
@@ -74,7 +74,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except TadribError as error:
-        from ray_jobs.console import print_error
+        from tadrib.ray_jobs.console import print_error
 
         print_error(error)
         sys.exit(error.exit_code)

@@ -4,8 +4,8 @@
 First: `tadrib tiny-model models/tiny`, then `tadrib train examples/01-sft.yaml`.
 """
 
-from training.config import DPOConfig
-from training.dpo_trainer import create_dpo_trainer
+from tadrib.training.config import DPOConfig
+from tadrib.training.dpo_trainer import create_dpo_trainer
 
 config = DPOConfig(
     model_name="runs/sft-arabic/final",

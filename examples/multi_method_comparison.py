@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from ray_jobs.driver.launch import launch
-from training.config import load_spec
-from training.run.result import Result
+from tadrib.ray_jobs.driver.launch import launch
+from tadrib.training.config import load_spec
+from tadrib.training.run.result import Result
 
 EXAMPLES = Path(__file__).parent
 SPECS = ["01-sft", "02-dpo", "03-ipo", "04-kto", "05-cpo", "06-simpo"]

@@ -4,15 +4,19 @@
 First: `tadrib tiny-model models/tiny`, then `tadrib train examples/01-sft.yaml`.
 """
 
-from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
-from training.preference_trainer import (
+from collections.abc import Callable
+
+from tadrib.training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
+from tadrib.training.config.methods import PreferenceConfig
+from tadrib.training.preference_trainer import (
+    PreferenceTrainer,
     create_cpo_trainer,
     create_ipo_trainer,
     create_kto_trainer,
     create_simpo_trainer,
 )
 
-METHODS = {
+METHODS: dict[str, tuple[Callable[..., PreferenceTrainer], Callable[..., PreferenceConfig], float, str]] = {
     "kto": (create_kto_trainer, KTOConfig, 2e-4, "قل لي متى يفتح مكتب البريد أبوابه."),
     "ipo": (create_ipo_trainer, IPOConfig, 5e-4, "ما ضد كلمة حلو؟"),
     "cpo": (create_cpo_trainer, CPOConfig, 5e-4, "ما لون الشمس؟"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SFT from Python: train, evaluate, save, load, ask; about a minute. First: `tadrib tiny-model models/tiny`."""
 
-from training.config import SFTConfig
-from training.sft_trainer import create_sft_trainer
+from tadrib.training.config import SFTConfig
+from tadrib.training.sft_trainer import create_sft_trainer
 
 config = SFTConfig(
     model_name="models/tiny",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 
-from training.errors import ClusterError, Problem
+from tadrib.training.errors import ClusterError, Problem
 
 _SECONDS_TO_ANSWER = 5.0
 

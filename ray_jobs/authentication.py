@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from training.config.yaml.text_file import read_bytes
-from training.errors import ClusterError, Problem
+from tadrib.training.config.yaml.text_file import read_bytes
+from tadrib.training.errors import ClusterError, Problem
 
 _MODE, _TOKEN, _TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _SECONDS_TO_ANSWER = 10

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from training.config import Resolved
-from training.errors import StoppedError, TadribError
+from tadrib.training.config import Resolved
+from tadrib.training.errors import StoppedError, TadribError
 
 _ORIGIN_STYLES = {"given": "bold", "default": "dim", "adjusted": "yellow"}
 

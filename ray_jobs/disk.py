@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from training.config import CommonConfig
-from training.errors import Problem, ResourceError
-from training.model.adapter_folder import base_of
-from training.model.source import ModelSource
-from training.run.directory import RunDirectory
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.model.adapter_folder import base_of
+from tadrib.training.model.source import ModelSource
+from tadrib.training.run.directory import RunDirectory
 
 _FLOOR = 32 * 1024**2  # bytes: logs, metrics, tokenizer, adapters
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.errors import TadribError
-from training.phases import Phase
+from tadrib.training.errors import TadribError
+from tadrib.training.phases import Phase
 
 
 @dataclass(frozen=True, slots=True)

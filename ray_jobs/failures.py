@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray_jobs import disk
-from ray_jobs.events import Failure, WorkersFailed
-from training.errors import Problem, ResourceError, TadribError, TrainingError
-from training.redaction import redact
-from training.run.directory import RunDirectory
-from training.run.result import ErrorReport
+from tadrib.ray_jobs import disk
+from tadrib.ray_jobs.events import Failure, WorkersFailed
+from tadrib.training.errors import Problem, ResourceError, TadribError, TrainingError
+from tadrib.training.redaction import redact
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.result import ErrorReport
 
-_SOURCE_ROOT = Path(__file__).resolve().parent.parent
+_SOURCE_ROOT = Path(__file__).parent.parent
 HUNG = "Hung"
 """Kind of the failure that a watchdog posts."""
 _MEMORY_TEXTS = (

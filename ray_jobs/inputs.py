@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray_jobs.address import named
-from training.config import JobSpec
-from training.config.locations import is_url
-from training.config.strategy import is_json, read_settings
-from training.errors import Problem, SpecError, nearest
-from training.model.source import ModelSource, locate
+from tadrib.ray_jobs.address import named
+from tadrib.training.config import JobSpec
+from tadrib.training.config.locations import is_url
+from tadrib.training.config.strategy import is_json, read_settings
+from tadrib.training.errors import Problem, SpecError, nearest
+from tadrib.training.model.source import ModelSource, locate
 
 _DATASETS = ("dataset_path", "eval_dataset_path")
 _MODELS = ("model_name", "ref_model_name")
@@ -58,7 +58,7 @@ def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
     missing = missing_inputs(spec, without)
     if missing:
         raise SpecError("what the spec names is not here", [each.problem for each in missing])
-    from training.model.hub import require_on_hub
+    from tadrib.training.model.hub import require_on_hub
 
     for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
         if source is not None and source.key not in without:

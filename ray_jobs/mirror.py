@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from training.run.directory import RunDirectory
+from tadrib.training.run.directory import RunDirectory
 
 _SECONDS_BETWEEN_PUSHES = 5.0
 _LARGE = 4 * 1024**2  # bytes; a store takes whole files, so a large log goes less often

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.config import JobSpec
-from training.config.locations import is_url
-from training.errors import Problem, SpecError
+from tadrib.training.config import JobSpec
+from tadrib.training.config.locations import is_url
+from tadrib.training.errors import Problem, SpecError
 
 _LOCATIONS = (
     "model_name",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
-from ray_jobs.disk import is_full
+from tadrib.ray_jobs.disk import is_full
 
 
 def send_output_to(log: Path) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from training.config import CommonConfig
-from training.errors import Problem, SpecError
-from training.run.directory import RunDirectory
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.run.directory import RunDirectory
 
 TENSORBOARD = "tensorboard"
 """Folder of TensorBoard's event files in a run directory."""

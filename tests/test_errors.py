@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from training.errors import Problem
+from tadrib.training.errors import Problem
 
 
 @pytest.mark.parametrize(

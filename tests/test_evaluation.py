@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
+from tadrib.training.config import METHODS
+from tadrib.training.trainers import create_trainer
 from tests.tiny import tiny_model, write_rows
 from tests.workers import run_workers
-from training.config import METHODS
-from training.trainers import create_trainer
 
 CASES = {
     "sft, packed": ("sft", {"max_seq_length": 128}),

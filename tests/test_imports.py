@@ -33,7 +33,13 @@ FILES_A_FOLDER = 17
 
 
 def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of each import in a file, at any depth, relative and dynamic ones included."""
+    """Line and dotted name of each import in a file, at any depth, relative and dynamic ones included; names without
+    the ``tadrib`` before them, as the folders are."""
+    for line, name in _imported(path, root):
+        yield line, name.removeprefix("tadrib.")
+
+
+def _imported(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     package = path.relative_to(root).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -147,7 +153,7 @@ def test_a_wrong_import_is_found_wherever_it_hides(tmp_path):
     config = tmp_path / "training" / "config"
     config.mkdir(parents=True)
     (config / "good.py").write_text(
-        "import json\nimport yaml\nfrom training.errors import Problem\nfrom . import x\n"
+        "import json\nimport yaml\nfrom tadrib.training.errors import Problem\nfrom . import x\n"
     )
     (config / "hidden.py").write_text(
         "def load():\n    if True:\n        from torch import nn\n    return nn\n"
@@ -158,7 +164,7 @@ def test_a_wrong_import_is_found_wherever_it_hides(tmp_path):
         "    return __import__('kubernetes')\n"
     )
     (tmp_path / "training" / "up.py").write_text(
-        "class A:\n    def f(self):\n        import ray_jobs.cli.app as c\n"
+        "class A:\n    def f(self):\n        import tadrib.ray_jobs.cli.app as c\n"
     )
     assert wrong_imports(tmp_path) == [
         "training/config/hidden.py:3: torch.nn",
@@ -171,15 +177,13 @@ def test_a_wrong_import_is_found_wherever_it_hides(tmp_path):
 
 
 def test_importing_the_config_loads_nothing_heavy():
-    code = f"import sys, training.config; print([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"import sys, tadrib.training.config; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_importing_the_config_takes_under_half_a_second_of_cpu():
-    code = (
-        "import time; start = time.process_time(); import training.config; print(time.process_time() - start)"
-    )
+    code = "import time; start = time.process_time(); import tadrib.training.config; print(time.process_time() - start)"
     runs = [
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         for _ in range(3)

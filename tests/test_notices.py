@@ -2,15 +2,15 @@
 import io
 import json
 
-from ray_jobs.driver.display import Display
-from ray_jobs.events import Note
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.status import read_status
-from ray_jobs.runs.status_text import facts
-from training.notices import forwarded, warn
-from training.run.directory import RunDirectory
-from training.run.report import write_report
-from training.run.result import Result
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.events import Note
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.status import read_status
+from tadrib.ray_jobs.runs.status_text import facts
+from tadrib.training.notices import forwarded, warn
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.report import write_report
+from tadrib.training.run.result import Result
 
 TEXT = "chosen answers are 3 nats a token less likely; lower learning_rate"
 

@@ -6,12 +6,12 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
+from tadrib.training.config import METHODS
+from tadrib.training.errors import SpecError
+from tadrib.training.files.manifest import Manifest
+from tadrib.training.run.checkpoint_folders import committed
+from tadrib.training.trainers import create_trainer
 from tests.tiny import tiny_model, write_rows
-from training.config import METHODS
-from training.errors import SpecError
-from training.files.manifest import Manifest
-from training.run.checkpoint_folders import committed
-from training.trainers import create_trainer
 
 KEPT = "weights.safetensors"
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM, Trainer, TrainingArguments
 
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import CommonConfig, SFTConfig
+from tadrib.training.engine.policy import install_scoring
+from tadrib.training.errors import SpecError
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.tiny import tiny_model, write_rows
-from training.base_trainer import BaseTrainer
-from training.config import CommonConfig, SFTConfig
-from training.engine.policy import install_scoring
-from training.errors import SpecError
-from training.sft_trainer import create_sft_trainer
 
 
 def config(tmp_path, **changes) -> SFTConfig:

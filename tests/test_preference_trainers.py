@@ -6,11 +6,11 @@ import logging
 import pytest
 from transformers import TrainerCallback
 
+from tadrib.training.config import METHODS
+from tadrib.training.reference.cache import ReferenceCache
+from tadrib.training.reference.setup import choose_reference
+from tadrib.training.trainers import create_trainer
 from tests.tiny import tiny_model, write_rows
-from training.config import METHODS
-from training.reference.cache import ReferenceCache
-from training.reference.setup import choose_reference
-from training.trainers import create_trainer
 
 
 def config(tmp_path, method: str, **changes):
@@ -51,7 +51,7 @@ def test_every_source_of_the_reference_gives_the_same_losses(tmp_path, method):
 
 
 def test_another_reference_model_changes_the_loss_from_the_first_step(tmp_path):
-    from training.tiny.model import build_tiny_model
+    from tadrib.training.tiny.model import build_tiny_model
 
     other = str(build_tiny_model(tmp_path / "other", seed=1))
     own = losses(create_trainer("dpo", config(tmp_path, "dpo", reference="copy")))
@@ -62,7 +62,7 @@ def test_another_reference_model_changes_the_loss_from_the_first_step(tmp_path):
 
 
 def test_the_cache_is_filled_once_and_resumed_after_a_kill(tmp_path, monkeypatch):
-    from training.reference import cached_scores as cached_reference
+    from tadrib.training.reference import cached_scores as cached_reference
 
     given = config(tmp_path, "dpo", reference="cache")
     monkeypatch.setattr(cached_reference, "SHARD_TOKENS", 1)

@@ -8,11 +8,11 @@ import os
 
 import pytest
 
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.status import read_status
-from training.errors import ResourceError
-from training.notices import forwarded
-from training.run.directory import RunDirectory
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.status import read_status
+from tadrib.training.errors import ResourceError
+from tadrib.training.notices import forwarded
+from tadrib.training.run.directory import RunDirectory
 
 SPEC = "method: sft\nname: run\nmax_steps: 20\n"
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import METHODS, CPOConfig, DPOConfig, IPOConfig, KTOConfig, SFTConfig
+from tadrib.training.dpo_trainer import create_dpo_trainer
+from tadrib.training.errors import SpecError
+from tadrib.training.preference_trainer import create_cpo_trainer, create_ipo_trainer, create_kto_trainer
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.tiny import tiny_model
-from training.base_trainer import BaseTrainer
-from training.config import METHODS, CPOConfig, DPOConfig, IPOConfig, KTOConfig, SFTConfig
-from training.dpo_trainer import create_dpo_trainer
-from training.errors import SpecError
-from training.preference_trainer import create_cpo_trainer, create_ipo_trainer, create_kto_trainer
-from training.sft_trainer import create_sft_trainer
 
 on_a_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU answers")
 

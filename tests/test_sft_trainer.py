@@ -8,10 +8,10 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, EarlyStoppingCallback, TrainerCallback
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.sft_trainer import SFTTrainer, create_sft_trainer
 from tests.tiny import tiny_model, write_rows
-from training.config import SFTConfig
-from training.errors import SpecError
-from training.sft_trainer import SFTTrainer, create_sft_trainer
 
 
 def config(tmp_path, **changes) -> SFTConfig:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from training.tiny.model import build_tiny_model
+from tadrib.training.tiny.model import build_tiny_model
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "data"
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from tools.generated import write_or_check
 
 PAGES = {
-    "base_trainer": ("training.base_trainer", ("BaseTrainer",)),
-    "sft_trainer": ("training.sft_trainer", ("SFTTrainer", "create_sft_trainer")),
-    "dpo_trainer": ("training.dpo_trainer", ("DPOTrainer", "create_dpo_trainer")),
+    "base_trainer": ("tadrib.training.base_trainer", ("BaseTrainer",)),
+    "sft_trainer": ("tadrib.training.sft_trainer", ("SFTTrainer", "create_sft_trainer")),
+    "dpo_trainer": ("tadrib.training.dpo_trainer", ("DPOTrainer", "create_dpo_trainer")),
     "preference_trainer": (
-        "training.preference_trainer",
+        "tadrib.training.preference_trainer",
         (
             *("PreferenceTrainer", "KTOTrainer", "IPOTrainer", "CPOTrainer", "SimPOTrainer"),
             *("create_kto_trainer", "create_ipo_trainer", "create_cpo_trainer", "create_simpo_trainer"),
         ),
     ),
-    "losses": ("training.losses", ("sft", "dpo", "ipo", "kto", "cpo", "simpo")),
+    "losses": ("tadrib.training.losses", ("sft", "dpo", "ipo", "kto", "cpo", "simpo")),
 }
 FOLDER = Path(__file__).parents[1] / "docs" / "api"
 
@@ -30,7 +30,7 @@ def page(module_name: str, names: tuple[str, ...]) -> str:
     module = importlib.import_module(module_name)
     parts = [f"# `{module_name}`", (module.__doc__ or "").strip()]
     for name in names:
-        if module_name == "training.losses":
+        if module_name == "tadrib.training.losses":
             member = importlib.import_module(f"{module_name}.{name}")
             parts += describe(getattr(member, f"{name}_loss"), "##")
         else:

@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from tadrib.training.redaction import ORDINARY_NAME, SECRET_NAME, SECRET_TEXT
 from tools.chart_values import RayClusterValues, TrainingJobValues
 from tools.generated import write_or_check
 from tools.platform_settings import Section
 from tools.spec_schema import spec_schema, tidy
-from training.redaction import ORDINARY_NAME, SECRET_NAME, SECRET_TEXT
 
 COMMAND = "python -m tools.chart_schema"
 FOLDER = Path(__file__).parents[1] / "charts"

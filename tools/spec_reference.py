@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from training.config.common import CommonConfig
-from training.config.effect import CIRCUMSTANCES
-from training.config.methods import METHODS
-from training.config.problems.violations import show
-from training.config.resources import Resources
-from training.config.rules.adjusters import ADJUSTERS
-from training.config.rules.common import RULES
-from training.config.spec import JobSpec
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.effect import CIRCUMSTANCES
+from tadrib.training.config.methods import METHODS
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.resources import Resources
+from tadrib.training.config.rules.adjusters import ADJUSTERS
+from tadrib.training.config.rules.common import RULES
+from tadrib.training.config.spec import JobSpec
 
 _INTRODUCTION = """\
 # Spec reference

@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.methods import METHODS
+from tadrib.training.config.spec import JobSpec
 from tools.generated import write_or_check
 from tools.spec_reference import spec_reference
-from training.config.common import CommonConfig
-from training.config.methods import METHODS
-from training.config.spec import JobSpec
 
 COMMAND = "python -m tools.spec_schema"
 REQUIRED = ["method", "name", "dataset_path"]

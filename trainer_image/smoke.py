@@ -44,7 +44,7 @@ MODULES = (
         "kubernetes",
         "matplotlib.pyplot",
         "tensorboard",
-        "ray_jobs.cli.app",
+        "tadrib.ray_jobs.cli.app",
     ),
 )
 
@@ -138,9 +138,9 @@ def check_device(device: str) -> str:
 
 def check_training(strategy: Literal["ddp", "zero2"]) -> str:
     """One optimizer step of a tiny model, whose loss must be sound and whose saved weights must have changed."""
-    from training.config import SFTConfig
-    from training.sft_trainer import create_sft_trainer
-    from training.tiny.model import build_tiny_model
+    from tadrib.training.config import SFTConfig
+    from tadrib.training.sft_trainer import create_sft_trainer
+    from tadrib.training.tiny.model import build_tiny_model
 
     rows = [{"instruction": f"كم مجموع {n} و{n}؟", "response": str(2 * n)} for n in range(8)]
     with tempfile.TemporaryDirectory() as folder:

@@ -13,37 +13,37 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.adapters.composed_adapter import complete
-from training.adapters.lora import add_lora
-from training.config import CommonConfig
-from training.config.methods import method_of
-from training.config.rules.adjusters import early_stopping
-from training.data.generation import encode_prompt
-from training.data.prepare import PreparedData, prepare_data
-from training.engine.gathering import whole_state
-from training.engine.policy import install_scoring
-from training.errors import Problem, SpecError
-from training.evaluation import EarlyStoppingWatch, training_sample
-from training.files.permissions import follow_umask
-from training.inference.generate import generate
-from training.inference.serving_files import stop_ids, write_serving_files
-from training.loop.arguments import rows_per_step, training_arguments
-from training.loop.group_trainer import GroupTrainer
-from training.loop.keeper import is_rank_zero
-from training.loop.nonfinite import NonfiniteGuard
-from training.loop.objective import Objective
-from training.model.adapter_folder import adapter_of
-from training.model.deepspeed import leave_deepspeed, tell_of_compiling
-from training.model.hardware import fit_to_hardware
-from training.model.limits import require_room
-from training.model.load import load_model
-from training.model.source import ModelSource, locate
-from training.model.starting_adapter import start_factors, suspended
-from training.model.tokenizer import load_tokenizer
-from training.notices import warn
-from training.output_folder import final_folder, keep_earlier_model, require_source_kept
-from training.phases import Phase, enter
-from training.reference.model import load_reference_model
+from tadrib.training.adapters.composed_adapter import complete
+from tadrib.training.adapters.lora import add_lora
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.methods import method_of
+from tadrib.training.config.rules.adjusters import early_stopping
+from tadrib.training.data.generation import encode_prompt
+from tadrib.training.data.prepare import PreparedData, prepare_data
+from tadrib.training.engine.gathering import whole_state
+from tadrib.training.engine.policy import install_scoring
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.evaluation import EarlyStoppingWatch, training_sample
+from tadrib.training.files.permissions import follow_umask
+from tadrib.training.inference.generate import generate
+from tadrib.training.inference.serving_files import stop_ids, write_serving_files
+from tadrib.training.loop.arguments import rows_per_step, training_arguments
+from tadrib.training.loop.group_trainer import GroupTrainer
+from tadrib.training.loop.keeper import is_rank_zero
+from tadrib.training.loop.nonfinite import NonfiniteGuard
+from tadrib.training.loop.objective import Objective
+from tadrib.training.model.adapter_folder import adapter_of
+from tadrib.training.model.deepspeed import leave_deepspeed, tell_of_compiling
+from tadrib.training.model.hardware import fit_to_hardware
+from tadrib.training.model.limits import require_room
+from tadrib.training.model.load import load_model
+from tadrib.training.model.source import ModelSource, locate
+from tadrib.training.model.starting_adapter import start_factors, suspended
+from tadrib.training.model.tokenizer import load_tokenizer
+from tadrib.training.notices import warn
+from tadrib.training.output_folder import final_folder, keep_earlier_model, require_source_kept
+from tadrib.training.phases import Phase, enter
+from tadrib.training.reference.model import load_reference_model
 
 
 class BaseTrainer(ABC):

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from training.config import DPOConfig
-from training.data.prepare import PreparedData
-from training.engine.batch import PackedBatch
-from training.engine.completions import completion_lengths, pairs_of, sum_by_completion
-from training.losses.dpo import dpo_loss
-from training.preference_trainer import PreferenceTrainer
+from tadrib.training.config import DPOConfig
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.completions import completion_lengths, pairs_of, sum_by_completion
+from tadrib.training.losses.dpo import dpo_loss
+from tadrib.training.preference_trainer import PreferenceTrainer
 
 
 class DPOTrainer(PreferenceTrainer):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from training.redaction import redact
+from tadrib.training.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)

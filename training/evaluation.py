@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.data import Subset
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from training.notices import warn
+from tadrib.training.notices import warn
 
 SAMPLE = 256
 """Most training rows that stand in for held-out ones."""

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.engine.batch import PackedBatch
-from training.engine.completions import sum_by_completion, with_role
-from training.loop.objective import Baseline, Scored
-from training.losses.kto import kl_estimate
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.completions import sum_by_completion, with_role
+from tadrib.training.loop.objective import Baseline, Scored
+from tadrib.training.losses.kto import kl_estimate
 
 
 class KTOAnswers(NamedTuple):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from training.redaction import redact
+from tadrib.training.redaction import redact
 
 logger = logging.getLogger("tadrib")
 

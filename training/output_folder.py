@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from training.config import CommonConfig
-from training.errors import Problem, SpecError
-from training.files.aside import set_aside
-from training.loop.keeper import is_rank_zero
-from training.notices import warn
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.files.aside import set_aside
+from tadrib.training.loop.keeper import is_rank_zero
+from tadrib.training.notices import warn
 
 
 def final_folder(config: CommonConfig) -> Path:

@@ -11,30 +11,30 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from training.base_trainer import BaseTrainer
-from training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
-from training.config.methods import PreferenceConfig, ReferencedConfig
-from training.data.group import GroupDataset
-from training.data.prepare import PreparedData
-from training.engine.batch import PackedBatch
-from training.engine.completions import (
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
+from tadrib.training.config.methods import PreferenceConfig, ReferencedConfig
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.completions import (
     chosen_tokens,
     completion_lengths,
     pairs_of,
     sum_by_completion,
     with_role,
 )
-from training.engine.reference_scores import ADAPTERS_OFF, Reference
-from training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
-from training.loop.group_trainer import GroupTrainer
-from training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
-from training.losses.cpo import cpo_loss
-from training.losses.ipo import answer_lengths, ipo_loss
-from training.losses.kto import kto_loss
-from training.losses.simpo import simpo_loss
-from training.model.source import ModelSource
-from training.preference_watch import PreferenceWatch
-from training.reference.setup import ReferenceSetup
+from tadrib.training.engine.reference_scores import ADAPTERS_OFF, Reference
+from tadrib.training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
+from tadrib.training.loop.group_trainer import GroupTrainer
+from tadrib.training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
+from tadrib.training.losses.cpo import cpo_loss
+from tadrib.training.losses.ipo import answer_lengths, ipo_loss
+from tadrib.training.losses.kto import kto_loss
+from tadrib.training.losses.simpo import simpo_loss
+from tadrib.training.model.source import ModelSource
+from tadrib.training.preference_watch import PreferenceWatch
+from tadrib.training.reference.setup import ReferenceSetup
 
 logger = logging.getLogger("tadrib")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from transformers import Trainer, TrainerCallback
 
-from training.config.methods import PreferenceConfig
-from training.notices import warn
+from tadrib.training.config.methods import PreferenceConfig
+from tadrib.training.notices import warn
 
 COLLAPSE_NATS = 1.0
 """Fall of a chosen token's mean log-prob since the start, in nats, called a collapse when it is seen in two logs

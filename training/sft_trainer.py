@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from training.base_trainer import BaseTrainer
-from training.config import SFTConfig
-from training.data.prepare import PreparedData
-from training.engine.batch import PackedBatch
-from training.loop.group_trainer import GroupTrainer, perplexity
-from training.losses.sft import sft_loss
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import SFTConfig
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.loop.group_trainer import GroupTrainer, perplexity
+from tadrib.training.losses.sft import sft_loss
 
 
 class SFTTrainer(BaseTrainer):

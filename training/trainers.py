@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from training.base_trainer import BaseTrainer
-from training.config import CommonConfig
-from training.data.prepare import PreparedData
-from training.dpo_trainer import DPOTrainer
-from training.preference_trainer import CPOTrainer, IPOTrainer, KTOTrainer, SimPOTrainer
-from training.sft_trainer import SFTTrainer
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.dpo_trainer import DPOTrainer
+from tadrib.training.preference_trainer import CPOTrainer, IPOTrainer, KTOTrainer, SimPOTrainer
+from tadrib.training.sft_trainer import SFTTrainer
 
 TRAINERS: dict[str, type[BaseTrainer]] = {
     trainer.method: trainer
@@ -24,7 +24,7 @@ def create_trainer(
     Raises KeyError for a method that `training.config` would have refused, SpecError for what TRL has no equal for.
     """
     if engine == "trl":
-        from training.trl_engine.engine import create_trl_trainer  # loads TRL, which takes seconds
+        from tadrib.training.trl_engine.engine import create_trl_trainer  # loads TRL, which takes seconds
 
         return create_trl_trainer(method, config, data)
     return TRAINERS[method](config, data)

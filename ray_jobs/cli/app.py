@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
-from ray_jobs.cli.arguments import Fresh, Overrides, Spec
-from ray_jobs.cli.runs import COMMANDS
-from training.errors import TadribError
+from tadrib.ray_jobs.cli.arguments import Fresh, Overrides, Spec
+from tadrib.ray_jobs.cli.runs import COMMANDS
+from tadrib.training.errors import TadribError
 
 app = typer.Typer(
     help="Fine-tune language models from one YAML spec.",
@@ -40,9 +40,9 @@ def main() -> None:
 
 def _ended_by(error: TadribError | OSError) -> int:
     """Print what a user can act on, as far as there is room, and give the exit code; raises any other OSError."""
-    from ray_jobs.console import print_error
-    from ray_jobs.disk import full_at, is_full
-    from ray_jobs.streams import give_up_unwritten
+    from tadrib.ray_jobs.console import print_error
+    from tadrib.ray_jobs.disk import full_at, is_full
+    from tadrib.ray_jobs.streams import give_up_unwritten
 
     if isinstance(error, OSError):
         if not is_full(error):
@@ -59,7 +59,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from training.run.versions import versions
+        from tadrib.training.run.versions import versions
 
         typer.echo(f"tadrib {versions().get('tadrib', '(not installed)')}")
         raise typer.Exit
@@ -71,8 +71,8 @@ def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None
 
     The same command again continues a run that was stopped or failed.
     """
-    from ray_jobs.driver.launch import launch
-    from training.config import load_spec
+    from tadrib.ray_jobs.driver.launch import launch
+    from tadrib.training.config import load_spec
 
     command = shlex.join(["tadrib", "train", str(spec), *(overrides or [])])
     launch(load_spec(spec, overrides or []), command=command, fresh=fresh)
@@ -90,7 +90,7 @@ def validate(
 
     A path on a volume that this machine does not have is only noted: the run may be for a cluster that has it.
     """
-    from ray_jobs.cli.validation import validate_here
+    from tadrib.ray_jobs.cli.validation import validate_here
 
     validate_here(spec, overrides or [], show=show)
 
@@ -115,7 +115,7 @@ def check(
 
     Exits with 2 when training would refuse it.
     """
-    from ray_jobs.cli.data_check import data_report, print_report
+    from tadrib.ray_jobs.cli.data_check import data_report, print_report
 
     report = data_report(file, method=method, spec_path=spec, model=model)
     print_report(report, as_json=as_json)
@@ -133,7 +133,7 @@ def compare(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
     """Show the trained model's answers beside those of the model it started from."""
-    from ray_jobs.cli.comparison import compare_run, print_comparison, read_prompts
+    from tadrib.ray_jobs.cli.comparison import compare_run, print_comparison, read_prompts
 
     prompts = [*(prompt or []), *(read_prompts(file) if file else [])]
     form = "json" if as_json else "markdown" if as_markdown else "table"
@@ -143,7 +143,7 @@ def compare(
 @app.command()
 def presets() -> None:
     """Print the DeepSpeed files that the strategies stand for, to read or to copy and change."""
-    from training.config.strategy import PRESETS
+    from tadrib.training.config.strategy import PRESETS
 
     for file in sorted(PRESETS.glob("*.json")):
         typer.echo(file)
@@ -158,7 +158,7 @@ def convert(
 
     Prefer the model that it was made from; this is for files of which nothing else is left.
     """
-    from training.model.gguf_conversion import convert as convert_gguf
+    from tadrib.training.model.gguf_conversion import convert as convert_gguf
 
     typer.echo(f"wrote {convert_gguf(file, directory)}")
 
@@ -178,7 +178,7 @@ def tiny_model(
 
     In the image, which holds no data, it needs --text.
     """
-    from training.tiny.model import build_tiny_model
+    from tadrib.training.tiny.model import build_tiny_model
 
     typer.echo(f"wrote {build_tiny_model(directory, text or None, seed)}")
 

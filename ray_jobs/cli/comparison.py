@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.status import read_status
-from ray_jobs.runs.status_text import sentence
-from training.config import load_spec
-from training.config.yaml.text_file import read_bytes
-from training.errors import Problem, SpecError
-from training.run.directory import RunDirectory
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.status import read_status
+from tadrib.ray_jobs.runs.status_text import sentence
+from tadrib.training.config import load_spec
+from tadrib.training.config.yaml.text_file import read_bytes
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.run.directory import RunDirectory
 
 _MAX_BYTES = 10_000_000
 COLUMNS = {
@@ -41,7 +41,7 @@ def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict
         raise SpecError("nothing to compare", [Problem("--prompt", "no prompt was given.", action)])
     if not directory.final.is_dir():
         raise SpecError("the run cannot be compared", [_no_model(run, files)])
-    from training.trainers import create_trainer
+    from tadrib.training.trainers import create_trainer
 
     spec = load_spec(directory.spec_file)
     config = spec.config.replace(strategy="ddp", deepspeed=None)  # this one process shares with nobody

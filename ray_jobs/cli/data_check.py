@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from training.config import METHODS, CommonConfig, load_spec
-from training.errors import Problem, SpecError, nearest
+from tadrib.training.config import METHODS, CommonConfig, load_spec
+from tadrib.training.errors import Problem, SpecError, nearest
 
 if TYPE_CHECKING:
-    from training.data.report.check import DataReport
+    from tadrib.training.data.report.check import DataReport
 
 
 def data_report(file: str, *, method: str | None, spec_path: Path | None, model: str | None) -> DataReport:
@@ -32,7 +32,7 @@ def data_report(file: str, *, method: str | None, spec_path: Path | None, model:
         config = METHODS[_known(method)]()
     if model is not None:
         config.model_name = model
-    from training.data.report.check import check_data
+    from tadrib.training.data.report.check import check_data
 
     return check_data(file, method or "", config, _tokenizer(config) if model or spec_path else None)
 
@@ -41,7 +41,7 @@ def print_report(report: DataReport, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_dict(), ensure_ascii=False, indent=2))
         return
-    from training.data.report.table import render
+    from tadrib.training.data.report.table import render
 
     Console(highlight=False).print(render(report))
 
@@ -62,6 +62,6 @@ def _known(method: str | None) -> str:
 
 
 def _tokenizer(config: CommonConfig):
-    from training.model.tokenizer import load_tokenizer
+    from tadrib.training.model.tokenizer import load_tokenizer
 
     return load_tokenizer(config)

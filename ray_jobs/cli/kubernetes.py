@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli.arguments import Overrides, Spec
+from tadrib.ray_jobs.cli.arguments import Overrides, Spec
 
 if TYPE_CHECKING:
-    from ray_jobs.kube.api import KubernetesApi
+    from tadrib.ray_jobs.kube.api import KubernetesApi
 
 Kubernetes = Annotated[
     bool,
@@ -44,7 +44,7 @@ class Place:
     context: str | None
 
     def api(self) -> KubernetesApi:
-        from ray_jobs.kube.api import KubernetesApi
+        from tadrib.ray_jobs.kube.api import KubernetesApi
 
         return KubernetesApi(self.namespace, self.context)
 
@@ -76,7 +76,7 @@ def render(
 
     Refused are specs, values and what KubeRay would take and leave at ValidationFailed.
     """
-    from ray_jobs.kube.release import read_release
+    from tadrib.ray_jobs.kube.release import read_release
 
     release = read_release(spec, overrides or [], namespace=namespace, values=values or [], queue=queue)
     sys.stdout.write(release.render())
@@ -97,7 +97,7 @@ def doctor(
 
     Exits with 0 unless a check fails, and 3 when the cluster cannot be reached.
     """
-    from ray_jobs.kube.doctor.doctor import examine, print_checks
+    from tadrib.ray_jobs.kube.doctor.doctor import examine, print_checks
 
     api = Place(namespace, context).api()
     checks = examine(api, spec, overrides or [], values or [], queue)
@@ -117,8 +117,8 @@ def submit_there(
     queue: str | None,
     follow: bool,
 ) -> None:
-    from ray_jobs.kube.release import read_release
-    from ray_jobs.kube.submitting import submit_and_follow
+    from tadrib.ray_jobs.kube.release import read_release
+    from tadrib.ray_jobs.kube.submitting import submit_and_follow
 
     read_release(spec, overrides, namespace="default", values=values, queue=queue)
     api = where.api()
@@ -131,10 +131,10 @@ def submit_there(
 def status_there(where: Place, run: str, as_json: bool) -> None:
     from datetime import UTC, datetime
 
-    from ray_jobs.kube.display import print_status
-    from ray_jobs.kube.head import ask
-    from ray_jobs.kube.status.explain import explain
-    from ray_jobs.kube.status.objects import find_job, read_objects
+    from tadrib.ray_jobs.kube.display import print_status
+    from tadrib.ray_jobs.kube.head import ask
+    from tadrib.ray_jobs.kube.status.explain import explain
+    from tadrib.ray_jobs.kube.status.objects import find_job, read_objects
 
     api = where.api()
     found = read_objects(api, find_job(api, run))
@@ -149,9 +149,9 @@ def status_there(where: Place, run: str, as_json: bool) -> None:
 def list_there(where: Place, as_json: bool) -> None:
     from datetime import UTC, datetime
 
-    from ray_jobs.kube.display import print_list
-    from ray_jobs.kube.status.explain import explain
-    from ray_jobs.kube.status.objects import list_jobs, read_all_objects, run_of
+    from tadrib.ray_jobs.kube.display import print_list
+    from tadrib.ray_jobs.kube.status.explain import explain
+    from tadrib.ray_jobs.kube.status.objects import list_jobs, read_all_objects, run_of
 
     api = where.api()
     newest = {run_of(job): job for job in reversed(list_jobs(api))}
@@ -166,11 +166,11 @@ def list_there(where: Place, as_json: bool) -> None:
 
 
 def logs_there(where: Place, run: str, worker: int | None, follow: bool) -> None:
-    from ray_jobs.console import print_note
-    from ray_jobs.kube.following import conclude
-    from ray_jobs.kube.following import follow as follow_run
-    from ray_jobs.kube.logs import print_log
-    from ray_jobs.kube.status.objects import find_job, read_objects
+    from tadrib.ray_jobs.console import print_note
+    from tadrib.ray_jobs.kube.following import conclude
+    from tadrib.ray_jobs.kube.following import follow as follow_run
+    from tadrib.ray_jobs.kube.logs import print_log
+    from tadrib.ray_jobs.kube.status.objects import find_job, read_objects
 
     api = where.api()
     job = find_job(api, run)
@@ -183,9 +183,9 @@ def logs_there(where: Place, run: str, worker: int | None, follow: bool) -> None
 
 
 def stop_there(where: Place, run: str, timeout: float, force: bool) -> None:
-    from ray_jobs.console import print_note
-    from ray_jobs.kube.control import stop_run
-    from ray_jobs.kube.display import print_status
+    from tadrib.ray_jobs.console import print_note
+    from tadrib.ray_jobs.kube.control import stop_run
+    from tadrib.ray_jobs.kube.display import print_status
 
     told = stop_run(where.api(), run, seconds=timeout, force=force, note=print_note)
     print_status(told)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ray_jobs.cli import kubernetes as cli_kubernetes
-from ray_jobs.cli.arguments import Fresh, Overrides, Spec
-from ray_jobs.cli.kubernetes import Context, Kubernetes, Namespace, Queue, Values, place
+from tadrib.ray_jobs.cli import kubernetes as cli_kubernetes
+from tadrib.ray_jobs.cli.arguments import Fresh, Overrides, Spec
+from tadrib.ray_jobs.cli.kubernetes import Context, Kubernetes, Namespace, Queue, Values, place
 
 if TYPE_CHECKING:
-    from ray_jobs.cluster.jobs import JobServer
+    from tadrib.ray_jobs.cluster.jobs import JobServer
 
 _API = "RAY_API_SERVER_ADDRESS"
 
@@ -48,7 +48,7 @@ def launch(
 
     This is what a job runs: ray job submit --address http://head:8265 -- tadrib launch spec.yaml
     """
-    from ray_jobs.driver.joining import launch_here
+    from tadrib.ray_jobs.driver.joining import launch_here
 
     command = resume or shlex.join(["tadrib", "launch", str(spec), *(overrides or [])])
     launch_here(
@@ -81,7 +81,7 @@ def submit(
         return
     if values or queue:
         raise typer.BadParameter("--values and --queue are for --kubernetes.")
-    from ray_jobs.cluster.submit import submit_and_follow
+    from tadrib.ray_jobs.cluster.submit import submit_and_follow
 
     where = _required(address or os.environ.get(_API))
     resume = ["tadrib", "submit", str(spec), *(overrides or []), "--address", where]
@@ -104,15 +104,15 @@ def status(
             cli_kubernetes.list_there(there, as_json)
             return
         cli_kubernetes.status_there(there, run, as_json)
-    from ray_jobs.runs.status import read_status
-    from ray_jobs.runs.status_text import print_status, sentence
+    from tadrib.ray_jobs.runs.status import read_status
+    from tadrib.ray_jobs.runs.status_text import print_status, sentence
 
     where = _where(run, address)
     if run is None:
-        from ray_jobs.runs.local import runs_here
+        from tadrib.ray_jobs.runs.local import runs_here
 
         if where:
-            from ray_jobs.cluster.runs import jobs_of_all_runs, print_jobs
+            from tadrib.ray_jobs.cluster.runs import jobs_of_all_runs, print_jobs
 
             print_jobs(jobs_of_all_runs(_server(where)))
             return
@@ -120,11 +120,11 @@ def status(
             typer.echo(sentence(read_status(each)))
         return
     if where:
-        from ray_jobs.cluster.runs import cluster_status
+        from tadrib.ray_jobs.cluster.runs import cluster_status
 
         found = cluster_status(_server(where), run)
     else:
-        from ray_jobs.runs.files import RunFiles
+        from tadrib.ray_jobs.runs.files import RunFiles
 
         found = read_status(RunFiles(run))
     if as_json:
@@ -144,18 +144,18 @@ def logs(
     context: Context = None,
 ) -> None:
     """Show the log of a run's driver or of one of its workers."""
-    from ray_jobs.console import print_note
+    from tadrib.ray_jobs.console import print_note
 
     if there := place(kubernetes, namespace, context, address):
         cli_kubernetes.logs_there(there, run, worker, follow)
         return
     if where := _where(run, address):
-        from ray_jobs.cluster.runs import cluster_logs
+        from tadrib.ray_jobs.cluster.runs import cluster_logs
 
         cluster_logs(_server(where), run, worker, is_followed=follow, note=print_note)
         return
-    from ray_jobs.runs.files import RunFiles
-    from ray_jobs.runs.local import print_log
+    from tadrib.ray_jobs.runs.files import RunFiles
+    from tadrib.ray_jobs.runs.local import print_log
 
     print_log(RunFiles(run), worker, is_followed=follow, write=_print)
 
@@ -178,16 +178,16 @@ def stop(
     """
     if there := place(kubernetes, namespace, context, address):
         cli_kubernetes.stop_there(there, run, timeout, force)
-    from ray_jobs.console import print_note
-    from ray_jobs.runs.status_text import print_status
+    from tadrib.ray_jobs.console import print_note
+    from tadrib.ray_jobs.runs.status_text import print_status
 
     if where := _where(run, address):
-        from ray_jobs.cluster.runs import cluster_stop
+        from tadrib.ray_jobs.cluster.runs import cluster_stop
 
         found = cluster_stop(_server(where), run, seconds=timeout, force=force, note=print_note)
     else:
-        from ray_jobs.runs.files import RunFiles
-        from ray_jobs.runs.local import stop_run
+        from tadrib.ray_jobs.runs.files import RunFiles
+        from tadrib.ray_jobs.runs.local import stop_run
 
         found = stop_run(RunFiles(run), seconds=timeout, note=print_note)
     print_status(found)
@@ -210,7 +210,7 @@ def _required(address: str | None) -> str:
 
 
 def _server(address: str) -> JobServer:
-    from ray_jobs.cluster.jobs import JobServer
+    from tadrib.ray_jobs.cluster.jobs import JobServer
 
     return JobServer(address)
 

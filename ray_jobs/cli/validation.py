@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_jobs.console import print_note, print_spec
-from ray_jobs.inputs import missing_inputs
-from training.config import load_spec, resolve
-from training.errors import SpecError
+from tadrib.ray_jobs.console import print_note, print_spec
+from tadrib.ray_jobs.inputs import missing_inputs
+from tadrib.training.config import load_spec, resolve
+from tadrib.training.errors import SpecError
 
 _ELSEWHERE = "`tadrib render` and `tadrib doctor` check a spec whose paths are on a cluster alone."
 

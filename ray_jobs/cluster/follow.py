@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import aiohttp
 
-from ray_jobs.cluster.jobs import JobDetails, JobServer, Unreachable
-from training.errors import ClusterError, Problem
+from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, Unreachable
+from tadrib.training.errors import ClusterError, Problem
 
 _SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
 _SECONDS_BETWEEN_CONNECTIONS = 1.0

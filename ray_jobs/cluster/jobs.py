@@ -17,9 +17,9 @@ from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from ray_jobs.address import answers
-from ray_jobs.authentication import refused, use_token
-from training.errors import ClusterError, Problem
+from tadrib.ray_jobs.address import answers
+from tadrib.ray_jobs.authentication import refused, use_token
+from tadrib.training.errors import ClusterError, Problem
 
 __all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken", "Unreachable"]
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from ray_jobs.cluster.follow import follow
-from ray_jobs.cluster.jobs import JobDetails, JobServer, JobStatus, directory_of, run_of
-from ray_jobs.runs.status import RunStatus
-from training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
+from tadrib.ray_jobs.cluster.follow import follow
+from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, JobStatus, directory_of, run_of
+from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
 
 _SECONDS_TO_END = 60.0
 _SECONDS_BETWEEN_LOOKS = 1.0

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
-from ray_jobs.paths import relative_keys
-from training.config import JobSpec
-from training.config.differences import differences
-from training.config.loading import load_text
-from training.config.locations import is_url
-from training.config.yaml.file import read_text
-from training.errors import ClusterError, Problem, SpecError
+from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
+from tadrib.ray_jobs.paths import relative_keys
+from tadrib.training.config import JobSpec
+from tadrib.training.config.differences import differences
+from tadrib.training.config.loading import load_text
+from tadrib.training.config.locations import is_url
+from tadrib.training.config.yaml.file import read_text
+from tadrib.training.errors import ClusterError, Problem, SpecError
 
 _MOST_BYTES = 120_000  # Linux takes no argument of a command that is longer than 128 KiB
 _TRIES = 10

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ray_jobs.cluster.follow import follow
-from ray_jobs.cluster.jobs import JobServer
-from ray_jobs.cluster.runs import conclude, print_piece
-from ray_jobs.cluster.submission import read_submission, submit
-from ray_jobs.console import print_note
-from training.errors import StoppedError
+from tadrib.ray_jobs.cluster.follow import follow
+from tadrib.ray_jobs.cluster.jobs import JobServer
+from tadrib.ray_jobs.cluster.runs import conclude, print_piece
+from tadrib.ray_jobs.cluster.submission import read_submission, submit
+from tadrib.ray_jobs.console import print_note
+from tadrib.training.errors import StoppedError
 
 
 def submit_and_follow(

@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from training.config import Resources
-from training.errors import Problem, ResourceError
+from tadrib.training.config import Resources
+from tadrib.training.errors import Problem, ResourceError
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 

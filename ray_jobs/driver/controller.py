@@ -23,8 +23,8 @@ from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from ray_jobs.driver.elastic import Elastic
-from ray_jobs.driver.mailbox import Mailbox
+from tadrib.ray_jobs.driver.elastic import Elastic
+from tadrib.ray_jobs.driver.mailbox import Mailbox
 
 _NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
 """The second frees what a controller reserved that died alone; what a driver reserved Ray frees when that ends."""

@@ -13,9 +13,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ray_jobs.console import decimal, duration
-from ray_jobs.events import Event, Metrics, Note, Started, Step
-from training.phases import Phase
+from tadrib.ray_jobs.console import decimal, duration
+from tadrib.ray_jobs.events import Event, Metrics, Note, Started, Step
+from tadrib.training.phases import Phase
 
 _SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
 

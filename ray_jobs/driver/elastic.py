@@ -19,7 +19,7 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
     AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
 )
 
-from ray_jobs.driver.mailbox import Mailbox
+from tadrib.ray_jobs.driver.mailbox import Mailbox
 
 
 class Elastic(ElasticScalingPolicy):

@@ -8,8 +8,8 @@ import time
 
 from ray.util.metrics import Counter, Gauge
 
-from ray_jobs.events import Metrics, Step
-from training.config import JobSpec
+from tadrib.ray_jobs.events import Metrics, Step
+from tadrib.training.config import JobSpec
 
 _OF_METRICS = {
     "loss": ("tadrib_loss", "Training loss of the last logged steps."),

@@ -8,9 +8,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ray_jobs.paths import require_directory, require_lasting_storage
-from training.config import load_spec
-from training.run.result import Result
+from tadrib.ray_jobs.paths import require_directory, require_lasting_storage
+from tadrib.training.config import load_spec
+from tadrib.training.run.result import Result
 
 _PATIENCE = 120.0
 """Seconds: the nodes of a cluster that was just made join one by one, and the job before may still be saving."""
@@ -39,7 +39,7 @@ def launch_here(
         os.environ["RAY_ADDRESS"] = "auto"  # join what runs here, or fail
     if submission_id := _submission_id():
         os.environ.setdefault("TADRIB_SUBMISSION_ID", submission_id)
-    from ray_jobs.driver.launch import launch
+    from tadrib.ray_jobs.driver.launch import launch
 
     return launch(spec, command=command, fresh=fresh, patience=_PATIENCE)
 

@@ -8,28 +8,28 @@ import time
 import traceback
 from typing import Any, Literal
 
-from ray_jobs import disk
-from ray_jobs.address import require_answer
-from ray_jobs.driver.display import Display
-from ray_jobs.driver.preparation import in_background, prepare, settled
-from ray_jobs.driver.summary import print_finished, print_summary, shown
-from ray_jobs.events import Failure, Outcome, WorkersFailed
-from ray_jobs.failures import describe, of_workers, report
-from ray_jobs.inputs import require_inputs
-from ray_jobs.mirror import Mirror, state_files
-from ray_jobs.runs.kept_rows import changed_datasets
-from ray_jobs.runs.lock import writing_to
-from ray_jobs.runs.starts import begin, finished, set_aside
-from ray_jobs.streams import output_sent_to
-from ray_jobs.trackers import require_trackers
-from training.adapters.starting_point import starting_point
-from training.config import JobSpec, resolve
-from training.errors import StoppedError, TrainingError
-from training.notices import forwarded
-from training.run.directory import RunDirectory
-from training.run.fence import Fence
-from training.run.result import Result
-from training.run.versions import versions
+from tadrib.ray_jobs import disk
+from tadrib.ray_jobs.address import require_answer
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.driver.preparation import in_background, prepare, settled
+from tadrib.ray_jobs.driver.summary import print_finished, print_summary, shown
+from tadrib.ray_jobs.events import Failure, Outcome, WorkersFailed
+from tadrib.ray_jobs.failures import describe, of_workers, report
+from tadrib.ray_jobs.inputs import require_inputs
+from tadrib.ray_jobs.mirror import Mirror, state_files
+from tadrib.ray_jobs.runs.kept_rows import changed_datasets
+from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.ray_jobs.runs.starts import begin, finished, set_aside
+from tadrib.ray_jobs.streams import output_sent_to
+from tadrib.ray_jobs.trackers import require_trackers
+from tadrib.training.adapters.starting_point import starting_point
+from tadrib.training.config import JobSpec, resolve
+from tadrib.training.errors import StoppedError, TrainingError
+from tadrib.training.notices import forwarded
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.fence import Fence
+from tadrib.training.run.result import Result
+from tadrib.training.run.versions import versions
 
 
 def launch(
@@ -118,17 +118,17 @@ class _Start:
         spec = settled(self._spec, self._run)
         # preparing the data computes while starting Ray waits
         prepared = in_background(lambda: prepare(spec, self._run, self._display))
-        from ray_jobs.driver.capacity import check_room
-        from ray_jobs.driver.ray_cluster import cluster
+        from tadrib.ray_jobs.driver.capacity import check_room
+        from tadrib.ray_jobs.driver.ray_cluster import cluster
 
         with cluster(spec.resources) as is_own:
             check_room(spec.resources, joined=not is_own, patience=self._patience)
             if not is_own:
-                from ray_jobs.driver.preflight import check_nodes
+                from tadrib.ray_jobs.driver.preflight import check_nodes
 
                 check_nodes(spec, self._run)
                 prepared.result()  # bad data must not make a shared cluster start workers or add nodes
-            from ray_jobs.driver.supervisor import Supervisor
+            from tadrib.ray_jobs.driver.supervisor import Supervisor
 
             return Supervisor(spec, self._run, self._display, self._fence, self._lost).train(prepared)
 
@@ -199,7 +199,7 @@ class _Start:
         """Write ``report.html``; a run does not fail because of its pictures."""
         self._display.enter_phase("finishing")
         try:
-            from training.run.report import write_report
+            from tadrib.training.run.report import write_report
 
             write_report(self._run, result)
         except Exception:

@@ -9,7 +9,7 @@ import re
 import time
 from pathlib import Path
 
-from training.errors import ClusterError, Problem
+from tadrib.training.errors import ClusterError, Problem
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
 _ERROR_LINE = re.compile(r"^\[[\d:, -]+ [EFC] |^\S*Error: ")  # of Ray's C++ logs and of Python

@@ -11,8 +11,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from ray_jobs.events import Event, Failure, ReadyToResize, Started, Step
-from ray_jobs.worker.link import Orders, exchange
+from tadrib.ray_jobs.events import Event, Failure, ReadyToResize, Started, Step
+from tadrib.ray_jobs.worker.link import Orders, exchange
 
 
 @dataclass(slots=True)

@@ -11,15 +11,15 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from ray_jobs.disk import human, least_bytes
-from ray_jobs.driver.capacity import holds_a_worker
-from training.config import JobSpec
-from training.config.locations import is_url
-from training.errors import Problem, ResourceError
-from training.model.adapter_folder import base_of
-from training.model.source import ModelSource
-from training.run.directory import RunDirectory
-from training.run.versions import versions
+from tadrib.ray_jobs.disk import human, least_bytes
+from tadrib.ray_jobs.driver.capacity import holds_a_worker
+from tadrib.training.config import JobSpec
+from tadrib.training.config.locations import is_url
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.model.adapter_folder import base_of
+from tadrib.training.model.source import ModelSource
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.versions import versions
 
 _SECONDS_TO_ANSWER = 120  # a node may first have to start a process, and import nothing but Python
 _LOADED_BY_WORKERS = ("model_name", "ref_model_name", "deepspeed")
@@ -88,7 +88,7 @@ def _ask(node: dict[str, Any], wanted: dict[str, Any]) -> Any:
                 found["versions"].setdefault(package, metadata.version(package))
             except metadata.PackageNotFoundError:
                 continue
-        found["has_tadrib"] = importlib.util.find_spec("ray_jobs") is not None
+        found["has_tadrib"] = importlib.util.find_spec("tadrib") is not None
         found["missing"] = [(key, path) for key, path in wanted["paths"] if not os.path.exists(path)]
         token = wanted["token"]
         if token is None:

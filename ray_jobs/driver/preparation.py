@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from ray_jobs.driver.display import Display
-from ray_jobs.runs.kept_rows import are_whole
-from training.config import CommonConfig, JobSpec, resolve
-from training.config.strategy import as_text, read_settings
-from training.model.adapter_folder import require_models
-from training.run.directory import RunDirectory
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.runs.kept_rows import are_whole
+from tadrib.training.config import CommonConfig, JobSpec, resolve
+from tadrib.training.config.strategy import as_text, read_settings
+from tadrib.training.model.adapter_folder import require_models
+from tadrib.training.run.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from training.data.report.check import DataReport
+    from tadrib.training.data.report.check import DataReport
 
 _PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path")
 
@@ -45,8 +45,8 @@ def _settle_strategy(config: CommonConfig) -> None:
     settings = read_settings(config.strategy, config.deepspeed)
     if settings is None:
         return
-    from training.model.deepspeed import check_tools
-    from training.model.hardware import tell_of_preset
+    from tadrib.training.model.deepspeed import check_tools
+    from tadrib.training.model.hardware import tell_of_preset
 
     tell_of_preset(config)
     check_tools(settings)
@@ -64,10 +64,10 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
         return
     display.enter_phase("preparing the data")
     require_models(spec.config)
-    from training.data.fingerprint import fingerprints
-    from training.data.prepare import prepare_data
-    from training.model.limits import require_room
-    from training.model.tokenizer import load_tokenizer
+    from tadrib.training.data.fingerprint import fingerprints
+    from tadrib.training.data.prepare import prepare_data
+    from tadrib.training.model.limits import require_room
+    from tadrib.training.model.tokenizer import load_tokenizer
 
     sources = fingerprints(spec.config)
     tokenizer = load_tokenizer(spec.config)
@@ -75,7 +75,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     require_room(spec.config, spec.method, data, tokenizer)
     data.save(run.data, sources)
     if run.store is not None:
-        from training.files.store_folders import share
+        from tadrib.training.files.store_folders import share
 
         share(run.store, run.data, "data")
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ray_jobs.address import answers, unreachable
-from ray_jobs.authentication import require_accepted, use_token
-from ray_jobs.driver.capacity import require_room_here
-from ray_jobs.driver.local_ray import start
-from training.config import Resources
-from training.errors import ClusterError, Problem, ResourceError
+from tadrib.ray_jobs.address import answers, unreachable
+from tadrib.ray_jobs.authentication import require_accepted, use_token
+from tadrib.ray_jobs.driver.capacity import require_room_here
+from tadrib.ray_jobs.driver.local_ray import start
+from tadrib.training.config import Resources
+from tadrib.training.errors import ClusterError, Problem, ResourceError
 
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.console import decimal, duration
-from training.config.locations import inside, is_url
-from training.errors import Problem
-from training.run.directory import RunDirectory
-from training.run.result import Result
+from tadrib.ray_jobs.console import decimal, duration
+from tadrib.training.config.locations import inside, is_url
+from tadrib.training.errors import Problem
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.result import Result
 
 HELD_OUT = {
     "eval_loss": "held-out loss",

@@ -15,17 +15,17 @@ from typing import Any
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
-from ray_jobs.driver.capacity import worker_bundle
-from ray_jobs.driver.controller import Training
-from ray_jobs.driver.display import Display
-from ray_jobs.driver.gauges import Gauges
-from ray_jobs.driver.mailbox import Mailbox
-from ray_jobs.events import Failure, Metrics, Outcome, ReadyToResize, Started, Step, WorkersFailed
-from ray_jobs.failures import HUNG, of_hung
-from ray_jobs.worker.loop import WorkerJob, train_loop
-from training.config import JobSpec
-from training.run.directory import RunDirectory
-from training.run.fence import Fence
+from tadrib.ray_jobs.driver.capacity import worker_bundle
+from tadrib.ray_jobs.driver.controller import Training
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.driver.gauges import Gauges
+from tadrib.ray_jobs.driver.mailbox import Mailbox
+from tadrib.ray_jobs.events import Failure, Metrics, Outcome, ReadyToResize, Started, Step, WorkersFailed
+from tadrib.ray_jobs.failures import HUNG, of_hung
+from tadrib.ray_jobs.worker.loop import WorkerJob, train_loop
+from tadrib.training.config import JobSpec
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.fence import Fence
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_BETWEEN_VISITS, _OUTSIDE_STEPS = 1.0, 0.25  # to workers, of which each takes a millisecond of theirs

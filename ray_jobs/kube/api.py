@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.errors import ClusterError, Problem, ResourceError
+from tadrib.training.errors import ClusterError, Problem, ResourceError
 
 Object = dict[str, Any]
 

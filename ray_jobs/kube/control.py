@@ -8,12 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound, Refused
-from ray_jobs.kube.head import Head, ask
-from ray_jobs.kube.status.explain import explain
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.kube.status.objects import OBJECT, find_job, rayjobs_path, read_objects, run_of
-from training.errors import Problem, TrainingError
+from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound, Refused
+from tadrib.ray_jobs.kube.head import Head, ask
+from tadrib.ray_jobs.kube.status.explain import explain
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.kube.status.objects import OBJECT, find_job, rayjobs_path, read_objects, run_of
+from tadrib.training.errors import Problem, TrainingError
 
 Note = Callable[[str], None]
 

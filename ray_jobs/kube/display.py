@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.runs.status_text import facts
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.runs.status_text import facts
 
 _MARKS = {"succeeded": ("✓", "bold green"), "failed": ("✗", "bold red"), "stopped": ("■", "bold yellow")}
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ray_jobs.kube.api import KubernetesApi, NotFound, Unreachable
-from ray_jobs.kube.head import ask
-from ray_jobs.kube.logs import DriverLog
-from ray_jobs.kube.status.explain import explain
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.kube.status.objects import Object, list_jobs, rayjobs_path, read_objects, run_of
-from training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
+from tadrib.ray_jobs.kube.api import KubernetesApi, NotFound, Unreachable
+from tadrib.ray_jobs.kube.head import ask
+from tadrib.ray_jobs.kube.logs import DriverLog
+from tadrib.ray_jobs.kube.status.explain import explain
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.kube.status.objects import Object, list_jobs, rayjobs_path, read_objects, run_of
+from tadrib.training.errors import ClusterError, Problem, SpecError, StoppedError, TadribError, TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 3.0
 _SECONDS_UNREACHABLE = 300.0

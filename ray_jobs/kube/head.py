@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 
-from ray_jobs.kube.api import KubernetesApi, NotFound, Output
-from ray_jobs.kube.status.objects import RunObjects, read_spec, run_directory
-from ray_jobs.kube.status.pods import is_head, is_leaving
-from ray_jobs.runs.status import RunStatus
-from training.errors import ClusterError, Problem
+from tadrib.ray_jobs.kube.api import KubernetesApi, NotFound, Output
+from tadrib.ray_jobs.kube.status.objects import RunObjects, read_spec, run_directory
+from tadrib.ray_jobs.kube.status.pods import is_head, is_leaving
+from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.training.errors import ClusterError, Problem
 
 _CONTAINER = "ray-head"
 

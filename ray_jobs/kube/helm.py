@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training.errors import ClusterError, Problem, ResourceError, SpecError, TadribError
+from tadrib.training.errors import ClusterError, Problem, ResourceError, SpecError, TadribError
 
-_CHECKOUT = Path(__file__).parents[2] / "charts"
+_OWN_CHARTS = Path(__file__).parents[2] / "charts"
 _CHART = "training-job"
 _UNREACHABLE = (
     "cluster unreachable",
@@ -45,14 +45,12 @@ def find_helm() -> str:
 
 
 def find_chart() -> str:
-    """The chart of a run: below $TADRIB_CHARTS (a folder or oci:// URL), or in the checkout of this package.
-
-    Charts are files of the cluster's side and no part of the wheel or the image.
-    """
+    """The chart of a run: below $TADRIB_CHARTS (a folder or oci:// URL), or the one that is installed with this
+    package. The image has none, as its programs install nothing."""
     given = os.environ.get("TADRIB_CHARTS")
     if given and given.startswith("oci://"):
         return f"{given.rstrip('/')}/{_CHART}"
-    chart = Path(given or _CHECKOUT) / _CHART
+    chart = Path(given or _OWN_CHARTS) / _CHART
     if not (chart / "Chart.yaml").is_file():
         action = (
             "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to an oci:// URL that holds them."

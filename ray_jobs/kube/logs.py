@@ -6,12 +6,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
-from ray_jobs.kube.head import Head
-from ray_jobs.kube.status.endings import log_in
-from ray_jobs.kube.status.objects import RunObjects, run_of
-from ray_jobs.kube.status.pods import is_head, is_worker
-from training.errors import ClusterError, Problem, SpecError
+from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
+from tadrib.ray_jobs.kube.head import Head
+from tadrib.ray_jobs.kube.status.endings import log_in
+from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
+from tadrib.ray_jobs.kube.status.pods import is_head, is_worker
+from tadrib.training.errors import ClusterError, Problem, SpecError
 
 Write = Callable[[str], None]
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from ray_jobs.kube.helm import find_chart, helm
-from ray_jobs.kube.rules import problems
-from training.config import JobSpec
-from training.config.loading import apply_overrides, load_text
-from training.config.yaml.file import parse_file, read_text
-from training.config.yaml.text import to_yaml
-from training.errors import Problem, SpecError
-from training.files.regular_file import read_regular
+from tadrib.ray_jobs.kube.helm import find_chart, helm
+from tadrib.ray_jobs.kube.rules import problems
+from tadrib.training.config import JobSpec
+from tadrib.training.config.loading import apply_overrides, load_text
+from tadrib.training.config.yaml.file import parse_file, read_text
+from tadrib.training.config.yaml.text import to_yaml
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.files.regular_file import read_regular
 
 Object = dict[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ray_jobs.kube.cluster_rules import dns_1035, ray_cluster_spec_problems
+from tadrib.ray_jobs.kube.cluster_rules import dns_1035, ray_cluster_spec_problems
 
 MAX_RAY_JOB_NAME = 47
 MAX_RAY_CLUSTER_NAME = 53

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from ray_jobs.console import print_note
-from ray_jobs.kube.api import KubernetesApi, NotFound
-from ray_jobs.kube.following import conclude, follow
-from ray_jobs.kube.release import Release
-from ray_jobs.kube.status.explain import explain
-from ray_jobs.kube.status.objects import Object, RunObjects, list_jobs, read_spec
-from training.config import parse_spec
-from training.config.differences import differences
-from training.config.yaml.file import parse_yaml
-from training.errors import ClusterError, Problem, SpecError, StoppedError
+from tadrib.ray_jobs.console import print_note
+from tadrib.ray_jobs.kube.api import KubernetesApi, NotFound
+from tadrib.ray_jobs.kube.following import conclude, follow
+from tadrib.ray_jobs.kube.release import Release
+from tadrib.ray_jobs.kube.status.explain import explain
+from tadrib.ray_jobs.kube.status.objects import Object, RunObjects, list_jobs, read_spec
+from tadrib.training.config import parse_spec
+from tadrib.training.config.differences import differences
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.errors import ClusterError, Problem, SpecError, StoppedError
 
 
 def submit_and_follow(api: KubernetesApi, release: Release, *, is_followed: bool, options: str) -> None:

@@ -7,20 +7,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.config.locations import inside, is_url
-from training.errors import nearest
-from training.files.atomic_file import write_atomically
-from training.files.manifest import MANIFEST, sizes_in
-from training.files.regular_file import read_own
-from training.run.checkpoint_folders import committed
-from training.run.checkpoints import ROOT, stored_steps
-from training.run.final_weights import damage_of
-from training.run.holder import Holder
-from training.run.metrics import parse_rows
-from training.run.result import Result
+from tadrib.training.config.locations import inside, is_url
+from tadrib.training.errors import nearest
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.files.manifest import MANIFEST, sizes_in
+from tadrib.training.files.regular_file import read_own
+from tadrib.training.run.checkpoint_folders import committed
+from tadrib.training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.run.final_weights import damage_of
+from tadrib.training.run.holder import Holder
+from tadrib.training.run.metrics import parse_rows
+from tadrib.training.run.result import Result
 
 if TYPE_CHECKING:
-    from training.files.store import Store
+    from tadrib.training.files.store import Store
 
 _SECONDS_OF_PATIENCE = 30.0
 
@@ -31,7 +31,7 @@ class RunFiles:
     def __init__(self, location: str) -> None:
         self._store: Store | None = None
         if is_url(location):
-            from training.files.store import Store
+            from tadrib.training.files.store import Store
 
             self.location = location.rstrip("/")
             self._store = Store(self.location, patience=_SECONDS_OF_PATIENCE)

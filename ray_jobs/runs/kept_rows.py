@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from training.config import JobSpec
-from training.errors import DataError, Problem
-from training.files.manifest import MANIFEST, Manifest
-from training.notices import warn
-from training.run.directory import RunDirectory
+from tadrib.training.config import JobSpec
+from tadrib.training.errors import DataError, Problem
+from tadrib.training.files.manifest import MANIFEST, Manifest
+from tadrib.training.notices import warn
+from tadrib.training.run.directory import RunDirectory
 
 
 def are_whole(spec: JobSpec, run: RunDirectory) -> bool:
@@ -36,7 +36,7 @@ def are_whole(spec: JobSpec, run: RunDirectory) -> bool:
 
 def changed_datasets(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     """Each dataset whose content is no longer that which the run's rows were prepared from."""
-    from training.data.fingerprint import fingerprints
+    from tadrib.training.data.fingerprint import fingerprints
 
     manifest = Manifest.parse(run.read_note(run.data / MANIFEST) or b"")
     before = manifest.sources if manifest else {}

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.status import RunStatus, read_status
-from training.errors import Problem, SpecError, TrainingError
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.status import RunStatus, read_status
+from tadrib.training.errors import Problem, SpecError, TrainingError
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 

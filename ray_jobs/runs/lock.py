@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from ray_jobs.runs.files import RunFiles
-from training.errors import Problem, ResourceError
-from training.run.directory import RunDirectory
-from training.run.fence import Fence
-from training.run.holder import Holder
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.fence import Fence
+from tadrib.training.run.holder import Holder
 
 BEAT_SECONDS = 5.0
 """Between two signs of life."""

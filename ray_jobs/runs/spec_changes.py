@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from training.config import JobSpec, parse_spec
-from training.config.differences import differences
-from training.config.locations import inside
-from training.config.strategy import as_text, is_json
-from training.config.yaml.file import parse_yaml
-from training.errors import Problem, SpecError
-from training.files.regular_file import read_own
-from training.run.directory import RunDirectory
+from tadrib.training.config import JobSpec, parse_spec
+from tadrib.training.config.differences import differences
+from tadrib.training.config.locations import inside
+from tadrib.training.config.strategy import as_text, is_json
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.files.regular_file import read_own
+from tadrib.training.run.directory import RunDirectory
 
 _LAST_KEY = "engine"
 """Of those that every spec written by a run has, in its order: a torn one lacks it."""

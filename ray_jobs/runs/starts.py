@@ -7,15 +7,15 @@ import shutil
 import uuid
 from pathlib import Path
 
-from ray_jobs.runs.spec_changes import changes, self_contained
-from training.config import JobSpec
-from training.config.strategy import read_settings, zero_stage
-from training.errors import Problem, ResourceError, SpecError
-from training.files.manifest import MANIFEST, Manifest
-from training.notices import warn
-from training.run.checkpoints import ROOT, misnamed
-from training.run.directory import RunDirectory
-from training.run.result import Result
+from tadrib.ray_jobs.runs.spec_changes import changes, self_contained
+from tadrib.training.config import JobSpec
+from tadrib.training.config.strategy import read_settings, zero_stage
+from tadrib.training.errors import Problem, ResourceError, SpecError
+from tadrib.training.files.manifest import MANIFEST, Manifest
+from tadrib.training.notices import warn
+from tadrib.training.run.checkpoints import ROOT, misnamed
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.result import Result
 
 
 def finished(spec: JobSpec, run: RunDirectory) -> Result | None:

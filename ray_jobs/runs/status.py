@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import yaml
 
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.lock import is_alive
-from training.config.yaml.file import parse_yaml
-from training.run.holder import Holder
-from training.run.result import Result
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.lock import is_alive
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.run.holder import Holder
+from tadrib.training.run.result import Result
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
 EXIT_CODES: dict[State, int] = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.console import decimal, duration
-from ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.console import decimal, duration
+from tadrib.ray_jobs.runs.status import RunStatus
 
 if TYPE_CHECKING:
     pass

@@ -6,15 +6,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from ray_jobs.events import Note, Started
-from ray_jobs.worker.link import Link
-from training.config import JobSpec
-from training.errors import Problem, ResourceError
-from training.files.manifest import MANIFEST, Manifest
-from training.run.checkpoint_folders import step_of
-from training.run.checkpoints import ROOT, newest_whole
-from training.run.directory import RunDirectory
-from training.run.trainer_state import history
+from tadrib.ray_jobs.events import Note, Started
+from tadrib.ray_jobs.worker.link import Link
+from tadrib.training.config import JobSpec
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.files.manifest import MANIFEST, Manifest
+from tadrib.training.run.checkpoint_folders import step_of
+from tadrib.training.run.checkpoints import ROOT, newest_whole
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.trainer_state import history
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _bring_here(run: RunDirectory, step: int) -> None:
                 "the prepared rows are damaged", [Problem(f"{run.data}", f"{damage}.", again)]
             )
         return
-    from training.files.store_folders import bring
+    from tadrib.training.files.store_folders import bring
 
     wanted = [("data", run.data)]
     if step:
@@ -77,6 +77,6 @@ def _bring_here(run: RunDirectory, step: int) -> None:
 
 def planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:
     """Workers that the global batch is made for: those of the first start, whatever the number now."""
-    from training.loop.arguments import rows_per_step as rows
+    from tadrib.training.loop.arguments import rows_per_step as rows
 
     return rows_per_step // rows(spec.config, 1) if rows_per_step else spec.world_size

@@ -13,8 +13,8 @@ from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
 from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback
 
-from ray_jobs.events import Metrics, Note, ReadyToResize, Step
-from ray_jobs.worker.link import Link
+from tadrib.ray_jobs.events import Metrics, Note, ReadyToResize, Step
+from tadrib.ray_jobs.worker.link import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.5
 _SECONDS_FOR_RAY = 30.0  # after a node's deadline, in which Ray ends the workers that are left

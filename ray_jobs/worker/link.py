@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from ray_jobs.events import Event, Failure
+from tadrib.ray_jobs.events import Event, Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from ray_jobs.events import Note, Outcome
-from ray_jobs.failures import describe
-from ray_jobs.mirror import Mirror
-from ray_jobs.streams import send_output_to
-from ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
-from ray_jobs.worker.attempt import Start, begin, planned_workers
-from ray_jobs.worker.cores import keep_to_own_cores
-from ray_jobs.worker.link import LINK, Link
-from training.config import JobSpec
-from training.config.locations import inside
-from training.files.containment import require_contained
-from training.files.manifest import seal
-from training.notices import forwarded
-from training.phases import Phase, followed
-from training.run.directory import RunDirectory
-from training.run.fence import Fence
+from tadrib.ray_jobs.events import Note, Outcome
+from tadrib.ray_jobs.failures import describe
+from tadrib.ray_jobs.mirror import Mirror
+from tadrib.ray_jobs.streams import send_output_to
+from tadrib.ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
+from tadrib.ray_jobs.worker.attempt import Start, begin, planned_workers
+from tadrib.ray_jobs.worker.cores import keep_to_own_cores
+from tadrib.ray_jobs.worker.link import LINK, Link
+from tadrib.training.config import JobSpec
+from tadrib.training.config.locations import inside
+from tadrib.training.files.containment import require_contained
+from tadrib.training.files.manifest import seal
+from tadrib.training.notices import forwarded
+from tadrib.training.phases import Phase, followed
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.fence import Fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     log = run.logs / f"worker-{rank}.log"
     send_output_to(log)
     link = LINK
-    from ray_jobs.worker.callbacks import outlast_announced_loss
+    from tadrib.ray_jobs.worker.callbacks import outlast_announced_loss
 
     point_trackers_at(run, job.spec.name)
     fence = Fence(run, job.token)
@@ -86,11 +86,11 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     import torch
 
     # these take seconds, in which the driver may still be preparing the data
-    from ray_jobs.worker.callbacks import Reporter, StopTogether
-    from ray_jobs.worker.watchdog import Watchdog
-    from training.data.prepare import PreparedData
-    from training.loop.keeper import FolderKeeper
-    from training.trainers import create_trainer
+    from tadrib.ray_jobs.worker.callbacks import Reporter, StopTogether
+    from tadrib.ray_jobs.worker.watchdog import Watchdog
+    from tadrib.training.data.prepare import PreparedData
+    from tadrib.training.loop.keeper import FolderKeeper
+    from tadrib.training.trainers import create_trainer
 
     start = begin(run, link, rank)
     if start is None:
@@ -114,7 +114,7 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     engine = trainer.ready_trainer()
     engine.args.run_name = tracked_name(spec.name)
     if run.store is not None:
-        from training.loop.store_keeper import StoreKeeper
+        from tadrib.training.loop.store_keeper import StoreKeeper
 
         engine.keeper = StoreKeeper(run.store, fence.require)
     else:
@@ -163,7 +163,7 @@ def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
         aside.rename(run.final)
         shutil.rmtree(before, ignore_errors=True)
         if run.store is not None:
-            from training.files.store_folders import share
+            from tadrib.training.files.store_folders import share
 
             fence.require()
             share(run.store, run.final, "final")

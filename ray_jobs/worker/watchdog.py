@@ -15,9 +15,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from ray_jobs.events import Failure
-from ray_jobs.failures import HUNG, three_lines
-from ray_jobs.worker.link import Link
+from tadrib.ray_jobs.events import Failure
+from tadrib.ray_jobs.failures import HUNG, three_lines
+from tadrib.ray_jobs.worker.link import Link
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _STEPS_REMEMBERED = 50

@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from tadrib.training.adapters.lora import add_lora
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import SpecError
 from tests.architectures.families import build
 from tests.tiny import tiny_model
-from training.adapters.lora import add_lora
-from training.config import SFTConfig
-from training.errors import SpecError
 
 LINEAR = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 

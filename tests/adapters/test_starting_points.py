@@ -16,10 +16,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tadrib.training.config import METHODS
+from tadrib.training.errors import SpecError
+from tadrib.training.trainers import create_trainer
 from tests.tiny import tiny_model, write_rows
-from training.config import METHODS
-from training.errors import SpecError
-from training.trainers import create_trainer
 
 SENTENCE = "عاصمة مصر القاهرة."
 
@@ -332,7 +332,7 @@ def test_what_cannot_be_loaded_is_said_at_once(tmp_path):
 
 
 def test_an_adapter_of_another_base_is_refused_and_a_copy_of_the_base_is_not(tmp_path):
-    from training.tiny.model import build_tiny_model
+    from tadrib.training.tiny.model import build_tiny_model
 
     other = str(build_tiny_model(tmp_path / "other", seed=1))
     with pytest.raises(SpecError, match=rf"belongs to the base model .*tiny, not to {other}"):

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.policy import install_scoring
+from tadrib.training.engine.self_check import choose_path, probes
+from tadrib.training.errors import TrainingError
 from tests.architectures.families import VOCABULARY, WINDOW, build
-from training.data.group import Completion, Group, GroupDataset
-from training.engine.collate import collate
-from training.engine.policy import install_scoring
-from training.engine.self_check import choose_path, probes
-from training.errors import TrainingError
 
 Method = Literal["sft", "dpo"]
 First = Literal["short", "long"]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ray_jobs.kube.helm import find_helm
-from training.config.yaml.text import to_yaml
-from training.errors import ResourceError
+from tadrib.ray_jobs.kube.helm import find_helm
+from tadrib.training.config.yaml.text import to_yaml
+from tadrib.training.errors import ResourceError
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "charts"

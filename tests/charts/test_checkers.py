@@ -8,7 +8,7 @@ import copy
 
 import pytest
 
-from ray_jobs.kube import rules as kuberay_rules
+from tadrib.ray_jobs.kube import rules as kuberay_rules
 from tests.charts import crds, pod_security
 from tests.charts.helm import CHARTS, one, render_file
 from tests.charts.pods import templates

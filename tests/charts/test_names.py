@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from ray_jobs.kube.rules import problems
+from tadrib.ray_jobs.kube.rules import problems
 from tests.charts.helm import CHARTS, a_job, helm, of_kind, one, render, render_file
 
 

@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 import yaml
 
-from ray_jobs.kube.release import read_release
+from tadrib.ray_jobs.kube.release import read_release
+from tadrib.training.config import METHODS, load_spec, parse_spec
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.data.report.check import check_data
 from tests.charts.helm import CHARTS, EXAMPLES, JOB_VALUES, PRESETS, a_job, helm, of_kind, one, render
 from tools import chart_schema as make_schema
 from tools.chart_values import TrainingJobValues
-from training.config import METHODS, load_spec, parse_spec
-from training.config.yaml.file import parse_yaml
-from training.data.report.check import check_data
 
 IDS = [path.stem for path in EXAMPLES]
 ELASTIC = "resources: {num_workers: {min: 2, max: 5}, gpus_per_worker: 1, cpus_per_worker: 2.5}\n"

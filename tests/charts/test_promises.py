@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ray_jobs.kube.rules import shell_words
+from tadrib.ray_jobs.kube.rules import shell_words
 from tests.charts.helm import CHARTS, of_kind, render_file
 from tests.charts.jobs import TRAINING_FILES, head_of, limits_of, workers_of
 from tests.charts.pods import containers, environment, templates

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ray_jobs.kube.helm import find_helm
+from tadrib.ray_jobs.kube.helm import find_helm
+from tadrib.training.errors import ResourceError
 from tests.cluster.diagnosis import diagnose
 from tests.cluster.programs import Cluster
 from tests.cluster.run import Run
@@ -18,7 +19,6 @@ from tests.cluster.settings import FOLDER, IMAGE, NAMESPACE, long_spec, platform
 from tests.cluster.volume import Volume
 from tests.kubectl import find_kubectl, kustomize
 from tests.marks import skip_unless_asked_for
-from training.errors import ResourceError
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _TOLD = pytest.StashKey[set[str]]()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ray_jobs.kube.helm import find_helm
+from tadrib.ray_jobs.kube.helm import find_helm
 from tests.charts.helm import ROOT
 from tests.cluster.settings import NAMESPACE
 from tests.kubectl import find_kubectl
@@ -123,4 +123,4 @@ def wait(what: str | Callable[[], str], look: Callable[[], Found], seconds: floa
 
 
 def _tadrib(*words: str) -> list[str]:
-    return [sys.executable, "-m", "ray_jobs.cli.app", *words]
+    return [sys.executable, "-m", "tadrib", *words]

@@ -12,14 +12,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from ray_jobs.kube.rules import problems
+from tadrib.ray_jobs.kube.rules import problems
+from tadrib.training.config import METHODS, parse_spec
+from tadrib.training.config.yaml.file import parse_yaml
 from tests.charts.helm import CHARTS, ROOT, of_kind, one, render_file, write_values
 from tests.charts.pod_security import violations
 from tests.charts.pods import templates
 from tests.cluster import settings, volume
 from tests.kubectl import MANIFESTS
-from training.config import METHODS, parse_spec
-from training.config.yaml.file import parse_yaml
 
 UP, DOWN = MANIFESTS / "kind" / "up.sh", MANIFESTS / "kind" / "down.sh"
 BASH = shutil.which("bash") or pytest.skip("bash is not installed", allow_module_level=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from tadrib.training.config import METHODS
 from tests.charts.helm import CHARTS
 from tests.cluster.settings import PRESET_STEPS, platform, preset_changes
-from training.config import METHODS
 
 pytestmark = pytest.mark.cluster
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from tadrib.training.config import METHODS
 from tests.cluster.programs import Cluster, wait
 from tests.cluster.settings import CLAIM, FOLDER, IMAGE, NAMESPACE, OWN
 from tests.kubectl import MANIFESTS
 from tests.tiny import EXAMPLES
-from training.config import METHODS
 
 Object = dict[str, Any]
 

@@ -6,9 +6,18 @@ from __future__ import annotations
 import pytest
 from transformers import EarlyStoppingCallback
 
-from training.config import CPOConfig, DPOConfig, IPOConfig, KTOConfig, SFTConfig, adjust, parse_spec, resolve
-from training.config.rules.adjusters import ADJUSTERS
-from training.errors import SpecError
+from tadrib.training.config import (
+    CPOConfig,
+    DPOConfig,
+    IPOConfig,
+    KTOConfig,
+    SFTConfig,
+    adjust,
+    parse_spec,
+    resolve,
+)
+from tadrib.training.config.rules.adjusters import ADJUSTERS
+from tadrib.training.errors import SpecError
 
 DATA = {"validation_split": 0.1}
 GPU = {"device": "cuda", "bf16": True}

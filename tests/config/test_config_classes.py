@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from training.config import METHODS, DPOConfig, KTOConfig, SFTConfig
-from training.config.common import NormalizationStep
-from training.errors import SpecError
+from tadrib.training.config import METHODS, DPOConfig, KTOConfig, SFTConfig
+from tadrib.training.config.common import NormalizationStep
+from tadrib.training.errors import SpecError
 
 COMMON = {
     "model_name": "Qwen/Qwen2.5-7B",
@@ -195,13 +195,13 @@ def test_copies_remember_what_was_given(duplicate):
 
 
 def test_normalization_steps_are_those_of_the_data_package():
-    steps = pytest.importorskip("training.data.templates.normalization").STEPS
+    steps = pytest.importorskip("tadrib.training.data.templates.normalization").STEPS
     assert set(NormalizationStep.__args__) == set(steps)
 
 
 @pytest.mark.slow
 def test_optimizer_and_scheduler_names_are_known_to_transformers():
-    from training.config.common import Optimizer, Scheduler
+    from tadrib.training.config.common import Optimizer, Scheduler
 
     names = pytest.importorskip("transformers.training_args").OptimizerNames
     shapes = pytest.importorskip("transformers.trainer_utils").SchedulerType

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-import training
-from training.config import METHODS, JobSpec, SFTConfig, parse_spec, resolve
-from training.config.effect import CIRCUMSTANCES
-from training.config.resources import Resources
-from training.config.response_marks import RESPONSE_MARKS
-from training.data.rows.dialogue import Dialogue
-from training.data.templates.chat_formats import CHAT_FORMATS
-from training.errors import SpecError
-from training.model.hardware import fit_to_hardware
+import tadrib.training
+from tadrib.training.config import METHODS, JobSpec, SFTConfig, parse_spec, resolve
+from tadrib.training.config.effect import CIRCUMSTANCES
+from tadrib.training.config.resources import Resources
+from tadrib.training.config.response_marks import RESPONSE_MARKS
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.templates.chat_formats import CHAT_FORMATS
+from tadrib.training.errors import SpecError
+from tadrib.training.model.hardware import fit_to_hardware
 
 SPEC = {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl", "validation_split": 0.1}
 # circumstance: (keys of the spec, the keys that are said to have no effect)
@@ -80,7 +80,7 @@ def test_a_notebook_is_told_too(caplog):
 
 
 def test_every_key_is_read_somewhere_outside_the_configuration():
-    root = Path(training.__file__).parent
+    root = Path(tadrib.training.__file__).parent
     files = [file for folder in (root, root.parent / "ray_jobs") for file in folder.rglob("*.py")]
     code = "\n".join(f.read_text(encoding="utf-8") for f in files if f.parent != root / "config")
     read = set(re.findall(r"(?:config|spec|resources|_?spec\.\w+)\.(\w+)|getattr\([\w.]+, \"(\w+)\"", code))

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from training.config import METHODS, JobSpec, parse_spec
-from training.config.resources import Resources
-from training.config.rules.common import RULES
-from training.errors import SpecError
+from tadrib.training.config import METHODS, JobSpec, parse_spec
+from tadrib.training.config.resources import Resources
+from tadrib.training.config.rules.common import RULES
+from tadrib.training.errors import SpecError
 
 GPU = {"resources": {"gpus_per_worker": 1}}
 ZERO3 = '{"zero_optimization": {"stage": 3}}'

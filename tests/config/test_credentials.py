@@ -8,17 +8,17 @@ import logging
 
 import pytest
 
-from ray_jobs.cluster.submission import read_submission
-from ray_jobs.failures import describe, report
+from tadrib.ray_jobs.cluster.submission import read_submission
+from tadrib.ray_jobs.failures import describe, report
+from tadrib.training.config import METHODS, SFTConfig, load_spec, parse_spec
+from tadrib.training.config.spec import spec_keys
+from tadrib.training.config.strategy import as_text
+from tadrib.training.errors import DataError, Problem, ResourceError, SpecError
+from tadrib.training.files.store import Store
+from tadrib.training.notices import warn
+from tadrib.training.redaction import is_secret_name, redact
+from tadrib.training.run.directory import RunDirectory
 from tests.credentials import ORDINARY, REFUSED, TOKEN
-from training.config import METHODS, SFTConfig, load_spec, parse_spec
-from training.config.spec import spec_keys
-from training.config.strategy import as_text
-from training.errors import DataError, Problem, ResourceError, SpecError
-from training.files.store import Store
-from training.notices import warn
-from training.redaction import is_secret_name, redact
-from training.run.directory import RunDirectory
 
 SPEC = "method: dpo\nname: run\ndataset_path: rows.jsonl\n"
 

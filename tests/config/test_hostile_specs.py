@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from training.config import JobSpec, SFTConfig, load_spec
-from training.errors import SpecError
+from tadrib.training.config import JobSpec, SFTConfig, load_spec
+from tadrib.training.errors import SpecError
 
 SPEC = "method: sft\nname: run\ndataset_path: rows.jsonl\n"
 

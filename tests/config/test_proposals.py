@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from tadrib.training.config import METHODS, parse_spec
+from tadrib.training.config.spec import spec_keys
+from tadrib.training.config.strategy import PRESETS
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.errors import Problem, SpecError
 from tests.config.test_config_rules import CASES, make_mapping
-from training.config import METHODS, parse_spec
-from training.config.spec import spec_keys
-from training.config.strategy import PRESETS
-from training.config.yaml.file import parse_yaml
-from training.errors import Problem, SpecError
 
 KEYS = sorted({key for config in METHODS.values() for key in spec_keys(config)}, key=len, reverse=True)
 SETTING = re.compile(rf"({'|'.join(map(re.escape, KEYS))}): (\{{[^}}]*\}}|\[[^\]]*\]|\"[^\"]*\"|[^\s,;]+)")

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.config import METHODS, DPOConfig, JobSpec, load_spec, parse_spec, resolve
-from training.errors import SpecError
+from tadrib.training.config import METHODS, DPOConfig, JobSpec, load_spec, parse_spec, resolve
+from tadrib.training.errors import SpecError
 
 SPEC = "method: dpo\nname: arabic-dpo\ndataset_path: data/dpo.jsonl\n"
 

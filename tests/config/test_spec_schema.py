@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 import yaml
 
+from tadrib.training.config import METHODS, parse_spec
+from tadrib.training.config.spec import spec_keys
 from tools.spec_schema import main, spec_schema
-from training.config import METHODS, parse_spec
-from training.config.spec import spec_keys
 
 DOCS = Path(__file__).parents[2] / "docs"
 VALIDATOR = jsonschema.Draft7Validator(spec_schema())

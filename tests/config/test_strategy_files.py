@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from training.config import SFTConfig, parse_spec, resolve
-from training.config.strategy import PRESETS, offloads, read_settings, zero_stage
-from training.errors import ResourceError, SpecError
-from training.model import deepspeed as strategies
-from training.model.deepspeed import check_tools, deepspeed_settings
-from training.model.hardware import fit_to_hardware
+from tadrib.training.config import SFTConfig, parse_spec, resolve
+from tadrib.training.config.strategy import PRESETS, offloads, read_settings, zero_stage
+from tadrib.training.errors import ResourceError, SpecError
+from tadrib.training.model import deepspeed as strategies
+from tadrib.training.model.deepspeed import check_tools, deepspeed_settings
+from tadrib.training.model.hardware import fit_to_hardware
 
 SPEC = {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl"}
 

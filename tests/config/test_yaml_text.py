@@ -8,11 +8,11 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from training.config import parse_spec
-from training.config.yaml.file import parse_yaml
-from training.config.yaml.text import to_yaml
-from training.config.yaml.written import plain
-from training.errors import SpecError
+from tadrib.training.config import parse_spec
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.config.yaml.text import to_yaml
+from tadrib.training.config.yaml.written import plain
+from tadrib.training.errors import SpecError
 
 LOOKS_LIKE_ANOTHER_TYPE = [
     *(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.errors import DataError
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
-from training.data.prepare import prepare_data
-from training.errors import DataError
 
 
 @pytest.mark.parametrize(

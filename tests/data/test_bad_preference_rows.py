@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ray_jobs.cli.app import app
+from tadrib.ray_jobs.cli.app import app
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.errors import DataError
+from tadrib.training.model.tokenizer import load_tokenizer
 from tests.data.builders import config, row, rows, write_jsonl
 from tests.tiny import tiny_model
-from training.data.prepare import prepare_data
-from training.errors import DataError
-from training.model.tokenizer import load_tokenizer
 
 GOOD_ROWS = 2
 # sentence: (method, the row in line 3, what is said of it, what to do)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.data.readers.lines import MAX_LINE_BYTES
+from tadrib.training.errors import DataError
 from tests.data.builders import assistant, build_tokenizer, config, row, rows, user, write_jsonl
-from training.data.prepare import prepare_data
-from training.data.readers.lines import MAX_LINE_BYTES
-from training.errors import DataError
 
 MESSAGE_FORM = r'A message is \{"role": "user", "content": "..."\}'
 

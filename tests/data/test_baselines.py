@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.data.baselines import with_baselines
-from training.data.group import Completion, Group
+from tadrib.training.data.baselines import with_baselines
+from tadrib.training.data.group import Completion, Group
 
 
 def groups(prompts: list[int]) -> list[Group]:

@@ -3,7 +3,7 @@ import os
 
 from datasets import Dataset
 
-from training.data.fingerprint import fingerprint
+from tadrib.training.data.fingerprint import fingerprint
 
 
 def test_a_fingerprint_is_of_the_content_wherever_it_lies(tmp_path):

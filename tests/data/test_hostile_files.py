@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tadrib.training.data.readers.compression import FREE_BYTES
+from tadrib.training.data.readers.sources import read_rows
+from tadrib.training.data.report.check import check_data
+from tadrib.training.errors import DataError
 from tests.data.builders import config, row, rows
-from training.data.readers.compression import FREE_BYTES
-from training.data.readers.sources import read_rows
-from training.data.report.check import check_data
-from training.errors import DataError
 
 TEXT = "".join(json.dumps(each) + "\n" for each in rows("dpo", 50)).encode()
 PACKERS = {

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tadrib.training.config import METHODS
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.data.report.check import DataReport, check_data
+from tadrib.training.data.report.length_bias import LengthBias, length_bias_warnings, measure
+from tadrib.training.data.report.table import render
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
-from training.config import METHODS
-from training.data.prepare import prepare_data
-from training.data.report.check import DataReport, check_data
-from training.data.report.length_bias import LengthBias, length_bias_warnings, measure
-from training.data.report.table import render
 
 
 def check(tmp_path: Path, method: str, items: list, tokenizer: object = None, **fields: object) -> DataReport:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.data.group import Completion, Group
+from tadrib.training.data.lengths import Limits, fit
+from tadrib.training.data.prepare import PreparedData, prepare_data
+from tadrib.training.errors import DataError
 from tests.data.builders import assistant, build_tokenizer, config, row, user, write_jsonl
-from training.data.group import Completion, Group
-from training.data.lengths import Limits, fit
-from training.data.prepare import PreparedData, prepare_data
-from training.errors import DataError
 
 TOKENIZER = build_tokenizer()
 LONG = "القاهرة " * 40

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import trl
 
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.data.rows.models import parse_row
+from tadrib.training.errors import DataError
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, user, write_jsonl
-from training.data.encoding import Encoder
-from training.data.prepare import prepare_data
-from training.data.rows.models import parse_row
-from training.errors import DataError
 
 CHAT = {"messages": [user("q"), assistant("a"), user("r"), assistant("b")]}
 

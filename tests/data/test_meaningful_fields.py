@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.group import Group
+from tadrib.training.data.prepare import prepare_data
+from tadrib.training.data.readers.sources import read_rows
+from tadrib.training.data.rows.models import parse_row
+from tadrib.training.errors import DataError
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, row, user, write_jsonl
-from training.data.encoding import Encoder
-from training.data.group import Group
-from training.data.prepare import prepare_data
-from training.data.readers.sources import read_rows
-from training.data.rows.models import parse_row
-from training.errors import DataError
 
 # In the manner of Qwen's: tools in a system turn, calls and reasoning inside the assistant's.
 TOOL_TEMPLATE = (

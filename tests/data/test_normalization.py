@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.templates.normalization import LETTERS, MARKS, STEPS, arabic_share, normalizer
-from training.errors import SpecError
+from tadrib.training.data.templates.normalization import LETTERS, MARKS, STEPS, arabic_share, normalizer
+from tadrib.training.errors import SpecError
 
 ARABIC = st.text(alphabet=st.sampled_from(LETTERS[:60] + MARKS[:40] + "ـ ،0a"))
 

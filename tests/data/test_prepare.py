@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.config import METHODS
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.prepare import PreparedData, prepare_data
+from tadrib.training.data.rows.models import parse_row
+from tadrib.training.data.split import held_out
+from tadrib.training.errors import DataError
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
-from training.config import METHODS
-from training.data.group import GroupDataset
-from training.data.prepare import PreparedData, prepare_data
-from training.data.rows.models import parse_row
-from training.data.split import held_out
-from training.errors import DataError
 
 
 def prompts(data: GroupDataset | None) -> set[tuple[int, ...]]:

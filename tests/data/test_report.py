@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.report.check import DataReport, check_data
+from tadrib.training.data.report.statistics import Percentiles
+from tadrib.training.data.report.table import render
+from tadrib.training.data.rows.models import DPORow
 from tests.data.builders import assistant, build_tokenizer, config, row, rows, user, write_jsonl
-from training.data.encoding import Encoder
-from training.data.report.check import DataReport, check_data
-from training.data.report.statistics import Percentiles
-from training.data.report.table import render
-from training.data.rows.models import DPORow
 
 
 def check(tmp_path: Path, method: str, items: list, tokenizer: object = None, **fields: object) -> DataReport:

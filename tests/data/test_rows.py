@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.data.rows.models import ROW_MODELS, parse_row
+from tadrib.training.data.rows.row_problem import RowError
 from tests.data.builders import assistant, row, user
-from training.data.rows.dialogue import Answer, Dialogue
-from training.data.rows.models import ROW_MODELS, parse_row
-from training.data.rows.row_problem import RowError
 
 Q, A, B = user("q"), assistant("a"), assistant("b")
 SYSTEM = {"role": "system", "content": ""}

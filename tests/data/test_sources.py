@@ -22,10 +22,10 @@ from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tadrib.training.data.readers.lines import MAX_LINE_BYTES, read_lines
+from tadrib.training.data.readers.sources import open_source, read_rows
+from tadrib.training.errors import DataError
 from tests.data.builders import rows, write_jsonl
-from training.data.readers.lines import MAX_LINE_BYTES, read_lines
-from training.data.readers.sources import open_source, read_rows
-from training.errors import DataError
 
 ROWS = rows("cpo", 5)
 FLAT = rows("dpo", 5)

@@ -15,14 +15,14 @@ from typing import NoReturn
 import psutil
 import pytest
 
+from tadrib.training.data.encoding import Encoded, Encoder
+from tadrib.training.data.generation import encode_prompt
+from tadrib.training.data.rows.models import parse_row
+from tadrib.training.data.templates.choice import render_prompt
+from tadrib.training.data.templates.renderer import Renderer
+from tadrib.training.data.templates.template_change import template_change
+from tadrib.training.errors import SpecError
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, user
-from training.data.encoding import Encoded, Encoder
-from training.data.generation import encode_prompt
-from training.data.rows.models import parse_row
-from training.data.templates.choice import render_prompt
-from training.data.templates.renderer import Renderer
-from training.data.templates.template_change import template_change
-from training.errors import SpecError
 
 ROW = {"messages": [user("q"), assistant("a")]}
 MEMORY = 2**27
@@ -49,7 +49,7 @@ def limited() -> Iterator[Renderer]:
 
 @pytest.fixture(autouse=True)
 def _limits(limited: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.templates.tokenizer_template.renderer", lambda: limited)
+    monkeypatch.setattr("tadrib.training.data.templates.tokenizer_template.renderer", lambda: limited)
 
 
 def most_memory() -> int:
@@ -151,7 +151,7 @@ def test_what_an_interrupted_conversation_was_to_say_is_not_taken_for_the_next(l
 
 def test_the_process_ends_without_a_word_when_ours_is_killed() -> None:
     program = (
-        "import os, signal, threading; from training.data.templates.renderer import renderer\n"
+        "import os, signal, threading; from tadrib.training.data.templates.renderer import renderer\n"
         "renderer().render('a', '', conversations=[[]])\n"
         "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()\n"
         "while True: renderer().render('a', '', conversations=[[]])"

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.generation import encode_prompt, stop_token_ids
+from tadrib.training.data.group import Group
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.data.rows.models import CPORow, parse_row
+from tadrib.training.data.templates.choice import Templates, render_prompt
+from tadrib.training.data.templates.renderer import Renderer
+from tadrib.training.errors import SpecError
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, row, user
-from training.data.encoding import Encoder
-from training.data.generation import encode_prompt, stop_token_ids
-from training.data.group import Group
-from training.data.rows.dialogue import Answer, Dialogue
-from training.data.rows.models import CPORow, parse_row
-from training.data.templates.choice import Templates, render_prompt
-from training.data.templates.renderer import Renderer
-from training.errors import SpecError
 
 SYSTEM = {"role": "system", "content": "be kind"}
 CHAT = {"messages": [SYSTEM, user("q"), assistant("a"), user("r"), assistant("b")]}

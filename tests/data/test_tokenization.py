@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.generation import encode_prompt
+from tadrib.training.data.group import Group
+from tadrib.training.data.report.check import check_data
+from tadrib.training.data.rows.models import parse_row
 from tests.data.builders import (
     CHATML,
     assistant,
@@ -17,11 +22,6 @@ from tests.data.builders import (
     user,
     write_jsonl,
 )
-from training.data.encoding import Encoder
-from training.data.generation import encode_prompt
-from training.data.group import Group
-from training.data.report.check import check_data
-from training.data.rows.models import parse_row
 
 # As Llama 2's and Zephyr's: no control token stands between a prompt and its answer.
 LLAMA2 = (

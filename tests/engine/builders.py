@@ -8,8 +8,8 @@ import random
 import torch
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from training.data.group import Completion, Group
-from training.engine.policy import install_scoring
+from tadrib.training.data.group import Completion, Group
+from tadrib.training.engine.policy import install_scoring
 
 VOCABULARY = 211
 SHAPE = {

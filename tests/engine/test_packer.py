@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.engine.packer import best_fit
+from tadrib.training.engine.packer import best_fit
 
 
 def test_each_item_goes_to_the_fullest_bin_that_takes_it():

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from training.engine.plan import EpochPlanner
+from tadrib.training.engine.plan import EpochPlanner
 
 SIZES = np.random.default_rng(0).integers(3, 60, 101)
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.policy import set_path
+from tadrib.training.errors import SpecError
+from tadrib.training.trainers import create_trainer
+from tadrib.training.trl_engine.engine import create_trl_trainer
 from tests.architectures.families import build
 from tests.parity.builders import assert_equal, build_rows, compute, model_folder, settings
 from tests.workers import run_workers
-from training.config import SFTConfig
-from training.data.group import GroupDataset
-from training.data.prepare import PreparedData
-from training.engine.collate import collate
-from training.engine.policy import set_path
-from training.errors import SpecError
-from training.trainers import create_trainer
-from training.trl_engine.engine import create_trl_trainer
 
 COEFFICIENT = 0.25
 ONE_ROW = [9]

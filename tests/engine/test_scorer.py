@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from training.engine import scorer
-from training.engine.scorer import token_log_probs
+from tadrib.training.engine import scorer
+from tadrib.training.engine.scorer import token_log_probs
 
 
 def plain(hidden, weight, targets, bias=None, softcap=None):

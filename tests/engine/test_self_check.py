@@ -3,13 +3,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MambaConfig
 
+from tadrib.training.engine import attention, policy
+from tadrib.training.engine.full_precision import in_float32
+from tadrib.training.engine.self_check import choose_path
+from tadrib.training.errors import TrainingError
 from tests.architectures.families import build
 from tests.architectures.measure import rows
 from tests.engine.builders import VOCABULARY, build_groups, build_model
-from training.engine import attention, policy
-from training.engine.full_precision import in_float32
-from training.engine.self_check import choose_path
-from training.errors import TrainingError
 
 
 def test_the_packed_path_is_taken_when_it_is_right():

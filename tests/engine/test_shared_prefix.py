@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tadrib.training.engine import attention
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.policy import set_path
+from tadrib.training.engine.self_check import _alone
 from tests.engine.builders import ARCHITECTURES, build_groups, build_model, gradient_of
-from training.engine import attention
-from training.engine.collate import collate
-from training.engine.policy import set_path
-from training.engine.self_check import _alone
 
 
 def score(model, groups, path):

@@ -12,8 +12,8 @@ import make_data
 import pytest
 from make_data import DATA, data_sets, style_questions
 
-from training.config import METHODS
-from training.data.rows.models import ROW_MODELS
+from tadrib.training.config import METHODS
+from tadrib.training.data.rows.models import ROW_MODELS
 
 STEMS = [f"{method}_{name}" for method in METHODS for name in ("train", "heldout")]
 

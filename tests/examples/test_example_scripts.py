@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import METHODS
+from tadrib.training.config import METHODS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
@@ -64,7 +64,7 @@ def test_the_readme_and_the_examples_show_python():
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     """A folder in which the paths of the scripts hold, with a tiny model that has not learnt anything."""
-    from training.tiny.model import build_tiny_model
+    from tadrib.training.tiny.model import build_tiny_model
 
     folder = tmp_path_factory.mktemp("examples")
     (folder / "examples").symlink_to(ROOT / "examples")

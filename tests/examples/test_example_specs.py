@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import METHODS, load_spec
+from tadrib.training.config import METHODS, load_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECS = sorted(EXAMPLES.glob("*.yaml"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from training.config import load_spec, resolve
-from training.tiny.model import build_tiny_model
-from training.trainers import create_trainer
+from tadrib.training.config import load_spec, resolve
+from tadrib.training.tiny.model import build_tiny_model
+from tadrib.training.trainers import create_trainer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
+from tadrib.training.config.locations import inside
+from tadrib.training.run.directory import RunDirectory
 from tests.tiny import tiny_model, write_rows
-from training.config.locations import inside
-from training.run.directory import RunDirectory
 
 ROOT = Path(__file__).parents[2]
 STEPS, SAVE_STEPS = 120, 10

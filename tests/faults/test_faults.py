@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.run.checkpoint_folders import committed
 from tests.faults.runs import (
     SAVE_STEPS,
     STEPS,
@@ -31,7 +32,6 @@ from tests.faults.runs import (
 )
 from tests.ray.clusters import RayCluster
 from tests.s3 import Way, s3_server
-from training.run.checkpoint_folders import committed
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 KILLS = 10

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import ResourceError
-from training.files.manifest import Entry, Manifest, describe
-from training.files.store import Store
-from training.files.store_folders import bring, share
-from training.loop.keeper import FolderKeeper, Saved
-from training.run.checkpoints import newest_whole
+from tadrib.training.errors import ResourceError
+from tadrib.training.files.manifest import Entry, Manifest, describe
+from tadrib.training.files.store import Store
+from tadrib.training.files.store_folders import bring, share
+from tadrib.training.loop.keeper import FolderKeeper, Saved
+from tadrib.training.run.checkpoints import newest_whole
 
 EVIL = b"planted"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.model.load import load_model
+from tadrib.training.sft_trainer import create_sft_trainer
+from tadrib.training.tiny.model import build_tiny_model
 from tests.tiny import tiny_model, write_rows
-from training.config import SFTConfig
-from training.errors import SpecError
-from training.model.load import load_model
-from training.sft_trainer import create_sft_trainer
-from training.tiny.model import build_tiny_model
 
 
 def modes(folder) -> set[int]:

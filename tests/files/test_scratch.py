@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import ResourceError
-from training.run.directory import RunDirectory
+from tadrib.training.errors import ResourceError
+from tadrib.training.run.directory import RunDirectory
 
 URL = "memory://bucket/runs/run"
 

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tadrib.training.errors import ResourceError
+from tadrib.training.files.store import Store
+from tadrib.training.files.store_folders import bring, forget, share
+from tadrib.training.loop.keeper import Saved
+from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.run.checkpoints import newest_whole, stored_steps
+from tadrib.training.run.directory import RunDirectory
 from tests.s3 import Way, s3_server
-from training.errors import ResourceError
-from training.files.store import Store
-from training.files.store_folders import bring, forget, share
-from training.loop.keeper import Saved
-from training.loop.store_keeper import StoreKeeper
-from training.run.checkpoints import newest_whole, stored_steps
-from training.run.directory import RunDirectory
 
 
 @pytest.fixture(scope="module")

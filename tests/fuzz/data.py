@@ -11,11 +11,11 @@ from random import Random
 
 from rich.console import Console
 
-from training.config import METHODS, CommonConfig
-from training.data.report.check import DataReport, check_data
-from training.data.report.table import render
-from training.data.validation import validate
-from training.errors import DataError, Problem
+from tadrib.training.config import METHODS, CommonConfig
+from tadrib.training.data.report.check import DataReport, check_data
+from tadrib.training.data.report.table import render
+from tadrib.training.data.validation import validate
+from tadrib.training.errors import DataError, Problem
 
 HOW_MANY_ARE_SHOWN = 0.05
 

@@ -18,11 +18,11 @@ from random import Random
 import pyarrow as pa
 from pyarrow import parquet
 
+from tadrib.training.config import METHODS
 from tests.fuzz.data import check
 from tests.fuzz.fragments import json_fragment, nested
 from tests.fuzz.mutations import mutated
 from tests.fuzz.specs import EXAMPLES
-from training.config import METHODS
 
 ROWS = 8
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from tadrib.training.config import SFTConfig
 from tests.fuzz.fragments import json_fragment
 from tests.fuzz.mutations import mutated
-from training.config import SFTConfig
 
 
 def try_model(random: Random, folder: Path) -> None:
-    from training.model.load import load_model
-    from training.model.tokenizer import load_tokenizer
+    from tadrib.training.model.load import load_model
+    from tadrib.training.model.tokenizer import load_tokenizer
 
     path = folder / "model"
     shutil.copytree(good_model(), path)

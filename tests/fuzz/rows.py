@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from tadrib.training.config import METHODS
+from tadrib.training.data.rows.models import ROW_MODELS
 from tests.fuzz.data import check
 from tests.fuzz.fragments import WORDS, json_fragment, json_key
 from tests.fuzz.specs import EXAMPLES
-from training.config import METHODS
-from training.data.rows.models import ROW_MODELS
 
 ROLES = ('"user"', '"assistant"', '"system"', '"tool"', '"human"', "null", "1", '"User"')
 

@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from random import Random
 
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.starts import finished
-from ray_jobs.runs.status import read_status
-from ray_jobs.runs.status_text import print_status
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.starts import finished
+from tadrib.ray_jobs.runs.status import read_status
+from tadrib.ray_jobs.runs.status_text import print_status
+from tadrib.training.config import JobSpec
+from tadrib.training.files.manifest import MANIFEST, Manifest, describe
+from tadrib.training.run.checkpoint_folders import step_of
+from tadrib.training.run.checkpoints import newest_whole
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.trainer_state import history
 from tests.fuzz.fragments import json_fragment
 from tests.fuzz.mutations import mutated
-from training.config import JobSpec
-from training.files.manifest import MANIFEST, Manifest, describe
-from training.run.checkpoint_folders import step_of
-from training.run.checkpoints import newest_whole
-from training.run.directory import RunDirectory
-from training.run.trainer_state import history
 
 SPEC = JobSpec(method="sft", name="run", dataset_path="rows.jsonl", max_steps=20)
 SPEC_TEXT = SPEC.to_yaml()
@@ -53,7 +53,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
     result = run.read_result()
     run.holder()
     if result is not None and random.random() < HOW_MANY_ARE_DRAWN:
-        from training.run.report import write_report
+        from tadrib.training.run.report import write_report
 
         write_report(run, result)
     run.has_final()

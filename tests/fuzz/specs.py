@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from ray_jobs.console import print_spec
+from tadrib.ray_jobs.console import print_spec
+from tadrib.training.config import METHODS, load_spec, resolve
+from tadrib.training.config.spec import spec_keys
 from tests.fuzz.fragments import json_fragment, yaml_fragment
 from tests.fuzz.mutations import mutated
-from training.config import METHODS, load_spec, resolve
-from training.config.spec import spec_keys
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HOW_MANY_ARE_SHOWN = 0.02

@@ -15,8 +15,8 @@ from random import Random
 from types import FrameType
 from typing import Literal
 
+from tadrib.training.errors import TadribError
 from tests.fuzz.kinds import KINDS, PREPARATIONS
-from training.errors import TadribError
 
 MAX_SECONDS = 10.0
 """Of computing; a machine at other work gives them late."""

@@ -4,13 +4,13 @@
 import pytest
 import torch
 
+from tadrib.training.engine.attention import packed_attention
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.layout import build_layout, dense_mask
+from tadrib.training.engine.policy import set_path
+from tadrib.training.engine.scorer import token_log_probs
+from tadrib.training.engine.self_check import choose_path
 from tests.engine.builders import build_groups, build_model, gradient_of
-from training.engine.attention import packed_attention
-from training.engine.collate import collate
-from training.engine.layout import build_layout, dense_mask
-from training.engine.policy import set_path
-from training.engine.scorer import token_log_probs
-from training.engine.self_check import choose_path
 
 pytestmark = [
     pytest.mark.gpu,

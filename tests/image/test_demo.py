@@ -12,7 +12,7 @@ from tests.image.container import EXAMPLES, Container, docker, run
 
 pytestmark = pytest.mark.docker
 BUILD_MODEL = (
-    "from pathlib import Path; from training.tiny.model import build_tiny_model as build;"
+    "from pathlib import Path; from tadrib.training.tiny.model import build_tiny_model as build;"
     "build('models/tiny', texts=sorted(Path('examples/data').glob('*_train.jsonl')))"
 )
 RUN = "runs/sft-arabic"

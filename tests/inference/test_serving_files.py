@@ -14,13 +14,13 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
+from tadrib.training.config import DPOConfig, SFTConfig
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.generation import as_trained
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.model.tokenizer import load_tokenizer
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.data.builders import CHATML, build_sentencepiece, build_tokenizer, user, write_jsonl
-from training.config import DPOConfig, SFTConfig
-from training.data.encoding import Encoder
-from training.data.generation import as_trained
-from training.data.rows.dialogue import Answer, Dialogue
-from training.model.tokenizer import load_tokenizer
-from training.sft_trainer import create_sft_trainer
 
 ENDS = {
     "alpaca": "<|endoftext|>",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ray_jobs.cli.app import main
+from tadrib.ray_jobs.cli.app import main
 from tests.kubernetes.heads import RUNNING, Head
 from tests.kubernetes.recorded import all_ready, configmap, rayjob
 from tests.kubernetes.server import serving

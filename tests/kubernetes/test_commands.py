@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from ray_jobs.kube.api import KubernetesApi
+from tadrib.ray_jobs.kube.api import KubernetesApi
 from tests.kubernetes.heads import RUNNING
 from tests.kubernetes.recorded import (
     CLUSTER,

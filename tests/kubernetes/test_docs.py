@@ -9,7 +9,7 @@ import shlex
 import pytest
 import typer
 
-from ray_jobs.cli.app import app
+from tadrib.ray_jobs.cli.app import app
 from tests.charts.helm import ROOT, find_helm
 from tests.kubernetes.ended_states import ENDED
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from ray_jobs.kube.api import KubernetesApi
-from ray_jobs.kube.following import conclude, follow
+from tadrib.ray_jobs.kube.api import KubernetesApi
+from tadrib.ray_jobs.kube.following import conclude, follow
+from tadrib.training.errors import ClusterError, SpecError, StoppedError, TrainingError
 from tests.kubernetes.heads import JOBS
 from tests.kubernetes.recorded import NAME, all_ready, rayjob
-from training.errors import ClusterError, SpecError, StoppedError, TrainingError
 
 
 class Story:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ray_jobs.kube.status.explain import explain
-from ray_jobs.kube.status.objects import RunObjects
+from tadrib.ray_jobs.kube.status.explain import explain
+from tadrib.ray_jobs.kube.status.objects import RunObjects
 from tests.kubernetes.recorded import NOW, condition, rayjob, workload
 
 QUOTA = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from ray_jobs.kube.status.explain import explain
-from ray_jobs.kube.status.objects import RunObjects
-from ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.kube.status.explain import explain
+from tadrib.ray_jobs.kube.status.objects import RunObjects
+from tadrib.ray_jobs.runs.status import RunStatus
 from tests.kubernetes.ended_states import ENDED
 from tests.kubernetes.recorded import (
     NAME,

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ray_jobs.kube.status.scheduling import no_node, requests_of
-from ray_jobs.kube.status.units import quantity, since, words
+from tadrib.ray_jobs.kube.status.scheduling import no_node, requests_of
+from tadrib.ray_jobs.kube.status.units import quantity, since, words
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_scheduler_in_words(message, said):
 
 def test_help_and_validate_load_neither_ray_nor_kubernetes():
     code = (
-        "import sys; from ray_jobs.cli.app import app; "
+        "import sys; from tadrib.ray_jobs.cli.app import app; "
         "print([m for m in ('ray', 'kubernetes', 'torch', 'urllib3', 'requests') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,15 +8,15 @@ import math
 import pytest
 import torch
 
+from tadrib.training.config import METHODS, CPOConfig, DPOConfig, SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.files.store import Store
+from tadrib.training.files.store_folders import bring
+from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.run.checkpoints import ROOT
+from tadrib.training.trainers import create_trainer
 from tests.s3 import Way, s3_server
 from tests.tiny import tiny_model, write_rows
-from training.config import METHODS, CPOConfig, DPOConfig, SFTConfig
-from training.errors import SpecError
-from training.files.store import Store
-from training.files.store_folders import bring
-from training.loop.store_keeper import StoreKeeper
-from training.run.checkpoints import ROOT
-from training.trainers import create_trainer
 
 
 def build(folder, *, engine: str = "tadrib", **changes):

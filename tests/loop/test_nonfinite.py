@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import TrainingError
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.tiny import tiny_model, write_rows
 from tests.workers import run_workers
-from training.config import SFTConfig
-from training.errors import TrainingError
-from training.sft_trainer import create_sft_trainer
 
 POISONED = {5, 11}
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from tadrib.training.config import METHODS
+from tadrib.training.errors import TrainingError
+from tadrib.training.loop.resuming import loading_data_alone
+from tadrib.training.trainers import create_trainer
 from tests.test_trajectories import fields
 from tests.workers import run_workers
-from training.config import METHODS
-from training.errors import TrainingError
-from training.loop.resuming import loading_data_alone
-from training.trainers import create_trainer
 
 PLAIN = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tadrib.training.config import DPOConfig
+from tadrib.training.engine.gathering import whole_state
+from tadrib.training.errors import SpecError
+from tadrib.training.model.starting_adapter import LowRank
+from tadrib.training.reference.cache import ReferenceCache
+from tadrib.training.trainers import create_trainer
 from tests.adapters.test_starting_points import opened, sft
 from tests.test_trajectories import assert_close, fields
 from tests.tiny import tiny_model
 from tests.workers import run_workers
-from training.config import DPOConfig
-from training.engine.gathering import whole_state
-from training.errors import SpecError
-from training.model.starting_adapter import LowRank
-from training.reference.cache import ReferenceCache
-from training.trainers import create_trainer
 
 pytestmark = pytest.mark.slow
 LORA = {"reference": "adapter_off"}

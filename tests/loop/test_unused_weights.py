@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from transformers import AutoTokenizer
 
+from tadrib.training.adapters.lora import add_lora
+from tadrib.training.config import SFTConfig
+from tadrib.training.loop.arguments import training_arguments
+from tadrib.training.loop.unused_weights import may_lack_gradients
+from tadrib.training.sft_trainer import SFTTrainer
 from tests.architectures.families import build
 from tests.test_trajectories import fields
 from tests.tiny import tiny_model
 from tests.workers import run_workers
-from training.adapters.lora import add_lora
-from training.config import SFTConfig
-from training.loop.arguments import training_arguments
-from training.loop.unused_weights import may_lack_gradients
-from training.sft_trainer import SFTTrainer
 
 INDEXED = "DeepSeek V3.2"
 """Its indexer picks keys by the largest scores, through which no gradient flows."""

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from training.losses.cpo import cpo_loss
+from tadrib.training.losses.cpo import cpo_loss
 
 BOTH = pytest.mark.parametrize("multi_negative", ["pairwise", "softmax"])
 LOSS_TYPES = pytest.mark.parametrize("loss_type", ["sigmoid", "hinge", "simpo"])

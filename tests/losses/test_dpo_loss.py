@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from training.losses.dpo import dpo_loss
-from training.losses.margins import margin_losses
+from tadrib.training.losses.dpo import dpo_loss
+from tadrib.training.losses.margins import margin_losses
 
 # log-ratios 3 and -1, so h = 4; the references differ, and so do the two policies
 PAIR = [torch.tensor([x]) for x in (-5.0, -7.0, -8.0, -6.0)]

@@ -4,8 +4,8 @@ from functools import partial
 import pytest
 import torch
 
-from training.losses.dpo import dpo_loss
-from training.losses.ipo import answer_lengths, ipo_loss
+from tadrib.training.losses.dpo import dpo_loss
+from tadrib.training.losses.ipo import answer_lengths, ipo_loss
 
 # log-ratios 6 over 2 tokens and -4 over 4 tokens: h = 3 + 1 = 4
 PAIR = [torch.tensor([x]) for x in (-3.0, -12.0, -9.0, -8.0)]

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from training.losses.kto import kl_estimate, kto_loss
+from tadrib.training.losses.kto import kl_estimate, kto_loss
 
 # log-ratios 3 and -1
 POLICY, REFERENCE = torch.tensor([-5.0, -7.0]), torch.tensor([-8.0, -6.0])

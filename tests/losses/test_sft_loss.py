@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from training.losses.sft import sft_loss
+from tadrib.training.losses.sft import sft_loss
 
 
 def test_the_loss_is_the_mean_negative_log_likelihood():

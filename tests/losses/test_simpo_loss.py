@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from training.losses.cpo import cpo_loss
-from training.losses.simpo import simpo_loss
+from tadrib.training.losses.cpo import cpo_loss
+from tadrib.training.losses.simpo import simpo_loss
 
 # -1 nat a token against -2
 PAIR = [torch.tensor([-2.0]), torch.tensor([-8.0]), torch.tensor([2]), torch.tensor([4])]

@@ -12,14 +12,14 @@ from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ray_jobs.disk import least_bytes
+from tadrib.ray_jobs.disk import least_bytes
+from tadrib.training.adapters.starting_point import starting_point
+from tadrib.training.config import DPOConfig, SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.model.adapter_folder import adapter_of, require_models
+from tadrib.training.model.source import ModelSource
+from tadrib.training.model.tokenizer import load_tokenizer
 from tests.tiny import tiny_model
-from training.adapters.starting_point import starting_point
-from training.config import DPOConfig, SFTConfig
-from training.errors import SpecError
-from training.model.adapter_folder import adapter_of, require_models
-from training.model.source import ModelSource
-from training.model.tokenizer import load_tokenizer
 
 
 def adapter(folder: Path, base: str | None = None, *, tokenizer: bool = True, **settings) -> Path:

@@ -10,14 +10,14 @@ import struct
 import pytest
 from transformers.utils.import_utils import is_gguf_available
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import ResourceError, SpecError
+from tadrib.training.model.gguf_conversion import convert
+from tadrib.training.model.gguf_file import describe, gguf_file
+from tadrib.training.model.load import load_model
+from tadrib.training.model.source import ModelSource, locate, unloadable
+from tadrib.training.model.tokenizer import load_tokenizer
 from tests.tiny import tiny_model
-from training.config import SFTConfig
-from training.errors import ResourceError, SpecError
-from training.model.gguf_conversion import convert
-from training.model.gguf_file import describe, gguf_file
-from training.model.load import load_model
-from training.model.source import ModelSource, locate, unloadable
-from training.model.tokenizer import load_tokenizer
 
 
 def header(*facts: tuple[str, str], version: int = 3) -> bytes:

@@ -13,11 +13,11 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.model.load import load_model
+from tadrib.training.model.tokenizer import load_tokenizer
 from tests.fuzz.models import good_model
-from training.config import SFTConfig
-from training.errors import SpecError
-from training.model.load import load_model
-from training.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture

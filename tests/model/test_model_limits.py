@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from ray_jobs.driver.display import Display
-from ray_jobs.driver.preparation import prepare
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.driver.preparation import prepare
+from tadrib.training.config import DPOConfig, SFTConfig, parse_spec
+from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.dpo_trainer import create_dpo_trainer
+from tadrib.training.errors import SpecError
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.tiny import tiny_model, write_rows
-from training.config import DPOConfig, SFTConfig, parse_spec
-from training.data.group import Completion, Group, GroupDataset
-from training.dpo_trainer import create_dpo_trainer
-from training.errors import SpecError
-from training.run.directory import RunDirectory
-from training.sft_trainer import create_sft_trainer
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 16}
 
@@ -38,7 +38,7 @@ def sft(tmp_path: Path, name: str, **changes):
 
 
 def test_the_extent_counts_each_answer_after_the_prompt():
-    from training.data.extent import extent
+    from tadrib.training.data.extent import extent
 
     groups = [
         Group([1, 2, 3], [Completion([4, 5], "chosen"), Completion([9, 8, 7, 6], "rejected")], 0),

@@ -4,8 +4,8 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.config import SFTConfig
-from training.model.load import load_model
+from tadrib.training.config import SFTConfig
+from tadrib.training.model.load import load_model
 
 
 def test_an_evaluation_leaves_the_gradients_of_a_4_bit_model_as_they_were(tmp_path):

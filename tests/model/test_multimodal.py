@@ -14,16 +14,16 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoTokenizer, PreTrainedModel
 
+from tadrib.training.adapters.lora import add_lora
+from tadrib.training.config import METHODS, SFTConfig
+from tadrib.training.engine.policy import install_scoring
+from tadrib.training.errors import SpecError
+from tadrib.training.model.load import load_model
+from tadrib.training.trainers import create_trainer
 from tests.architectures.families import MULTIMODAL, build
 from tests.test_trajectories import fields
 from tests.tiny import tiny_model
 from tests.workers import run_workers
-from training.adapters.lora import add_lora
-from training.config import METHODS, SFTConfig
-from training.engine.policy import install_scoring
-from training.errors import SpecError
-from training.model.load import load_model
-from training.trainers import create_trainer
 
 ENCODERS = re.compile(r"vision|visual|audio|projector|image")
 RUNS = {

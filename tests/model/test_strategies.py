@@ -8,11 +8,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from tadrib.training.config import METHODS
+from tadrib.training.trainers import create_trainer
 from tests.test_trajectories import assert_close, fields
 from tests.tiny import tiny_model, write_rows
 from tests.workers import run_workers
-from training.config import METHODS
-from training.trainers import create_trainer
 
 METHODS_AND_WEIGHTS = [("sft", "lora"), ("sft", "full"), ("dpo", "lora"), ("dpo", "full")]
 STRATEGIES = ("ddp", "zero2", "zero3")

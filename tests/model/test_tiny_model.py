@@ -14,10 +14,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
 
-from ray_jobs.cli.app import app
-from training.errors import DataError, ResourceError
-from training.tiny import tokenizer as tiny_tokenizer
-from training.tiny.model import build_tiny_model
+from tadrib.ray_jobs.cli.app import app
+from tadrib.training.errors import DataError, ResourceError
+from tadrib.training.tiny import tokenizer as tiny_tokenizer
+from tadrib.training.tiny.model import build_tiny_model
 
 ARABIC = "كم مجموع سبعة وأربعين وثلاثة؟ الجواب: خمسون دينارًا، والعاصمة عمّان. The end, 247!"
 
@@ -32,7 +32,7 @@ def digests(directory: Path) -> dict[str, str]:
 
 
 def test_another_process_with_other_thread_counts_builds_the_same_bytes(built, tmp_path):
-    code = f"from training.tiny.model import build_tiny_model; build_tiny_model({str(tmp_path / 'again')!r})"
+    code = f"from tadrib.training.tiny.model import build_tiny_model; build_tiny_model({str(tmp_path / 'again')!r})"
     env = {"OMP_NUM_THREADS": "3", "RAYON_NUM_THREADS": "1", "PYTHONHASHSEED": "7", "PATH": ""}
     subprocess.run([sys.executable, "-c", code], check=True, env=env, capture_output=True)
     assert digests(tmp_path / "again") == digests(built)

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.model.load import load_model
+from tadrib.training.sft_trainer import create_sft_trainer
 from tests.tiny import tiny_model
-from training.config import SFTConfig
-from training.errors import SpecError
-from training.model.load import load_model
-from training.sft_trainer import create_sft_trainer
 
 State = dict[str, torch.Tensor]
 UP = "model.layers.1.mlp.up_proj.weight"

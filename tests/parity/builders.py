@@ -15,13 +15,13 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import METHODS, CommonConfig
+from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.trainers import create_trainer
+from tadrib.training.trl_engine.engine import create_trl_trainer
 from tests.engine.builders import VOCABULARY, build_model
-from training.base_trainer import BaseTrainer
-from training.config import METHODS, CommonConfig
-from training.data.group import Completion, Group, GroupDataset
-from training.data.prepare import PreparedData
-from training.trainers import create_trainer
-from training.trl_engine.engine import create_trl_trainer
 
 ROLES = {
     "sft": ["response"],

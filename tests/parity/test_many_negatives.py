@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.trainers import create_trainer
 from tests.parity.builders import Computed, assert_equal, both_engines, build_rows, compute, settings
-from training.data.group import Group, GroupDataset
-from training.data.prepare import PreparedData
-from training.trainers import create_trainer
 
 NEGATIVES = 3
 

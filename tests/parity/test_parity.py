@@ -7,9 +7,9 @@ from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
+from tadrib.training.data.lengths import Limits, fit
+from tadrib.training.trl_engine.translation import TRANSLATIONS
 from tests.parity.builders import ROLES, assert_equal, both_engines, build_rows, compute, settings
-from training.data.lengths import Limits, fit
-from training.trl_engine.translation import TRANSLATIONS
 
 CASES = {
     "sft": ("sft", {"packing": False}),

@@ -8,6 +8,10 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import METHODS
+from tadrib.training.errors import SpecError
+from tadrib.training.trl_engine.engine import create_trl_trainer
 from tests.parity.builders import (
     ROLES,
     assert_equal,
@@ -18,10 +22,6 @@ from tests.parity.builders import (
     settings,
 )
 from tests.tiny import tiny_model, write_rows
-from training.base_trainer import BaseTrainer
-from training.config import METHODS
-from training.errors import SpecError
-from training.trl_engine.engine import create_trl_trainer
 
 
 def on_tiny_model(tmp_path, method: str, **changes) -> BaseTrainer:

@@ -30,7 +30,7 @@ resources: {num_workers: 0}
 def tadrib(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
     usual = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(cwd), "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, "-m", "ray_jobs.cli.app", *arguments],
+        [sys.executable, "-m", "tadrib", *arguments],
         cwd=cwd,
         env={**usual, **environment},
         capture_output=True,
@@ -62,7 +62,7 @@ def test_validate_takes_under_a_second(tmp_path):
 
 def test_validate_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys\nfrom ray_jobs.cli.app import app\n"
+        "import sys\nfrom tadrib.ray_jobs.cli.app import app\n"
         f"sys.argv = ['tadrib', 'validate', {spec_file(tmp_path)!r}, '--show']\n"
         f"try:\n    app()\nfinally:\n    print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
     )

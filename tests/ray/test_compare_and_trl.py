@@ -17,12 +17,12 @@ import yaml
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from ray_jobs.cli.app import app
-from ray_jobs.driver.ray_cluster import cluster as ray_cluster
+from tadrib.ray_jobs.cli.app import app
+from tadrib.ray_jobs.driver.ray_cluster import cluster as ray_cluster
+from tadrib.training.errors import SpecError
+from tadrib.training.run.directory import RunDirectory
 from tests.adapters.test_starting_points import opened
 from tests.tiny import tiny_model, write_rows
-from training.errors import SpecError
-from training.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 PROMPTS = ["أين أجد المكتبة؟", "أبحث عن المقهى | هنا"]

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from ray_jobs.worker.cores import share_of
+from tadrib.ray_jobs.worker.cores import share_of
 
 # a thread that is there before, and one that comes after
 BIND = """
 import json, os, sys, threading
-from ray_jobs.worker.cores import keep_to_own_cores
+from tadrib.ray_jobs.worker.cores import keep_to_own_cores
 done = threading.Event()
 threading.Thread(target=done.wait).start()
 keep_to_own_cores(int(sys.argv[1]), int(sys.argv[2]), 1.0)

@@ -3,10 +3,10 @@ import io
 
 import pytest
 
-from ray_jobs.console import decimal, duration
-from ray_jobs.driver.display import Display
-from ray_jobs.events import Metrics, Started, Step
-from training.phases import Phase
+from tadrib.ray_jobs.console import decimal, duration
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.events import Metrics, Started, Step
+from tadrib.training.phases import Phase
 
 
 def test_without_a_terminal_there_is_a_line_for_each_phase_and_each_tenth_of_the_steps():

@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from ray_jobs.disk import check_space, human, is_full, least_bytes
-from ray_jobs.events import Failure, WorkersFailed
-from ray_jobs.failures import HUNG, describe, of_hung, of_workers, place_of
-from training.config import SFTConfig
-from training.errors import DataError, Problem, ResourceError, TrainingError
-from training.run.directory import RunDirectory
+from tadrib.ray_jobs.disk import check_space, human, is_full, least_bytes
+from tadrib.ray_jobs.events import Failure, WorkersFailed
+from tadrib.ray_jobs.failures import HUNG, describe, of_hung, of_workers, place_of
+from tadrib.training.config import SFTConfig
+from tadrib.training.errors import DataError, Problem, ResourceError, TrainingError
+from tadrib.training.run.directory import RunDirectory
 
 
 def caught(error: Exception) -> Exception:

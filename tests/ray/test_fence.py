@@ -6,15 +6,15 @@ import threading
 
 import pytest
 
-from ray_jobs.driver.display import Display
-from ray_jobs.driver.launch import _Start
-from ray_jobs.runs.lock import writing_to
-from training.config import JobSpec
-from training.loop.keeper import FolderKeeper, Saved
-from training.loop.store_keeper import StoreKeeper
-from training.run.directory import RunDirectory
-from training.run.fence import Fence, TakenOverError
-from training.run.holder import Holder
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.driver.launch import _Start
+from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.training.config import JobSpec
+from tadrib.training.loop.keeper import FolderKeeper, Saved
+from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.fence import Fence, TakenOverError
+from tadrib.training.run.holder import Holder
 
 
 def taken(run: RunDirectory) -> None:

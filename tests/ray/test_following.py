@@ -3,8 +3,8 @@
 
 import pytest
 
-from ray_jobs.cluster.follow import _Log
-from ray_jobs.cluster.jobs import JobDetails
+from tadrib.ray_jobs.cluster.follow import _Log
+from tadrib.ray_jobs.cluster.jobs import JobDetails
 
 SETTING_UP = "2026-11-25 19:20:00,123\tINFO job_manager.py:595 -- Runtime env is setting up.\n"
 HEADING = "Running entrypoint for job quick-1: echo one; echo two\n"

@@ -17,9 +17,9 @@ LISTED = yaml.safe_load(
 EXPORT = """
 import sys, time, urllib.request
 import ray
-from ray_jobs.events import Metrics, Step
-from ray_jobs.driver.gauges import Gauges
-from training.config import load_spec
+from tadrib.ray_jobs.events import Metrics, Step
+from tadrib.ray_jobs.driver.gauges import Gauges
+from tadrib.training.config import load_spec
 
 ray.init(address="local", include_dashboard=False, num_cpus=1)
 gauges = Gauges(load_spec(sys.argv[1]))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.run.directory import RunDirectory
 from tests.tiny import tiny_model, write_rows
-from training.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ STEPS = 40
 def start(folder: Path) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"}
     return subprocess.Popen(
-        [sys.executable, "-m", "ray_jobs.cli.app", "train", "spec.yaml"],
+        [sys.executable, "-m", "tadrib", "train", "spec.yaml"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.driver.display import Display
-from ray_jobs.driver.preparation import prepare
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.ray_jobs.driver.preparation import prepare
+from tadrib.training.config import JobSpec
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.errors import DataError
+from tadrib.training.run.directory import RunDirectory
 from tests.tiny import tiny_model, write_rows
-from training.config import JobSpec
-from training.data.prepare import PreparedData
-from training.errors import DataError
-from training.run.directory import RunDirectory
 
 
 def spec_in(folder: Path, scheme: str = "") -> JobSpec:
@@ -36,7 +36,7 @@ def start(spec: JobSpec, machine: Path, monkeypatch) -> tuple[list, str]:
     prepare(spec, run, display)
     run.write_note(run.checkpoints / "checkpoint-10" / "manifest.json", "{}")
     if run.store is not None:
-        from training.files.store_folders import bring
+        from tadrib.training.files.store_folders import bring
 
         assert bring(run.store, "data", run.data) is None
     return list(PreparedData.load(run.data).train), screen.getvalue()

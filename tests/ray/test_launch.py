@@ -16,12 +16,12 @@ import psutil
 import pytest
 import ray
 
-from ray_jobs.driver.launch import launch
-from ray_jobs.driver.ray_cluster import cluster
+from tadrib.ray_jobs.driver.launch import launch
+from tadrib.ray_jobs.driver.ray_cluster import cluster
+from tadrib.training.config import JobSpec
+from tadrib.training.errors import DataError, ResourceError, SpecError, StoppedError, TrainingError
+from tadrib.training.run.directory import RunDirectory
 from tests.tiny import tiny_model, write_rows
-from training.config import JobSpec
-from training.errors import DataError, ResourceError, SpecError, StoppedError, TrainingError
-from training.run.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 SECRET = "a-secret-of-the-nodes"

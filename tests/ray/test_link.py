@@ -4,9 +4,9 @@
 import threading
 import time
 
-from ray_jobs.events import Failure, Note
-from ray_jobs.worker.link import Link, Orders
-from training.errors import TrainingError
+from tadrib.ray_jobs.events import Failure, Note
+from tadrib.ray_jobs.worker.link import Link, Orders
+from tadrib.training.errors import TrainingError
 
 
 def in_thread(work) -> tuple[threading.Thread, list]:

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.driver import local_ray
-from ray_jobs.driver.local_ray import newest_session, reason_in, start
-from training.errors import ClusterError
+from tadrib.ray_jobs.driver import local_ray
+from tadrib.ray_jobs.driver.local_ray import newest_session, reason_in, start
+from tadrib.training.errors import ClusterError
 
 STARTS = """\
 import sys
 sys.path.insert(0, {root!r})
 from ray._private import services
 import ray
-from ray_jobs.driver.local_ray import start
+from tadrib.ray_jobs.driver.local_ray import start
 services.RAYLET_EXECUTABLE = {raylet!r}
 start()
 print("started", ray.cluster_resources()["CPU"] > 0)

@@ -3,9 +3,9 @@
 
 import pytest
 
-from ray_jobs.driver.mailbox import Group, Mailbox
-from ray_jobs.events import Failure, ReadyToResize, Started, Step
-from training.errors import TrainingError
+from tadrib.ray_jobs.driver.mailbox import Group, Mailbox
+from tadrib.ray_jobs.events import Failure, ReadyToResize, Started, Step
+from tadrib.training.errors import TrainingError
 
 
 def failure(message: str, fatal: bool = False) -> Failure:

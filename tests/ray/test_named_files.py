@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.cli.comparison import read_prompts
-from ray_jobs.cluster.submission import read_submission
-from ray_jobs.kube.release import read_release
-from training.errors import SpecError
+from tadrib.ray_jobs.cli.comparison import read_prompts
+from tadrib.ray_jobs.cluster.submission import read_submission
+from tadrib.ray_jobs.kube.release import read_release
+from tadrib.training.errors import SpecError
 
 
 def test_each_line_with_text_is_a_prompt(tmp_path):

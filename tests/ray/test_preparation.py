@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from ray_jobs.driver.preparation import _left_out, settled
-from training.config import parse_spec
-from training.data.report.check import DataReport
-from training.run.directory import RunDirectory
+from tadrib.ray_jobs.driver.preparation import _left_out, settled
+from tadrib.training.config import parse_spec
+from tadrib.training.data.report.check import DataReport
+from tadrib.training.run.directory import RunDirectory
 
 
 def report(**counts: int) -> DataReport:

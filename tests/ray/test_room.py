@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from ray_jobs.driver.capacity import lack_of_room
-from training.config import Resources
+from tadrib.ray_jobs.driver.capacity import lack_of_room
+from tadrib.training.config import Resources
 
 HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 1024**3}
 

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from training.errors import ResourceError
-from training.files.atomic_file import write_atomically
-from training.run.directory import RunDirectory
-from training.run.result import Result
+from tadrib.training.errors import ResourceError
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.result import Result
 
 
 def run_in(folder) -> RunDirectory:

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from ray_jobs.runs import lock as run_lock
-from ray_jobs.runs.lock import is_alive, writing_to
-from training.errors import ResourceError
-from training.run.directory import RunDirectory
-from training.run.holder import Holder
+from tadrib.ray_jobs.runs import lock as run_lock
+from tadrib.ray_jobs.runs.lock import is_alive, writing_to
+from tadrib.training.errors import ResourceError
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.holder import Holder
 
 
 def run_in(folder) -> RunDirectory:

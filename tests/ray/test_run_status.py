@@ -12,19 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ray_jobs.cli.comparison import compare_run
-from ray_jobs.cluster.jobs import JobDetails
-from ray_jobs.cluster.runs import reason, together
-from ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
-from ray_jobs.runs import lock as run_lock
-from ray_jobs.runs.files import RunFiles
-from ray_jobs.runs.local import print_log, stop_run
-from ray_jobs.runs.status import RunStatus, read_status
-from ray_jobs.runs.status_text import sentence
+from tadrib.ray_jobs.cli.comparison import compare_run
+from tadrib.ray_jobs.cluster.jobs import JobDetails
+from tadrib.ray_jobs.cluster.runs import reason, together
+from tadrib.ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
+from tadrib.ray_jobs.runs import lock as run_lock
+from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.local import print_log, stop_run
+from tadrib.ray_jobs.runs.status import RunStatus, read_status
+from tadrib.ray_jobs.runs.status_text import sentence
+from tadrib.training.config import JobSpec
+from tadrib.training.errors import SpecError, TrainingError
+from tadrib.training.files.manifest import Manifest, describe
 from tests.tiny import tiny_model
-from training.config import JobSpec
-from training.errors import SpecError, TrainingError
-from training.files.manifest import Manifest, describe
 
 ROOT = Path(__file__).parents[2]
 
@@ -280,7 +280,7 @@ def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [*alone, sys.executable, "-m", "ray_jobs.cli.app", "launch", "spec.yaml"],
+        [*alone, sys.executable, "-m", "tadrib", "launch", "spec.yaml"],
         cwd=tmp_path,
         env={**environment, "RAY_TMPDIR": str(tmp_path)},
         capture_output=True,

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from ray_jobs.runs.starts import begin, finished, set_aside
-from ray_jobs.trackers import point_trackers_at
-from training.config import JobSpec
-from training.errors import ResourceError, SpecError
-from training.files.manifest import Manifest, describe
-from training.run.directory import RunDirectory
-from training.run.result import Result
+from tadrib.ray_jobs.runs.starts import begin, finished, set_aside
+from tadrib.ray_jobs.trackers import point_trackers_at
+from tadrib.training.config import JobSpec
+from tadrib.training.errors import ResourceError, SpecError
+from tadrib.training.files.manifest import Manifest, describe
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.result import Result
 
 
 def spec_in(folder, **changes) -> JobSpec:

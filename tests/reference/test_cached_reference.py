@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.engine.loader import PlannedBatches
+from tadrib.training.engine.plan import EpochPlanner
+from tadrib.training.phases import followed
+from tadrib.training.trainers import create_trainer
 from tests.engine.builders import build_groups
 from tests.test_preference_trainers import config, losses
-from training.data.group import GroupDataset
-from training.engine.loader import PlannedBatches
-from training.engine.plan import EpochPlanner
-from training.phases import followed
-from training.trainers import create_trainer
 
 
 def scored(folder: Path) -> int:

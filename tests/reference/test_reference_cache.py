@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.reference.cache import ReferenceCache
+from tadrib.training.trainers import create_trainer
 from tests.test_preference_trainers import config
 from tests.tiny import tiny_model
-from training.reference.cache import ReferenceCache
-from training.trainers import create_trainer
 
 KEYS = [bytes([i]) * 32 for i in range(3)]
 SCORES = [[-1.5], [-2.25, -3.0], [-0.125]]

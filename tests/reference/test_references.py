@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.errors import TrainingError
+from tadrib.training.trainers import create_trainer
 from tests.architectures.families import build
 from tests.architectures.measure import rows
 from tests.parity.builders import model_folder, settings
-from training.data.group import Group, GroupDataset
-from training.data.prepare import PreparedData
-from training.errors import TrainingError
-from training.trainers import create_trainer
 
 OTHERS = ["GPT-OSS", "Qwen3-Next", "Falcon (ALiBi)"]
 PLAIN = "Qwen2, Qwen2.5"

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from training.files.manifest import Manifest, describe, seal
-from training.loop.keeper import FolderKeeper, Saved
-from training.run.checkpoint_folders import committed, step_of, surplus
-from training.run.checkpoints import misnamed, newest_whole
+from tadrib.training.files.manifest import Manifest, describe, seal
+from tadrib.training.loop.keeper import FolderKeeper, Saved
+from tadrib.training.run.checkpoint_folders import committed, step_of, surplus
+from tadrib.training.run.checkpoints import misnamed, newest_whole
 
 
 def save(folder, step: int, limit: int | None = None, best: int | None = None) -> None:

@@ -5,9 +5,9 @@ from xml.dom import minidom
 
 import pytest
 
-from training.run.directory import RunDirectory
-from training.run.report import write_report
-from training.run.result import Result
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.report import write_report
+from tadrib.training.run.result import Result
 
 
 def run_with(tmp_path, *rows: dict) -> RunDirectory:

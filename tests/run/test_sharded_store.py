@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tadrib.training.config import METHODS
+from tadrib.training.files.store import Store
+from tadrib.training.files.store_folders import bring
+from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.trainers import create_trainer
 from tests.s3 import Way, s3_server
 from tests.test_trajectories import assert_close, fields
 from tests.workers import run_workers
-from training.config import METHODS
-from training.files.store import Store
-from training.files.store_folders import bring
-from training.loop.store_keeper import StoreKeeper
-from training.run.checkpoints import ROOT, stored_steps
-from training.trainers import create_trainer
 
 SAVED_AT = 3
 

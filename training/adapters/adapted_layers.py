@@ -14,9 +14,9 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from training.config.types import ALL_LINEAR
-from training.errors import nearest
-from training.model.language_model import lies_in, other_parts
+from tadrib.training.config.types import ALL_LINEAR
+from tadrib.training.errors import nearest
+from tadrib.training.model.language_model import lies_in, other_parts
 
 Said = tuple[str, str]
 """What is wrong, and what to do."""

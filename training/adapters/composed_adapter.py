@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from training.errors import Problem, SpecError
-from training.model.adapter_folder import WEIGHTS_FILE
-from training.model.source import ADAPTER_FILE
-from training.model.starting_adapter import Factors, start_factors
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.adapter_folder import WEIGHTS_FILE
+from tadrib.training.model.source import ADAPTER_FILE
+from tadrib.training.model.starting_adapter import Factors, start_factors
 
 State = dict[str, Tensor]
 _DOWN, _UP = "base_model.model.{}.lora_A.weight", "base_model.model.{}.lora_B.weight"

@@ -8,11 +8,11 @@ from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as OF_
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from training.adapters.adapted_layers import Layers
-from training.config import CommonConfig
-from training.errors import Problem, SpecError
-from training.model.language_model import tell_of_others
-from training.notices import warn
+from tadrib.training.adapters.adapted_layers import Layers
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.language_model import tell_of_others
+from tadrib.training.notices import warn
 
 _KEY = "lora_target_modules"
 

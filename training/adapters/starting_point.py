@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.config import CommonConfig
-from training.errors import SpecError
-from training.model.adapter_folder import adapter_of
-from training.model.source import ADAPTER_FILE, ModelSource
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import SpecError
+from tadrib.training.model.adapter_folder import adapter_of
+from tadrib.training.model.source import ADAPTER_FILE, ModelSource
 
 
 def starting_point(config: CommonConfig) -> str:

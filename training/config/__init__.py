@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration: what a run is, checked in milliseconds and without importing anything heavy."""
 
-from training.config.common import CommonConfig
-from training.config.loading import load_spec
-from training.config.methods import (
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.loading import load_spec
+from tadrib.training.config.methods import (
     METHODS,
     CPOConfig,
     DPOConfig,
@@ -12,10 +12,10 @@ from training.config.methods import (
     SFTConfig,
     SimPOConfig,
 )
-from training.config.resolve import Resolved, adjust, resolve
-from training.config.resources import Resources
-from training.config.rules.adjusters import Adjustment
-from training.config.spec import JobSpec, parse_spec
+from tadrib.training.config.resolve import Resolved, adjust, resolve
+from tadrib.training.config.resources import Resources
+from tadrib.training.config.rules.adjusters import Adjustment
+from tadrib.training.config.spec import JobSpec, parse_spec
 
 __all__ = [
     "METHODS",

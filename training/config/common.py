@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from training.config.metrics import COMMON, plain_name
-from training.config.section import Section
-from training.config.strategy import Strategy
-from training.config.types import (
+from tadrib.training.config.metrics import COMMON, plain_name
+from tadrib.training.config.section import Section
+from tadrib.training.config.strategy import Strategy
+from tadrib.training.config.types import (
     Count,
     Document,
     Few,

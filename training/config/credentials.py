@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from training.errors import Problem
-from training.redaction import has_secret, is_secret_name, redact
+from tadrib.training.errors import Problem
+from tadrib.training.redaction import has_secret, is_secret_name, redact
 
 _COMMENT = re.compile(r"(?:^|\s)#(.*)")
 

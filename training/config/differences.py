@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from training.errors import Problem
+from tadrib.training.errors import Problem
 
 
 def differences(

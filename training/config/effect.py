@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.common import CommonConfig
-from training.config.problems.violations import show
-from training.config.view import View
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.view import View
 
 
 @dataclass(frozen=True, slots=True)

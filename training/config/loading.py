@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from training.config.problems.violations import show
-from training.config.spec import JobSpec, holds_text, parse_spec
-from training.config.yaml.file import parse_file, parse_yaml, read_text
-from training.errors import Problem
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.spec import JobSpec, holds_text, parse_spec
+from tadrib.training.config.yaml.file import parse_file, parse_yaml, read_text
+from tadrib.training.errors import Problem
 
 
 def load_spec(path: str | Path, overrides: Iterable[str] = ()) -> JobSpec:

@@ -5,11 +5,20 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from training.config import metrics
-from training.config.common import CommonConfig, Template
-from training.config.response_marks import ALPACA_RESPONSE
-from training.config.types import Count, Flag, LearningRate, Location, NonNegative, Positive, Smoothing, Text
-from training.errors import Problem, SpecError
+from tadrib.training.config import metrics
+from tadrib.training.config.common import CommonConfig, Template
+from tadrib.training.config.response_marks import ALPACA_RESPONSE
+from tadrib.training.config.types import (
+    Count,
+    Flag,
+    LearningRate,
+    Location,
+    NonNegative,
+    Positive,
+    Smoothing,
+    Text,
+)
+from tadrib.training.errors import Problem, SpecError
 
 
 class SFTConfig(CommonConfig):

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from training.config.common import CommonConfig
-from training.config.effect import Idle, without_effect
-from training.config.rules.adjusters import Adjustment, settle
-from training.config.rules.common import broken_rules
-from training.config.spec import JobSpec, spec_keys
-from training.config.view import View
-from training.errors import SpecError
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.effect import Idle, without_effect
+from tadrib.training.config.rules.adjusters import Adjustment, settle
+from tadrib.training.config.rules.common import broken_rules
+from tadrib.training.config.spec import JobSpec, spec_keys
+from tadrib.training.config.view import View
+from tadrib.training.errors import SpecError
 
 Origin = Literal["given", "default", "adjusted"]
 Config = TypeVar("Config", bound=CommonConfig)

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from training.config.rules.job import QUANTITY
-from training.config.section import Section
-from training.config.types import Index, Positive, Workers
+from tadrib.training.config.rules.job import QUANTITY
+from tadrib.training.config.section import Section
+from tadrib.training.config.types import Index, Positive, Workers
 
 _UNITS = {
     letter + suffix: base**power

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from training.config.credentials import find_credentials
-from training.config.problems.violations import meant_key, missing_key, unknown_key, violation
-from training.config.rules.conflicts import conflicts
-from training.config.view import View
-from training.errors import Problem, SpecError
-from training.redaction import is_secret_name
+from tadrib.training.config.credentials import find_credentials
+from tadrib.training.config.problems.violations import meant_key, missing_key, unknown_key, violation
+from tadrib.training.config.rules.conflicts import conflicts
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.redaction import is_secret_name
 
 
 class Section(BaseModel):

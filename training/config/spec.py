@@ -9,21 +9,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, PrivateAttr
 
-from training.config.common import CommonConfig
-from training.config.credentials import find_credentials
-from training.config.locations import inside
-from training.config.methods import METHODS
-from training.config.problems.violations import missing_key, show
-from training.config.resources import Resources
-from training.config.rules.adjusters import settle
-from training.config.rules.conflicts import conflicts
-from training.config.run_name import NAME_LENGTH, RUN_NAME
-from training.config.section import Section, read_section
-from training.config.types import Index, Location, Positive
-from training.config.view import View
-from training.config.yaml.text import to_yaml
-from training.config.yaml.written import plain
-from training.errors import Problem, SpecError, nearest
+from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.credentials import find_credentials
+from tadrib.training.config.locations import inside
+from tadrib.training.config.methods import METHODS
+from tadrib.training.config.problems.violations import missing_key, show
+from tadrib.training.config.resources import Resources
+from tadrib.training.config.rules.adjusters import settle
+from tadrib.training.config.rules.conflicts import conflicts
+from tadrib.training.config.run_name import NAME_LENGTH, RUN_NAME
+from tadrib.training.config.section import Section, read_section
+from tadrib.training.config.types import Index, Location, Positive
+from tadrib.training.config.view import View
+from tadrib.training.config.yaml.text import to_yaml
+from tadrib.training.config.yaml.written import plain
+from tadrib.training.errors import Problem, SpecError, nearest
 
 MethodName = Literal["sft", "dpo", "kto", "ipo", "cpo", "simpo"]
 

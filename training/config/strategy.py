@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from training.config.credentials import find_credentials
-from training.config.problems.violations import show
-from training.config.yaml.text_file import read_bytes
-from training.errors import Problem, SpecError, clip, nearest
+from tadrib.training.config.credentials import find_credentials
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.yaml.text_file import read_bytes
+from tadrib.training.errors import Problem, SpecError, clip, nearest
 
 Strategy = Literal["ddp", "zero2", "zero3", "zero3-offload"]
 Settings = dict[str, Any]

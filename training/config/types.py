@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from training.config.strategy import is_json
+from tadrib.training.config.strategy import is_json
 
 
 def _path_to_text(value: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.locations import inside
+from tadrib.training.config.locations import inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.data.group import Completion, Group
+from tadrib.training.data.group import Completion, Group
 
 
 def with_baselines(

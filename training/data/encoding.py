@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig
-from training.data.group import Completion, Group
-from training.data.rows.dialogue import Answer, Dialogue
-from training.data.rows.messages import same
-from training.data.rows.models import Row
-from training.data.rows.row_problem import RowError, RowProblem
-from training.data.rows.segments import Segment, Template
-from training.data.templates.bos import Beginning
-from training.data.templates.choice import Templates
-from training.data.templates.normalization import normalizer
-from training.data.tokenization import ControlTokens, Tokenized, context_texts
-from training.errors import Problem, SpecError
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.group import Completion, Group
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.data.rows.messages import same
+from tadrib.training.data.rows.models import Row
+from tadrib.training.data.rows.row_problem import RowError, RowProblem
+from tadrib.training.data.rows.segments import Segment, Template
+from tadrib.training.data.templates.bos import Beginning
+from tadrib.training.data.templates.choice import Templates
+from tadrib.training.data.templates.normalization import normalizer
+from tadrib.training.data.tokenization import ControlTokens, Tokenized, context_texts
+from tadrib.training.errors import Problem, SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

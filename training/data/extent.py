@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from training.data.group import GroupDataset
+from tadrib.training.data.group import GroupDataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from training.config import CommonConfig
-from training.config.locations import is_url
-from training.data.readers.locations import locate
-from training.errors import DataError
-from training.files.manifest import sha256
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.locations import is_url
+from tadrib.training.data.readers.locations import locate
+from tadrib.training.errors import DataError
+from tadrib.training.files.manifest import sha256
 
 
 def fingerprints(config: CommonConfig) -> dict[str, str]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig
-from training.data.encoding import Encoder
-from training.data.rows.dialogue import Answer, Dialogue
-from training.data.rows.messages import Content, Message
-from training.data.templates.chat_formats import ChatFormat
-from training.data.templates.choice import Templates, jinja_of
-from training.data.templates.text_templates import Alpaca, Plain
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.data.rows.messages import Content, Message
+from tadrib.training.data.templates.chat_formats import ChatFormat
+from tadrib.training.data.templates.choice import Templates, jinja_of
+from tadrib.training.data.templates.text_templates import Alpaca, Plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from training.config import CommonConfig
-from training.config.methods import PreferenceConfig
-from training.data.group import NEGATIVES, Completion, Group
-from training.errors import Problem
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.methods import PreferenceConfig
+from tadrib.training.data.group import NEGATIVES, Completion, Group
+from tadrib.training.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)

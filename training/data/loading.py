@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig
-from training.data.encoding import Encoded, Encoder
-from training.data.group import Group
-from training.data.lengths import Limits, over_long_problems
-from training.data.mask_check import mask_problems
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.row_problem import RowError
-from training.data.validation import Validated, validate
-from training.errors import Problem
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.encoding import Encoded, Encoder
+from tadrib.training.data.group import Group
+from tadrib.training.data.lengths import Limits, over_long_problems
+from tadrib.training.data.mask_check import mask_problems
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.row_problem import RowError
+from tadrib.training.data.validation import Validated, validate
+from tadrib.training.errors import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from training.data.encoding import Encoded
-from training.data.generation import control_ids
-from training.data.group import Completion
-from training.data.rows.dialogue import Answer
-from training.data.rows.segments import answer_messages
-from training.errors import Problem
+from tadrib.training.data.encoding import Encoded
+from tadrib.training.data.generation import control_ids
+from tadrib.training.data.group import Completion
+from tadrib.training.data.rows.dialogue import Answer
+from tadrib.training.data.rows.segments import answer_messages
+from tadrib.training.errors import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from training.config import CommonConfig, KTOConfig
-from training.data.baselines import with_baselines
-from training.data.group import Group, GroupDataset
-from training.data.lengths import Limits, fit
-from training.data.loading import Loaded, load, one_sided, refusal
-from training.data.report.check import DataReport, build_report
-from training.data.split import held_out, prompt_key
-from training.errors import DataError, Problem
-from training.files.manifest import Manifest, describe, seal
+from tadrib.training.config import CommonConfig, KTOConfig
+from tadrib.training.data.baselines import with_baselines
+from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.lengths import Limits, fit
+from tadrib.training.data.loading import Loaded, load, one_sided, refusal
+from tadrib.training.data.report.check import DataReport, build_report
+from tadrib.training.data.split import held_out, prompt_key
+from tadrib.training.errors import DataError, Problem
+from tadrib.training.files.manifest import Manifest, describe, seal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from training.data.rows.dialogue import Dialogue
-from training.errors import DataError, Problem
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.errors import DataError, Problem
 
 
 def prompt_key(dialogue: Dialogue) -> str:

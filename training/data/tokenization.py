@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.data.rows.row_problem import RowError, RowProblem
+from tadrib.training.data.rows.row_problem import RowError, RowProblem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.data.readers.raw_row import RawRow
-from training.data.readers.sources import Source, open_source
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.models import ROW_MODELS, parse_row
-from training.data.rows.row_problem import RowError, RowProblem
-from training.errors import Problem
+from tadrib.training.data.readers.raw_row import RawRow
+from tadrib.training.data.readers.sources import Source, open_source
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.models import ROW_MODELS, parse_row
+from tadrib.training.data.rows.row_problem import RowError, RowProblem
+from tadrib.training.errors import Problem
 
 MAX_PROBLEMS = 20
 MAX_KINDS = 100

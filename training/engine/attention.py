@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from training.engine.layout import AttentionLayout
+from tadrib.training.engine.layout import AttentionLayout
 
 NAME = "tadrib"
 _OF_NO_EFFECT = {

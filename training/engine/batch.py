@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.data.group import Counts
-from training.engine.layout import AttentionLayout
+from tadrib.training.data.group import Counts
+from tadrib.training.engine.layout import AttentionLayout
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from training.data.group import Completion, Counts, Group
-from training.engine.batch import PackedBatch
-from training.engine.layout import build_layout, dense_mask
+from tadrib.training.data.group import Completion, Counts, Group
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.layout import build_layout, dense_mask
 
 Path = Literal["packed", "dense", "separate"]
 PATHS: tuple[Path, ...] = get_args(Path)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from training.data.group import NEGATIVES
-from training.engine.batch import PackedBatch
+from tadrib.training.data.group import NEGATIVES
+from tadrib.training.engine.batch import PackedBatch
 
 
 def sum_by_completion(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:

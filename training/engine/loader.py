@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from training.data.group import Counts, Group, GroupDataset
-from training.engine.batch import PackedBatch
-from training.engine.collate import Path, collate
-from training.engine.plan import EpochPlanner
+from tadrib.training.data.group import Counts, Group, GroupDataset
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.collate import Path, collate
+from tadrib.training.engine.plan import EpochPlanner
 
 
 class PlannedBatches(Dataset):

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from training.engine.packer import best_fit
+from tadrib.training.engine.packer import best_fit
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.engine import attention
-from training.engine.collate import Path
-from training.engine.layout import AttentionLayout
-from training.engine.router_loss import load_balancing_loss
-from training.engine.scorer import token_log_probs
-from training.errors import SpecError
+from tadrib.training.engine import attention
+from tadrib.training.engine.collate import Path
+from tadrib.training.engine.layout import AttentionLayout
+from tadrib.training.engine.router_loss import load_balancing_loss
+from tadrib.training.engine.scorer import token_log_probs
+from tadrib.training.errors import SpecError
 
 
 def install_scoring(model: PreTrainedModel) -> None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.data.group import Group
-from training.engine.batch import PackedBatch
-from training.engine.collate import Path
-from training.engine.completions import sum_by_completion
-from training.engine.gathering import gathered
-from training.engine.self_check import choose_path
+from tadrib.training.data.group import Group
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.collate import Path
+from tadrib.training.engine.completions import sum_by_completion
+from tadrib.training.engine.gathering import gathered
+from tadrib.training.engine.self_check import choose_path
 
 
 @dataclass(frozen=True, slots=True)

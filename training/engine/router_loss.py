@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.data.group import Group
-from training.engine.collate import collate
-from training.engine.gathering import gathered
-from training.errors import Problem, SpecError
+from tadrib.training.data.group import Group
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.gathering import gathered
+from tadrib.training.errors import Problem, SpecError
 
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef", "aux_loss_alpha")
 """What models call it, in the order they are looked up."""

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.data.group import Group, GroupDataset
-from training.engine.attention import Unpackable
-from training.engine.collate import PATHS, Path, collate
-from training.engine.full_precision import has_half_weights, in_float32
-from training.engine.gathering import gathered
-from training.engine.policy import plain_attention, set_path
-from training.errors import TrainingError
+from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.engine.attention import Unpackable
+from tadrib.training.engine.collate import PATHS, Path, collate
+from tadrib.training.engine.full_precision import has_half_weights, in_float32
+from tadrib.training.engine.gathering import gathered
+from tadrib.training.engine.policy import plain_attention, set_path
+from tadrib.training.errors import TrainingError
 
 FLOOR = 3e-4
 """Mean |difference| of log-probs that float32 sums in another order may make; right paths were seen below 2e-5, wrong

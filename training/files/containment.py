@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.errors import Problem, ResourceError
+from tadrib.training.errors import Problem, ResourceError
 
 
 def leads_out(name: str) -> bool:

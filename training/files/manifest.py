@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from training.files.atomic_file import flush
-from training.files.containment import leads_out, link_at, require_contained
-from training.files.regular_file import read_regular
+from tadrib.training.files.atomic_file import flush
+from tadrib.training.files.containment import leads_out, link_at, require_contained
+from tadrib.training.files.regular_file import read_regular
 
 MANIFEST = "manifest.json"
 

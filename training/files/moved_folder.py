@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from training.notices import warn
+from tadrib.training.notices import warn
 
 
 @cache  # a process says once what it takes for what

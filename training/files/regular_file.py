@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from training.errors import Problem, ResourceError
+from tadrib.training.errors import Problem, ResourceError
 
 _NAMES = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 

@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from training.errors import Problem, ResourceError
+from tadrib.training.errors import Problem, ResourceError
 
 
 def working_copy(url: str) -> Path:

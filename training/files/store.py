@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import fsspec
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
 
-from training.config.credentials import find_credentials
-from training.errors import Problem, ResourceError
+from tadrib.training.config.credentials import find_credentials
+from tadrib.training.errors import Problem, ResourceError
 
 logger = logging.getLogger("tadrib")
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.files.containment import require_contained
-from training.files.manifest import MANIFEST, Manifest, describe
-from training.files.store import Store
+from tadrib.training.files.containment import require_contained
+from tadrib.training.files.manifest import MANIFEST, Manifest, describe
+from tadrib.training.files.store import Store
 
 
 def share(store: Store, folder: Path, name: str) -> None:

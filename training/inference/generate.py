@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.engine.gathering import gathered
-from training.engine.policy import plain_attention
+from tadrib.training.engine.gathering import gathered
+from tadrib.training.engine.policy import plain_attention
 
 
 def generate(

@@ -11,8 +11,8 @@ from typing import Any
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from training.config import CommonConfig
-from training.data.generation import as_trained, control_ids, stop_token_ids
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.generation import as_trained, control_ids, stop_token_ids
 
 
 def stop_ids(

@@ -7,10 +7,10 @@ import os
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from training.config import CommonConfig
-from training.loop.unused_weights import may_lack_gradients
-from training.model.deepspeed import deepspeed_settings, leave_deepspeed, precision, ready_process
-from training.model.hardware import local_device
+from tadrib.training.config import CommonConfig
+from tadrib.training.loop.unused_weights import may_lack_gradients
+from tadrib.training.model.deepspeed import deepspeed_settings, leave_deepspeed, precision, ready_process
+from tadrib.training.model.hardware import local_device
 
 
 def training_arguments(

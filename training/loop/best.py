@@ -9,8 +9,8 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from training.loop.saving import SavesWhole
-from training.notices import warn
+from tadrib.training.loop.saving import SavesWhole
+from tadrib.training.notices import warn
 
 
 class KeepsBest(SavesWhole):

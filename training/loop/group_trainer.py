@@ -13,21 +13,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from training.data.group import GroupDataset
-from training.engine.batch import PackedBatch
-from training.engine.loader import PlannedBatches, build_loader
-from training.engine.plan import EpochPlanner
-from training.engine.reference_scores import Reference
-from training.engine.router_loss import require_router_loss, router_coefficient
-from training.engine.self_check import choose_path, probes
-from training.engine.utilization import operations_per_token, utilization
-from training.loop.best import KeepsBest
-from training.loop.judging import TOTALS, Judges, count_tokens
-from training.loop.meter import Meter
-from training.loop.nonfinite import NonfiniteGuard
-from training.loop.objective import Baseline, Judge, Objective, batch_by_batch
-from training.loop.schedule import KeepsSchedule
-from training.notices import warn
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.loader import PlannedBatches, build_loader
+from tadrib.training.engine.plan import EpochPlanner
+from tadrib.training.engine.reference_scores import Reference
+from tadrib.training.engine.router_loss import require_router_loss, router_coefficient
+from tadrib.training.engine.self_check import choose_path, probes
+from tadrib.training.engine.utilization import operations_per_token, utilization
+from tadrib.training.loop.best import KeepsBest
+from tadrib.training.loop.judging import TOTALS, Judges, count_tokens
+from tadrib.training.loop.meter import Meter
+from tadrib.training.loop.nonfinite import NonfiniteGuard
+from tadrib.training.loop.objective import Baseline, Judge, Objective, batch_by_batch
+from tadrib.training.loop.schedule import KeepsSchedule
+from tadrib.training.notices import warn
 
 
 class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):

@@ -13,11 +13,11 @@ import torch
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from training.engine.batch import PackedBatch
-from training.engine.gathering import gathered
-from training.engine.reference_scores import Reference
-from training.loop.meter import Meter
-from training.loop.objective import Baseline, Judge, Scored
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.engine.gathering import gathered
+from tadrib.training.engine.reference_scores import Reference
+from tadrib.training.loop.meter import Meter
+from tadrib.training.loop.objective import Baseline, Judge, Scored
 
 TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 """Metrics that are added up rather than averaged."""

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import torch.distributed as dist
 
-from training.files.aside import set_aside
-from training.files.manifest import Manifest, describe, seal
-from training.notices import warn
-from training.run.checkpoint_folders import commit, committed, named, step_of, surplus
+from tadrib.training.files.aside import set_aside
+from tadrib.training.files.manifest import Manifest, describe, seal
+from tadrib.training.notices import warn
+from tadrib.training.run.checkpoint_folders import commit, committed, named, step_of, surplus
 
 
 @dataclass(frozen=True, slots=True)

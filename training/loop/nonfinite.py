@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor
 from transformers import TrainerCallback
 
-from training.engine.batch import PackedBatch
-from training.errors import Problem, TrainingError
-from training.notices import warn
+from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.errors import Problem, TrainingError
+from tadrib.training.notices import warn
 
 _SHOWN_ROWS = 20
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.engine.batch import PackedBatch
+from tadrib.training.engine.batch import PackedBatch
 
 Metrics = dict[str, Tensor]
 """One value an item, ``loss`` among them, the item's own loss."""

@@ -16,7 +16,7 @@ import torch
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import safe_globals as numpy_globals
 
-from training.errors import Problem, TrainingError
+from tadrib.training.errors import Problem, TrainingError
 
 _PICKLES = (".pt", ".pth", ".bin")
 _ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

@@ -19,15 +19,15 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from training.adapters.composed_adapter import complete, load_trained
-from training.files.containment import require_contained
-from training.files.manifest import Manifest
-from training.files.permissions import follow_umask
-from training.loop.keeper import FolderKeeper, Keeper, Saved
-from training.loop.resuming import loading_data_alone
-from training.model.weights import require_fitting
-from training.run.checkpoint_folders import STAGING, committed, step_of
-from training.run.versions import versions
+from tadrib.training.adapters.composed_adapter import complete, load_trained
+from tadrib.training.files.containment import require_contained
+from tadrib.training.files.manifest import Manifest
+from tadrib.training.files.permissions import follow_umask
+from tadrib.training.loop.keeper import FolderKeeper, Keeper, Saved
+from tadrib.training.loop.resuming import loading_data_alone
+from tadrib.training.model.weights import require_fitting
+from tadrib.training.run.checkpoint_folders import STAGING, committed, step_of
+from tadrib.training.run.versions import versions
 
 
 class SavesWhole(Trainer):

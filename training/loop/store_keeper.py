@@ -16,13 +16,13 @@ from typing import Any
 import torch.distributed as dist
 from pydantic import TypeAdapter
 
-from training.errors import ResourceError
-from training.files.manifest import MANIFEST, Entry, describe, joined
-from training.files.store import PATIENCE, Store
-from training.files.store_folders import bring, forget
-from training.loop.keeper import Saved, barrier, is_rank_zero, remove
-from training.run.checkpoint_folders import committed
-from training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.errors import ResourceError
+from tadrib.training.files.manifest import MANIFEST, Entry, describe, joined
+from tadrib.training.files.store import PATIENCE, Store
+from tadrib.training.files.store_folders import bring, forget
+from tadrib.training.loop.keeper import Saved, barrier, is_rank_zero, remove
+from tadrib.training.run.checkpoint_folders import committed
+from tadrib.training.run.checkpoints import ROOT, stored_steps
 
 logger = logging.getLogger("tadrib")
 

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from training.losses.margins import margin_losses, pair_metrics, per_token
+from tadrib.training.losses.margins import margin_losses, pair_metrics, per_token
 
 MarginLosses = Callable[[Tensor], Tensor]
 

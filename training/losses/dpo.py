@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from training.losses.ipo import squared_losses
-from training.losses.margins import kl_of_pairs, margin_losses, pair_metrics, per_token
+from tadrib.training.losses.ipo import squared_losses
+from tadrib.training.losses.margins import kl_of_pairs, margin_losses, pair_metrics, per_token
 
 
 def dpo_loss(

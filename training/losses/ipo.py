@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.losses.margins import kl_of_pairs, pair_metrics, per_token
+from tadrib.training.losses.margins import kl_of_pairs, pair_metrics, per_token
 
 
 def ipo_loss(

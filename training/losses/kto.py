@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.losses.margins import share_won
+from tadrib.training.losses.margins import share_won
 
 
 def kto_loss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from training.losses.margins import margin_losses, pair_metrics, per_token
+from tadrib.training.losses.margins import margin_losses, pair_metrics, per_token
 
 
 def simpo_loss(

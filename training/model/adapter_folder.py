@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from training.config import CommonConfig
-from training.errors import Problem, SpecError
-from training.files.moved_folder import find_moved
-from training.files.regular_file import read_regular
-from training.model.fingerprint import model_fingerprint
-from training.model.source import ADAPTER_FILE, CONFIG_FILE, TITLE, ModelSource, locate
-from training.notices import warn
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.files.moved_folder import find_moved
+from tadrib.training.files.regular_file import read_regular
+from tadrib.training.model.fingerprint import model_fingerprint
+from tadrib.training.model.source import ADAPTER_FILE, CONFIG_FILE, TITLE, ModelSource, locate
+from tadrib.training.notices import warn
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 MERGE_IT = "Or save it merged, with peft's merge_and_unload, and start from that."

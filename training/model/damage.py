@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from training.errors import clip
-from training.files.regular_file import read_regular
+from tadrib.training.errors import clip
+from tadrib.training.files.regular_file import read_regular
 
 _LONGEST_REASON = 300
 

@@ -14,18 +14,18 @@ from typing import Literal
 
 import torch.distributed as dist
 
-from training.config import CommonConfig
-from training.config.rules.deepspeed import computes_in
-from training.config.strategy import (
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.rules.deepspeed import computes_in
+from tadrib.training.config.strategy import (
     SECTIONS,
     Settings,
     compiles_optimizer,
     read_settings,
     zero_stage,
 )
-from training.errors import Problem, ResourceError
-from training.model.hardware import local_device
-from training.notices import warn
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.model.hardware import local_device
+from tadrib.training.notices import warn
 
 _DERIVED = (
     "train_batch_size",

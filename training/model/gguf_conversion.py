@@ -10,13 +10,13 @@ from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils.import_utils import is_gguf_available
 
-from training.errors import Problem, ResourceError, SpecError
-from training.files.permissions import follow_umask
-from training.model.damage import reason_of
-from training.model.gguf_file import gguf_file
-from training.model.source import ModelSource
-from training.model.weights import require_whole
-from training.notices import warn
+from tadrib.training.errors import Problem, ResourceError, SpecError
+from tadrib.training.files.permissions import follow_umask
+from tadrib.training.model.damage import reason_of
+from tadrib.training.model.gguf_file import gguf_file
+from tadrib.training.model.source import ModelSource
+from tadrib.training.model.weights import require_whole
+from tadrib.training.notices import warn
 
 _TITLE = "the model was not converted"
 

@@ -8,10 +8,10 @@ from typing import Literal, TypeVar
 
 import torch
 
-from training.config import CommonConfig, adjust
-from training.config.effect import without_effect
-from training.config.strategy import preset_behind
-from training.notices import warn
+from tadrib.training.config import CommonConfig, adjust
+from tadrib.training.config.effect import without_effect
+from tadrib.training.config.strategy import preset_behind
+from tadrib.training.notices import warn
 
 Config = TypeVar("Config", bound=CommonConfig)
 

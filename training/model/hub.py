@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from training.model.source import ModelSource, unloadable
+from tadrib.training.model.source import ModelSource, unloadable
 
 _SECONDS_TO_ANSWER = 10.0
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from transformers import PreTrainedModel
 
-from training.notices import warn
+from tadrib.training.notices import warn
 
 
 def other_parts(model: PreTrainedModel) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any
 from transformers import AutoConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.config import CommonConfig
-from training.data.extent import Extent, extent
-from training.data.lengths import Limits
-from training.data.prepare import PreparedData
-from training.errors import Problem, SpecError
-from training.model.adapter_folder import base_of
-from training.model.source import ModelSource, locate, unloadable
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.extent import Extent, extent
+from tadrib.training.data.lengths import Limits
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.adapter_folder import base_of
+from tadrib.training.model.source import ModelSource, locate, unloadable
 
 
 def require_room(

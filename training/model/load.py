@@ -19,15 +19,15 @@ from transformers import (
     PreTrainedModel,
 )
 
-from training.config import CommonConfig
-from training.errors import Problem, SpecError
-from training.model.adapter_folder import MERGE_IT, adapter_of, base_of
-from training.model.deepspeed import is_loaded_in_shards
-from training.model.hardware import local_device
-from training.model.language_model import freeze_other_parts
-from training.model.source import TITLE, ModelSource, locate, unloadable
-from training.model.starting_adapter import carry, merge
-from training.model.weights import require_whole
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.adapter_folder import MERGE_IT, adapter_of, base_of
+from tadrib.training.model.deepspeed import is_loaded_in_shards
+from tadrib.training.model.hardware import local_device
+from tadrib.training.model.language_model import freeze_other_parts
+from tadrib.training.model.source import TITLE, ModelSource, locate, unloadable
+from tadrib.training.model.starting_adapter import carry, merge
+from tadrib.training.model.weights import require_whole
 
 _MOST_LAYERS = 2_000
 UNREADABLE = (

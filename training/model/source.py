@@ -9,13 +9,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from training.config import CommonConfig
-from training.errors import Problem, SpecError, nearest
-from training.files.permissions import unreadable_files
-from training.files.regular_file import no_files
-from training.model.damage import damaged_file, part_of, reason_of
-from training.model.gguf_file import describe, gguf_file
-from training.run.checkpoint_folders import step_of
+from tadrib.training.config import CommonConfig
+from tadrib.training.errors import Problem, SpecError, nearest
+from tadrib.training.files.permissions import unreadable_files
+from tadrib.training.files.regular_file import no_files
+from tadrib.training.model.damage import damaged_file, part_of, reason_of
+from tadrib.training.model.gguf_file import describe, gguf_file
+from tadrib.training.run.checkpoint_folders import step_of
 
 TITLE = "the model cannot be loaded"
 CONFIG_FILE = "config.json"

@@ -22,10 +22,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from training.errors import Problem, SpecError
-from training.model.adapter_folder import WEIGHTS_FILE, AdapterFolder
-from training.model.source import TITLE, unloadable
-from training.model.weights import wrong_names, wrong_shapes
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.adapter_folder import WEIGHTS_FILE, AdapterFolder
+from tadrib.training.model.source import TITLE, unloadable
+from tadrib.training.model.weights import wrong_names, wrong_shapes
 
 _NAME = "start"
 _ACTION = "The adapter was not made for this base model, or its file is incomplete: copy the folder again."

@@ -6,9 +6,9 @@ from __future__ import annotations
 from transformers import AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from training.config import CommonConfig
-from training.model.adapter_folder import adapter_of
-from training.model.source import ModelSource, locate, unloadable
+from tadrib.training.config import CommonConfig
+from tadrib.training.model.adapter_folder import adapter_of
+from tadrib.training.model.source import ModelSource, locate, unloadable
 
 
 def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:

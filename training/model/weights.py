@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from training.errors import Problem, SpecError
-from training.model.source import TITLE, ModelSource
+from tadrib.training.errors import Problem, SpecError
+from tadrib.training.model.source import TITLE, ModelSource
 
 _NAMED = 3
 """Weights that an error names before it only counts them."""

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.config.locations import inside, is_url
-from training.data.group import Group
-from training.files.atomic_file import write_atomically
-from training.files.scratch import working_copy
-from training.files.store import Store
-from training.notices import warn
+from tadrib.training.config.locations import inside, is_url
+from tadrib.training.data.group import Group
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.files.scratch import working_copy
+from tadrib.training.files.store import Store
+from tadrib.training.notices import warn
 
 _SCHEMA = pa.schema([("key", pa.binary(32)), ("scores", pa.list_(pa.float32()))])
 

@@ -13,19 +13,19 @@ import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel
 
-from training.config import CommonConfig
-from training.data.group import Group, GroupDataset
-from training.engine.collate import collate
-from training.engine.reference_scores import Reference, frozen
-from training.engine.self_check import probes
-from training.model.adapter_folder import adapter_of, base_of
-from training.model.fingerprint import model_fingerprint
-from training.model.hardware import local_device
-from training.model.source import ModelSource
-from training.phases import Phase, enter
-from training.reference.cache import ReferenceCache, group_key
-from training.reference.model import load_reference_model
-from training.run.versions import versions
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.engine.collate import collate
+from tadrib.training.engine.reference_scores import Reference, frozen
+from tadrib.training.engine.self_check import probes
+from tadrib.training.model.adapter_folder import adapter_of, base_of
+from tadrib.training.model.fingerprint import model_fingerprint
+from tadrib.training.model.hardware import local_device
+from tadrib.training.model.source import ModelSource
+from tadrib.training.phases import Phase, enter
+from tadrib.training.reference.cache import ReferenceCache, group_key
+from tadrib.training.reference.model import load_reference_model
+from tadrib.training.run.versions import versions
 
 logger = logging.getLogger("tadrib")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
-from training.config import CommonConfig
-from training.engine.policy import install_scoring
-from training.model.load import load_model
-from training.model.source import ModelSource
+from tadrib.training.config import CommonConfig
+from tadrib.training.engine.policy import install_scoring
+from tadrib.training.model.load import load_model
+from tadrib.training.model.source import ModelSource
 
 
 def load_reference_model(config: CommonConfig, source: ModelSource) -> PreTrainedModel:

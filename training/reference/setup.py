@@ -7,16 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.config.methods import ReferencedConfig
-from training.data.group import GroupDataset
-from training.data.prepare import PreparedData
-from training.engine.plan import EpochPlanner
-from training.engine.reference_scores import Reference, frozen
-from training.engine.self_check import probes
-from training.loop.arguments import rows_per_step
-from training.model.source import ModelSource
-from training.reference.cached_scores import Wanted, with_scores
-from training.reference.model import load_reference_model
+from tadrib.training.config.methods import ReferencedConfig
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.plan import EpochPlanner
+from tadrib.training.engine.reference_scores import Reference, frozen
+from tadrib.training.engine.self_check import probes
+from tadrib.training.loop.arguments import rows_per_step
+from tadrib.training.model.source import ModelSource
+from tadrib.training.reference.cached_scores import Wanted, with_scores
+from tadrib.training.reference.model import load_reference_model
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from training.files.atomic_file import flush
-from training.files.manifest import MANIFEST
+from tadrib.training.files.atomic_file import flush
+from tadrib.training.files.manifest import MANIFEST
 
 STAGING = ".saving"
 """Folder beside the checkpoints in which one is written before it is renamed into place."""

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.files.aside import set_aside
-from training.files.manifest import MANIFEST, Manifest
-from training.run.checkpoint_folders import committed, step_of
-from training.run.trainer_state import damage as state_damage
+from tadrib.training.files.aside import set_aside
+from tadrib.training.files.manifest import MANIFEST, Manifest
+from tadrib.training.run.checkpoint_folders import committed, step_of
+from tadrib.training.run.trainer_state import damage as state_damage
 
 if TYPE_CHECKING:
-    from training.files.store import Store
+    from tadrib.training.files.store import Store
 
 logger = logging.getLogger("tadrib")
 
@@ -62,7 +62,7 @@ def _name_as_written(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Path | None:
-    from training.files.store_folders import bring
+    from tadrib.training.files.store_folders import bring
 
     for step in reversed(stored_steps(store)):
         name = f"{ROOT}/checkpoint-{step}"

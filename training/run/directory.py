@@ -8,22 +8,22 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.config.locations import inside, is_url
-from training.errors import Problem, ResourceError
-from training.files.aside import set_aside
-from training.files.atomic_file import write_atomically
-from training.files.manifest import MANIFEST, Manifest, sizes_in
-from training.files.regular_file import read_own
-from training.files.scratch import working_copy
-from training.run.checkpoint_folders import committed
-from training.run.checkpoints import ROOT, stored_steps
-from training.run.final_weights import damage_of
-from training.run.holder import Holder
-from training.run.metrics import MetricsFile
-from training.run.result import Result
+from tadrib.training.config.locations import inside, is_url
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.files.aside import set_aside
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.files.manifest import MANIFEST, Manifest, sizes_in
+from tadrib.training.files.regular_file import read_own
+from tadrib.training.files.scratch import working_copy
+from tadrib.training.run.checkpoint_folders import committed
+from tadrib.training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.run.final_weights import damage_of
+from tadrib.training.run.holder import Holder
+from tadrib.training.run.metrics import MetricsFile
+from tadrib.training.run.result import Result
 
 if TYPE_CHECKING:
-    from training.files.store import Store
+    from tadrib.training.files.store import Store
 
 
 class RunDirectory:
@@ -38,7 +38,9 @@ class RunDirectory:
         self.location = os.fspath(location)
         self.store: Store | None = None
         if is_url(self.location):
-            from training.files.store import Store  # pyarrow takes a second that local runs need not wait
+            from tadrib.training.files.store import (
+                Store,  # pyarrow takes a second that local runs need not wait
+            )
 
             self.store = Store(self.location)
             self.path = working_copy(self.location)
@@ -118,7 +120,7 @@ class RunDirectory:
         """Delete a folder of the run, here and in the store."""
         shutil.rmtree(folder, ignore_errors=True)
         if self.store is not None:
-            from training.files.store_folders import forget
+            from tadrib.training.files.store_folders import forget
 
             forget(self.store, self._name(folder))
 
@@ -152,7 +154,7 @@ class RunDirectory:
 
     def _part(self, folder: Path, ending: str = "") -> Store:
         """A folder of the run as a store of its own."""
-        from training.files.store import Store
+        from tadrib.training.files.store import Store
 
         return Store(inside(self.location, self._name(folder) + ending))
 
@@ -169,7 +171,7 @@ class RunDirectory:
     def data_damage(self) -> str | None:
         """What is wrong with the prepared rows, which a store's run fetches for that; None when they are whole."""
         if self.store is not None:
-            from training.files.store_folders import bring, lacking
+            from tadrib.training.files.store_folders import bring, lacking
 
             return lacking(self.store, "data") or bring(self.store, "data", self.data)
         manifest = Manifest.read(self.data)

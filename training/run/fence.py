@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from training.errors import Problem, ResourceError
-from training.run.directory import RunDirectory
-from training.run.holder import Holder
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.holder import Holder
 
 
 class TakenOverError(ResourceError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training.files.manifest import MANIFEST, Manifest
+from tadrib.training.files.manifest import MANIFEST, Manifest
 
 
 def damage_of(manifest: bytes | None, sizes: Mapping[str, int]) -> str | None:

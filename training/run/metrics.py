@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.files.atomic_file import write_atomically
-from training.files.regular_file import read_own
-from training.notices import warn
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.files.regular_file import read_own
+from tadrib.training.notices import warn
 
 
 class MetricsFile:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import jinja2
 
-from training.files.atomic_file import write_atomically
-from training.files.regular_file import read_own
-from training.run.directory import RunDirectory
-from training.run.pictures import pictures
-from training.run.result import Result
+from tadrib.training.files.atomic_file import write_atomically
+from tadrib.training.files.regular_file import read_own
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.pictures import pictures
+from tadrib.training.run.result import Result
 
 _PAGE = jinja2.Template(
     """<!doctype html>

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from training.redaction import redact
+from tadrib.training.redaction import redact
 
 
 class ErrorReport(BaseModel):

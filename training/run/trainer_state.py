@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from training.files.regular_file import read_regular
-from training.run.checkpoint_folders import step_of
+from tadrib.training.files.regular_file import read_regular
+from tadrib.training.run.checkpoint_folders import step_of
 
 FILE = "trainer_state.json"
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.errors import Problem, ResourceError
-from training.files.permissions import follow_umask
-from training.files.regular_file import read_regular
-from training.tiny.tokenizer import MAX_LENGTH, build_tokenizer
+from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.files.permissions import follow_umask
+from tadrib.training.files.regular_file import read_regular
+from tadrib.training.tiny.tokenizer import MAX_LENGTH, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
@@ -40,7 +40,7 @@ def build_tiny_model(
     """
     target = Path(directory)
     _refuse_other_content(target)
-    from training.model.deepspeed import import_on_demand
+    from tadrib.training.model.deepspeed import import_on_demand
 
     tokenizer = build_tokenizer(None if texts is None else [Path(text) for text in texts])
     model = _model(tokenizer, seed)

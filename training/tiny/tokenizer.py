@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.errors import DataError, Problem
-from training.files.regular_file import read_regular
+from tadrib.training.errors import DataError, Problem
+from tadrib.training.files.regular_file import read_regular
 
 if TYPE_CHECKING:
     from transformers import Qwen2Tokenizer
 
-BUNDLED_DATA = Path(__file__).resolve().parents[2] / "examples" / "data"
+BUNDLED_DATA = Path(__file__).parents[2] / "examples" / "data"
 VOCABULARY = 3072
 MAX_LENGTH = 2048
 

@@ -17,22 +17,22 @@ from typing import Any
 from datasets import Dataset
 from transformers import set_seed
 
-from training import dpo_trainer, preference_trainer, sft_trainer
-from training.base_trainer import BaseTrainer
-from training.config import CommonConfig
-from training.config.methods import PreferenceConfig, ReferencedConfig
-from training.data.group import GroupDataset
-from training.data.prepare import PreparedData
-from training.engine.router_loss import router_coefficient
-from training.errors import SpecError
-from training.loop.arguments import training_arguments
-from training.model.load import load_model
-from training.model.source import ModelSource
-from training.model.tokenizer import load_tokenizer
-from training.preference_watch import PreferenceWatch
-from training.trl_engine.rows import refused_rows
-from training.trl_engine.trainers import STOCK
-from training.trl_engine.translation import TRANSLATIONS
+from tadrib.training import dpo_trainer, preference_trainer, sft_trainer
+from tadrib.training.base_trainer import BaseTrainer
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.methods import PreferenceConfig, ReferencedConfig
+from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.prepare import PreparedData
+from tadrib.training.engine.router_loss import router_coefficient
+from tadrib.training.errors import SpecError
+from tadrib.training.loop.arguments import training_arguments
+from tadrib.training.model.load import load_model
+from tadrib.training.model.source import ModelSource
+from tadrib.training.model.tokenizer import load_tokenizer
+from tadrib.training.preference_watch import PreferenceWatch
+from tadrib.training.trl_engine.rows import refused_rows
+from tadrib.training.trl_engine.trainers import STOCK
+from tadrib.training.trl_engine.translation import TRANSLATIONS
 
 
 def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:

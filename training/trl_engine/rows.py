@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from training.data.group import NEGATIVES, Completion, Group, GroupDataset
-from training.errors import Problem
+from tadrib.training.data.group import NEGATIVES, Completion, Group, GroupDataset
+from tadrib.training.errors import Problem
 
 _REFUSALS = {
     "have several rejected answers, but TRL compares pairs.": "Write one row for each rejected answer",

@@ -12,10 +12,10 @@ from torch import Tensor
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.import_utils import TRLExperimentalWarning
 
-from training.loop.best import KeepsBest
-from training.loop.group_trainer import perplexity
-from training.loop.meter import Meter
-from training.loop.schedule import KeepsSchedule
+from tadrib.training.loop.best import KeepsBest
+from tadrib.training.loop.group_trainer import perplexity
+from tadrib.training.loop.meter import Meter
+from tadrib.training.loop.schedule import KeepsSchedule
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.metrics import plain_name
-from training.data.group import Group
-from training.errors import Problem
-from training.trl_engine.rows import cpo_row, kto_row, no_equal, pair_row, sft_row
+from tadrib.training.config.metrics import plain_name
+from tadrib.training.data.group import Group
+from tadrib.training.errors import Problem
+from tadrib.training.trl_engine.rows import cpo_row, kto_row, no_equal, pair_row, sft_row
 
 Settings = dict[str, Any]
 

@@ -8,10 +8,10 @@ import sys
 import uuid
 from pathlib import Path
 
-from training.config import load_spec
-from training.config.locations import is_url
-from training.errors import TadribError
-from training.files.store import Store
+from tadrib.training.config import load_spec
+from tadrib.training.config.locations import is_url
+from tadrib.training.errors import TadribError
+from tadrib.training.files.store import Store
 
 PATIENCE = 20.0  # seconds for which an object store may fail to answer
 CONTENT = b"written by helm test"

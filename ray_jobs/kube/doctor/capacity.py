@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from ray_jobs.kube.api import ClusterError, KubernetesApi
-from ray_jobs.kube.doctor.checks import Check, fail, ok, warn
-from ray_jobs.kube.status.scheduling import amount, requests_of
-from ray_jobs.kube.status.units import quantity
+from tadrib.ray_jobs.kube.api import ClusterError, KubernetesApi
+from tadrib.ray_jobs.kube.doctor.checks import Check, fail, ok, warn
+from tadrib.ray_jobs.kube.status.scheduling import amount, requests_of
+from tadrib.ray_jobs.kube.status.units import quantity
 
 Object = dict[str, Any]
 Room = dict[str, Decimal]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
+from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
 
 Object = dict[str, Any]
 Verdict = Literal["ok", "warn", "fail"]

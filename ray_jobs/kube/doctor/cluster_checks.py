@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ray_jobs.kube.api import Forbidden, KubernetesApi
-from ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, unless_forbidden, unread, warn
-from ray_jobs.kube.status.pods import is_ready, trouble_of
+from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi
+from tadrib.ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, unless_forbidden, unread, warn
+from tadrib.ray_jobs.kube.status.pods import is_ready, trouble_of
 
 Object = dict[str, Any]
 

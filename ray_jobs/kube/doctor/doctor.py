@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ray_jobs.kube.api import KubernetesApi
-from ray_jobs.kube.doctor.checks import Check, fail, ok
-from ray_jobs.kube.doctor.cluster_checks import cluster_checks
-from ray_jobs.kube.doctor.run_checks import run_checks
-from ray_jobs.kube.release import objects_of, read_release
-from training.errors import TadribError
+from tadrib.ray_jobs.kube.api import KubernetesApi
+from tadrib.ray_jobs.kube.doctor.checks import Check, fail, ok
+from tadrib.ray_jobs.kube.doctor.cluster_checks import cluster_checks
+from tadrib.ray_jobs.kube.doctor.run_checks import run_checks
+from tadrib.ray_jobs.kube.release import objects_of, read_release
+from tadrib.training.errors import TadribError
 
 Object = dict[str, Any]
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ray_jobs.kube.api import KubernetesApi
-from ray_jobs.kube.doctor.capacity import capacity_checks
-from ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, unless_forbidden, warn
-from ray_jobs.kube.doctor.storage_checks import storage_checks
-from ray_jobs.kube.status.queues import queue_of
+from tadrib.ray_jobs.kube.api import KubernetesApi
+from tadrib.ray_jobs.kube.doctor.capacity import capacity_checks
+from tadrib.ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, unless_forbidden, warn
+from tadrib.ray_jobs.kube.doctor.storage_checks import storage_checks
+from tadrib.ray_jobs.kube.status.queues import queue_of
 
 Object = dict[str, Any]
 

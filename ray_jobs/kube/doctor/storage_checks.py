@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ray_jobs.kube.api import KubernetesApi
-from ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, warn
+from tadrib.ray_jobs.kube.api import KubernetesApi
+from tadrib.ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, warn
 
 Object = dict[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray_jobs.kube.status.trouble import BLOCKED, FATAL, Trouble, clean, is_head, who
+from tadrib.ray_jobs.kube.status.trouble import BLOCKED, FATAL, Trouble, clean, is_head, who
 
 Object = dict[str, Any]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.kube.status.objects import RunObjects, run_of
-from ray_jobs.kube.status.pods import ended_by, is_head, worst
-from ray_jobs.kube.status.units import moment, words
-from ray_jobs.runs.status import RunStatus
-from ray_jobs.runs.status_text import sentence as sentence_of_run
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
+from tadrib.ray_jobs.kube.status.pods import ended_by, is_head, worst
+from tadrib.ray_jobs.kube.status.units import moment, words
+from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status_text import sentence as sentence_of_run
 
 Object = dict[str, Any]
 

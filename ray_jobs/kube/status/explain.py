@@ -10,14 +10,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ray_jobs.kube.status.endings import complete, failed
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.kube.status.objects import RunObjects, run_of
-from ray_jobs.kube.status.pods import Trouble, is_leaving, is_ready, is_worker, worst
-from ray_jobs.kube.status.queues import is_queued, queue_of, waiting
-from ray_jobs.kube.status.running import failed_start, line, retrying, running
-from ray_jobs.kube.status.units import since
-from ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.kube.status.endings import complete, failed
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
+from tadrib.ray_jobs.kube.status.pods import Trouble, is_leaving, is_ready, is_worker, worst
+from tadrib.ray_jobs.kube.status.queues import is_queued, queue_of, waiting
+from tadrib.ray_jobs.kube.status.running import failed_start, line, retrying, running
+from tadrib.ray_jobs.kube.status.units import since
+from tadrib.ray_jobs.runs.status import RunStatus
 
 Object = dict[str, Any]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status import RunStatus
 
 State = Literal["queued", "pending", "running", "succeeded", "failed", "stopped"]
 EXIT_CODES: dict[State, int] = {

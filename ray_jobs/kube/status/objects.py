@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
-from ray_jobs.kube.status.pods import is_ready, trouble_of
-from ray_jobs.kube.status.queues import is_queued
-from training.config.locations import inside
-from training.config.yaml.file import parse_yaml
-from training.errors import Problem, SpecError
+from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
+from tadrib.ray_jobs.kube.status.pods import is_ready, trouble_of
+from tadrib.ray_jobs.kube.status.queues import is_queued
+from tadrib.training.config.locations import inside
+from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.errors import Problem, SpecError
 
 Object = dict[str, Any]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ray_jobs.kube.status.containers import of_container, terminated_by
-from ray_jobs.kube.status.scheduling import no_node, requests_of
-from ray_jobs.kube.status.trouble import (
+from tadrib.ray_jobs.kube.status.containers import of_container, terminated_by
+from tadrib.ray_jobs.kube.status.scheduling import no_node, requests_of
+from tadrib.ray_jobs.kube.status.trouble import (
     BLOCKED,
     FATAL,
     STARTS,

@@ -6,13 +6,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ray_jobs.kube.status.endings import complete, failed
-from ray_jobs.kube.status.kube_status import KubeStatus
-from ray_jobs.kube.status.objects import RunObjects, run_of
-from ray_jobs.kube.status.pods import is_head, is_leaving, is_ready, is_worker, trouble_of, worst
-from ray_jobs.kube.status.units import since
-from ray_jobs.runs.status import RunStatus
-from ray_jobs.runs.status_text import sentence as sentence_of_run
+from tadrib.ray_jobs.kube.status.endings import complete, failed
+from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
+from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
+from tadrib.ray_jobs.kube.status.pods import is_head, is_leaving, is_ready, is_worker, trouble_of, worst
+from tadrib.ray_jobs.kube.status.units import since
+from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status_text import sentence as sentence_of_run
 
 Object = dict[str, Any]
 

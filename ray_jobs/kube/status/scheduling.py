@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ray_jobs.kube.status.units import quantity
+from tadrib.ray_jobs.kube.status.units import quantity
 
 Object = dict[str, Any]
 

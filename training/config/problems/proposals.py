@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from training.config.run_name import as_label
-from training.config.yaml.written import text_of
+from tadrib.training.config.run_name import as_label
+from tadrib.training.config.yaml.written import text_of
 
 Accepts = Callable[[Any], bool]
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from training.config.problems.proposals import Accepts, proposal
-from training.config.yaml.written import text_of
-from training.errors import Problem, clip, nearest
-from training.redaction import HIDDEN, is_secret_name, redact
+from tadrib.training.config.problems.proposals import Accepts, proposal
+from tadrib.training.config.yaml.written import text_of
+from tadrib.training.errors import Problem, clip, nearest
+from tadrib.training.redaction import HIDDEN, is_secret_name, redact
 
 _BOUNDS = {
     "greater_than": ("gt", ">"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from training.config.view import View
+from tadrib.training.config.view import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from training.config.metrics import plain_name
-from training.config.rules.adjusters import early_stopping
-from training.config.view import View
-from training.errors import Problem, nearest
+from tadrib.training.config.metrics import plain_name
+from tadrib.training.config.rules.adjusters import early_stopping
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem, nearest
 
 Check = Callable[[View], Problem | None]
 

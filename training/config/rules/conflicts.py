@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from training.config.rules import deepspeed, job, methods, strategy  # noqa: F401  register their rules
-from training.config.rules.adjusters import settle
-from training.config.rules.common import broken_rules
-from training.config.view import View
-from training.errors import Problem
+from tadrib.training.config.rules import deepspeed, job, methods, strategy  # noqa: F401  register their rules
+from tadrib.training.config.rules.adjusters import settle
+from tadrib.training.config.rules.common import broken_rules
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem
 
 
 def conflicts(view: View) -> list[Problem]:

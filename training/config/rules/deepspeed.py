@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from training.config.problems.violations import show
-from training.config.rules.adjusters import Change, adjuster
-from training.config.rules.common import rule
-from training.config.rules.strategy import settings_of
-from training.config.strategy import SECTIONS, Settings, is_json
-from training.config.view import View
-from training.errors import Problem
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.rules.adjusters import Change, adjuster
+from tadrib.training.config.rules.common import rule
+from tadrib.training.config.rules.strategy import settings_of
+from tadrib.training.config.strategy import SECTIONS, Settings, is_json
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem
 
 _ADAMW = ("adamw_torch", "adamw_torch_fused")
 _OPTIMIZERS = {"adam": _ADAMW, "adamw": _ADAMW, "adagrad": ("adagrad",), "sgd": ("sgd",)}

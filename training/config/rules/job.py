@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 
-from training.config.rules.common import rule
-from training.config.run_name import NAME_LENGTH, RUN_NAME, as_label
-from training.config.view import View
-from training.config.yaml.text import as_typed
-from training.errors import Problem, clip
+from tadrib.training.config.rules.common import rule
+from tadrib.training.config.run_name import NAME_LENGTH, RUN_NAME, as_label
+from tadrib.training.config.view import View
+from tadrib.training.config.yaml.text import as_typed
+from tadrib.training.errors import Problem, clip
 
 QUANTITY = re.compile(r"^([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTPE]i|[kMGTPE])$")
 

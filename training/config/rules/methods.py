@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training.config.problems.violations import show
-from training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
-from training.config.rules.adjusters import Change, adjuster
-from training.config.rules.common import rule
-from training.config.view import View
-from training.errors import Problem
+from tadrib.training.config.problems.violations import show
+from tadrib.training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
+from tadrib.training.config.rules.adjusters import Change, adjuster
+from tadrib.training.config.rules.common import rule
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem
 
 
 @adjuster("beta", "tau")

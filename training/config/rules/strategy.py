@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from training.config.rules.adjusters import Change, adjuster
-from training.config.rules.common import rule
-from training.config.strategy import Settings, is_json, offloads, read_settings, zero_stage
-from training.config.view import View
-from training.errors import Problem, SpecError
+from tadrib.training.config.rules.adjusters import Change, adjuster
+from tadrib.training.config.rules.common import rule
+from tadrib.training.config.strategy import Settings, is_json, offloads, read_settings, zero_stage
+from tadrib.training.config.view import View
+from tadrib.training.errors import Problem, SpecError
 
 _OFFLOADABLE = ("adamw_torch", "adamw_torch_fused", "adagrad", "rmsprop", "sgd")
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import yaml
 
-from training.config.credentials import find_credentials_in_comments
-from training.config.yaml.text_file import read_bytes
-from training.config.yaml.written import written
-from training.errors import Problem, SpecError, clip
-from training.redaction import redact
+from tadrib.training.config.credentials import find_credentials_in_comments
+from tadrib.training.config.yaml.text_file import read_bytes
+from tadrib.training.config.yaml.written import written
+from tadrib.training.errors import Problem, SpecError, clip
+from tadrib.training.redaction import redact
 
 MAX_BYTES = 100_000
 _MAX_DEPTH = 10

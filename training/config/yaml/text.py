@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from training.config.yaml.file import CORE_TYPES
-from training.config.yaml.written import WrittenFloat, WrittenInt
+from tadrib.training.config.yaml.file import CORE_TYPES
+from tadrib.training.config.yaml.written import WrittenFloat, WrittenInt
 
 _WIDTH = 110
 

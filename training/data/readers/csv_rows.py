@@ -8,12 +8,12 @@ import csv
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from training.data.readers.json_rows import decode
-from training.data.readers.lines import MAX_LINE_BYTES, Line, decode_line, read_lines
-from training.data.readers.locations import Location
-from training.data.readers.raw_row import RawRow, bad_row
-from training.data.rows.row_problem import RowProblem, shown
-from training.errors import DataError, Problem
+from tadrib.training.data.readers.json_rows import decode
+from tadrib.training.data.readers.lines import MAX_LINE_BYTES, Line, decode_line, read_lines
+from tadrib.training.data.readers.locations import Location
+from tadrib.training.data.readers.raw_row import RawRow, bad_row
+from tadrib.training.data.rows.row_problem import RowProblem, shown
+from tadrib.training.errors import DataError, Problem
 
 
 def read_csv(location: Location) -> Iterator[RawRow | None]:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from training.data.readers.lines import Line, decode_line, read_lines
-from training.data.readers.locations import Location
-from training.data.readers.raw_row import RawRow, bad_row
-from training.data.rows.row_problem import RepeatedKeys, RowProblem, shown
-from training.errors import DataError, Problem, clip, named
+from tadrib.training.data.readers.lines import Line, decode_line, read_lines
+from tadrib.training.data.readers.locations import Location
+from tadrib.training.data.readers.raw_row import RawRow, bad_row
+from tadrib.training.data.rows.row_problem import RepeatedKeys, RowProblem, shown
+from tadrib.training.errors import DataError, Problem, clip, named
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from training.data.rows.row_problem import RowProblem
+from tadrib.training.data.rows.row_problem import RowProblem
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 _BLOCK_BYTES = 1024 * 1024

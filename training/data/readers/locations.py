@@ -15,9 +15,9 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import FileSystem
 
-from training.config.locations import is_url
-from training.data.readers.compression import SUFFIXES, unpacked
-from training.errors import DataError, Problem, nearest
+from tadrib.training.config.locations import is_url
+from tadrib.training.data.readers.compression import SUFFIXES, unpacked
+from tadrib.training.errors import DataError, Problem, nearest
 
 _ARROW_SCHEMES = ("s3", "gs", "gcs")  # read through pyarrow: neither boto nor gcsfs is needed
 _SHOWN_NEIGHBOURS = 5

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from training.data.rows.row_problem import RowProblem
+from tadrib.training.data.rows.row_problem import RowProblem
 
 _KEPT_CHARACTERS = 2000
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from training.config.locations import is_url
-from training.data.readers import csv_rows, json_rows, table_rows
-from training.data.readers.locations import Location, locate, missing, unreadable
-from training.data.readers.raw_row import RawRow
-from training.errors import DataError, Problem
+from tadrib.training.config.locations import is_url
+from tadrib.training.data.readers import csv_rows, json_rows, table_rows
+from tadrib.training.data.readers.locations import Location, locate, missing, unreadable
+from tadrib.training.data.readers.raw_row import RawRow
+from tadrib.training.errors import DataError, Problem
 
 _HUB_ID = re.compile(r"(?P<id>[\w][\w.-]*/[\w][\w.-]*)(?::(?P<split>[\w.\-\[\]%:]+))?")
 _READERS = {

@@ -16,10 +16,10 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import ArrowException
 from pyarrow.parquet import ParquetFile
 
-from training.data.readers.compression import check_size
-from training.data.readers.locations import Location, unreadable
-from training.data.readers.raw_row import RawRow
-from training.errors import DataError, Problem, nearest
+from tadrib.training.data.readers.compression import check_size
+from tadrib.training.data.readers.locations import Location, unreadable
+from tadrib.training.data.readers.raw_row import RawRow
+from tadrib.training.errors import DataError, Problem, nearest
 
 _BATCH_ROWS = 1000
 _SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves

@@ -8,11 +8,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from training.config import CommonConfig
-from training.data.lengths import Limits
-from training.data.loading import Loaded, load, refusal
-from training.data.report.length_bias import LengthBias, length_bias, length_bias_warnings
-from training.data.report.statistics import (
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.lengths import Limits
+from tadrib.training.data.loading import Loaded, load, refusal
+from tadrib.training.data.report.length_bias import LengthBias, length_bias, length_bias_warnings
+from tadrib.training.data.report.statistics import (
     Percentiles,
     character_lengths,
     percentiles,
@@ -20,12 +20,12 @@ from training.data.report.statistics import (
     token_lengths,
     tokens_per_word,
 )
-from training.data.report.warnings import data_warnings
-from training.data.split import prompt_key
-from training.data.templates.normalization import arabic_share
-from training.data.templates.template_change import template_change
-from training.data.validation import ProblemCount
-from training.redaction import redact
+from tadrib.training.data.report.warnings import data_warnings
+from tadrib.training.data.split import prompt_key
+from tadrib.training.data.templates.normalization import arabic_share
+from tadrib.training.data.templates.template_change import template_change
+from tadrib.training.data.validation import ProblemCount
+from tadrib.training.redaction import redact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

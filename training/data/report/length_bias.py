@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.config import CommonConfig
-from training.data.encoding import Encoded
-from training.data.group import NEGATIVES
-from training.data.loading import Loaded
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.encoding import Encoded
+from tadrib.training.data.group import NEGATIVES
+from tadrib.training.data.loading import Loaded
 
 STRONG = 0.5
 """Rank correlation from which a bias counts as strong: three of four ranks point one way."""

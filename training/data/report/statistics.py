@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.encoding import Encoded
-from training.data.rows.dialogue import Dialogue
+from tadrib.training.data.encoding import Encoded
+from tadrib.training.data.rows.dialogue import Dialogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training.data.report.check import BadRowKind, DataReport
-from training.errors import clip
+from tadrib.training.data.report.check import BadRowKind, DataReport
+from tadrib.training.errors import clip
 
 
 def render(report: DataReport) -> RenderableType:

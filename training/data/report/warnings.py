@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from training.config import CommonConfig
-from training.data.loading import Loaded
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.loading import Loaded
 
 
 def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:

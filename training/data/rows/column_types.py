@@ -9,9 +9,17 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from training.data.rows.messages import Content, Message, as_answers, as_content, as_messages, as_text, fail
-from training.data.rows.row_problem import RowError, shown
-from training.data.rows.tool_use import as_tools
+from tadrib.training.data.rows.messages import (
+    Content,
+    Message,
+    as_answers,
+    as_content,
+    as_messages,
+    as_text,
+    fail,
+)
+from tadrib.training.data.rows.row_problem import RowError, shown
+from tadrib.training.data.rows.tool_use import as_tools
 
 _MAX_LENGTH = 1_000_000_000
 

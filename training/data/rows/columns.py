@@ -8,8 +8,8 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from training.data.rows.row_problem import RowProblem, shown
-from training.errors import named, nearest
+from tadrib.training.data.rows.row_problem import RowProblem, shown
+from tadrib.training.errors import named, nearest
 
 _TYPO_RATIO = 0.8  # above it an unknown column is taken for a misspelt optional one, below it for extra data
 # What other formats call the same thing. Only ever suggested: a wrong guess would train on nonsense.

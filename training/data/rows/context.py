@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from training.data.rows.dialogue import Answer, Dialogue
-from training.data.rows.messages import fail
-from training.data.rows.segments import answer_messages, prompt_messages
+from tadrib.training.data.rows.dialogue import Answer, Dialogue
+from tadrib.training.data.rows.messages import fail
+from tadrib.training.data.rows.segments import answer_messages, prompt_messages
 
 
 def in_context(dialogue: Dialogue, system: str, tools: list[dict[str, Any]]) -> Dialogue:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from training.data.rows.messages import Content, Message, common_start, fail, is_learnt
+from tadrib.training.data.rows.messages import Content, Message, common_start, fail, is_learnt
 
 _AGREE = "Make them agree, or let each answer begin with its assistant message."
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from training.data.rows.row_problem import RepeatedKeys, RowError, RowProblem, shown
-from training.data.rows.tool_use import as_tool_calls
-from training.errors import named, nearest
+from tadrib.training.data.rows.row_problem import RepeatedKeys, RowError, RowProblem, shown
+from tadrib.training.data.rows.tool_use import as_tool_calls
+from tadrib.training.errors import named, nearest
 
 Message: TypeAlias = dict[str, Any]  # {"role": ..., "content": ..., and what a chat template may use}
 Content: TypeAlias = str | list[Message]  # a text, or the messages of a conversation

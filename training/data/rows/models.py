@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 
-from training.data.rows.column_types import (
+from tadrib.training.data.rows.column_types import (
     AnswersColumn,
     ContentColumn,
     LabelColumn,
@@ -20,11 +20,11 @@ from training.data.rows.column_types import (
     ToolsColumn,
     as_pydantic,
 )
-from training.data.rows.columns import missing_column, misspelt_columns, refused_columns
-from training.data.rows.context import in_context
-from training.data.rows.dialogue import Answer, Dialogue, align, split_conversation
-from training.data.rows.messages import Content, fail, is_missing, same
-from training.data.rows.row_problem import RowError, RowProblem
+from tadrib.training.data.rows.columns import missing_column, misspelt_columns, refused_columns
+from tadrib.training.data.rows.context import in_context
+from tadrib.training.data.rows.dialogue import Answer, Dialogue, align, split_conversation
+from tadrib.training.data.rows.messages import Content, fail, is_missing, same
+from tadrib.training.data.rows.row_problem import RowError, RowProblem
 
 
 class Row(BaseModel, ABC):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.messages import Content, Message
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.messages import Content, Message
 
 
 @dataclass(frozen=True, slots=True)

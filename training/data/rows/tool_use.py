@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from training.data.rows.row_problem import RowError, RowProblem, shown
+from tadrib.training.data.rows.row_problem import RowError, RowProblem, shown
 
 _TOOL = '{"type": "function", "function": {"name": "…", "parameters": {…}}}'
 _CALL = '{"type": "function", "function": {"name": "…", "arguments": {…}}}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.data.rows.segments import Template
+from tadrib.training.data.rows.segments import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.messages import REASONING, Message, fail, is_learnt
-from training.data.rows.row_problem import RowError
-from training.data.rows.segments import Segment, answer_messages, prompt_messages
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.messages import REASONING, Message, fail, is_learnt
+from tadrib.training.data.rows.row_problem import RowError
+from tadrib.training.data.rows.segments import Segment, answer_messages, prompt_messages
 
 
 @dataclass(frozen=True)

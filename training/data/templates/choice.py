@@ -7,18 +7,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig, SFTConfig
-from training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.messages import Message
-from training.data.rows.segments import Template
-from training.data.templates.bos import Beginning
-from training.data.templates.chat_formats import CHAT_FORMATS, ChatFormat
-from training.data.templates.jinja_templates import as_jinja
-from training.data.templates.normalization import normalizer
-from training.data.templates.text_templates import Alpaca, Plain
-from training.data.templates.tokenizer_template import TokenizerTemplate
-from training.errors import Problem, SpecError
+from tadrib.training.config import CommonConfig, SFTConfig
+from tadrib.training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.messages import Message
+from tadrib.training.data.rows.segments import Template
+from tadrib.training.data.templates.bos import Beginning
+from tadrib.training.data.templates.chat_formats import CHAT_FORMATS, ChatFormat
+from tadrib.training.data.templates.jinja_templates import as_jinja
+from tadrib.training.data.templates.normalization import normalizer
+from tadrib.training.data.templates.text_templates import Alpaca, Plain
+from tadrib.training.data.templates.tokenizer_template import TokenizerTemplate
+from tadrib.training.errors import Problem, SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

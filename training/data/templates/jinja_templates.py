@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 
-from training.data.templates.chat_formats import ChatFormat
-from training.data.templates.text_templates import Alpaca, Plain
+from tadrib.training.data.templates.chat_formats import ChatFormat
+from tadrib.training.data.templates.text_templates import Alpaca, Plain
 
 _TOOLS = (
     "{%- if tools %}{{- raise_exception('this model was trained on a format without tools') }}{% endif %}"

@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from training.errors import Problem, SpecError, nearest
+from tadrib.training.errors import Problem, SpecError, nearest
 
 _TATWEEL = "\N{ARABIC TATWEEL}"
 _ALEF = "\N{ARABIC LETTER ALEF}"

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from training.data.rows.messages import REASONING, Message
-from training.data.rows.row_problem import RowError, RowProblem, shown
-from training.data.rows.tool_use import name_of
+from tadrib.training.data.rows.messages import REASONING, Message
+from tadrib.training.data.rows.row_problem import RowError, RowProblem, shown
+from tadrib.training.data.rows.tool_use import name_of
 
 Tools: TypeAlias = Sequence[dict[str, Any]]
 

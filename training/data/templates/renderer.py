@@ -19,9 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from training.data.rows.row_problem import RowError, RowProblem
-from training.data.templates.chat_formats import CHAT_FORMATS
-from training.errors import Problem, ResourceError, SpecError
+from tadrib.training.data.rows.row_problem import RowError, RowProblem
+from tadrib.training.data.templates.chat_formats import CHAT_FORMATS
+from tadrib.training.errors import Problem, ResourceError, SpecError
 
 SECONDS = 5.0  # of processor time for one conversation, of which an honest template takes a thousandth
 MEMORY = 2**30  # bytes

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.config import CommonConfig
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.messages import Content
-from training.data.rows.row_problem import RowError
-from training.data.rows.segments import Template
-from training.data.templates.choice import Templates
-from training.data.templates.tokenizer_template import TokenizerTemplate
-from training.errors import SpecError
+from tadrib.training.config import CommonConfig
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.messages import Content
+from tadrib.training.data.rows.row_problem import RowError
+from tadrib.training.data.rows.segments import Template
+from tadrib.training.data.templates.choice import Templates
+from tadrib.training.data.templates.tokenizer_template import TokenizerTemplate
+from tadrib.training.errors import SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.config.response_marks import ALPACA_RESPONSE
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.segments import Segment, plain_prompt
+from tadrib.training.config.response_marks import ALPACA_RESPONSE
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.segments import Segment, plain_prompt
 
 _ALPACA_TASK = "Below is an instruction that describes a task"
 _ALPACA_WITH_INPUT = ", paired with an input that provides further context"

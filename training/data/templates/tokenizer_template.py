@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from training.data.rows.dialogue import Dialogue
-from training.data.rows.messages import Message, is_learnt
-from training.data.rows.row_problem import RowError, RowProblem, shown
-from training.data.rows.segments import Segment, answer_messages, prompt_messages
-from training.data.rows.tool_use import with_text_arguments
-from training.data.templates.omissions import Tools, require_all_written, way_out
-from training.data.templates.renderer import Span, renderer
+from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.messages import Message, is_learnt
+from tadrib.training.data.rows.row_problem import RowError, RowProblem, shown
+from tadrib.training.data.rows.segments import Segment, answer_messages, prompt_messages
+from tadrib.training.data.rows.tool_use import with_text_arguments
+from tadrib.training.data.templates.omissions import Tools, require_all_written, way_out
+from tadrib.training.data.templates.renderer import Span, renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
