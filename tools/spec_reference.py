@@ -42,7 +42,7 @@ tadrib train spec.yaml lora_r=8 resources.num_workers=2
 `tadrib validate --show spec.yaml` prints every value and whether it was given, is the default, or was
 adjusted. The file is read as YAML 1.2, so `2e-4` is a number and `no` is text; relative paths start at the
 current directory. The same keys, apart from those of the job, are the arguments of the Python classes in
-`training.config`, which also take `callbacks`.
+`tadrib.training.config`, which also take `callbacks`.
 """
 
 
