@@ -14,7 +14,7 @@ FULL = Path("/dev/full")
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 PROGRAM = """
 from pathlib import Path
-from tadrib.ray_jobs import cli
+from tadrib.ray_jobs.cli import app as cli
 from tadrib.ray_jobs.streams import output_sent_to
 from tadrib.training.errors import Problem, ResourceError
 

@@ -22,7 +22,7 @@ method: sft
 name: mine
 model_name: {model}
 dataset_path: rows.jsonl
-output_dir: runs/mine
+storage_path: runs
 max_steps: 2
 per_device_train_batch_size: 1
 save_strategy: "no"
