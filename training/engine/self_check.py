@@ -132,7 +132,7 @@ def _meaning(path: Path, error: Exception) -> str:
 def _advice(model: PreTrainedModel, groups: Sequence[Group]) -> str:
     config = model.config.get_text_config()
     rope = getattr(config, "rope_parameters", None) or {}
-    limit = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0)
+    limit = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0) or 0
     longest = max(len(g.prompt) + len(c.tokens) for g in groups for c in g.completions)
     if rope.get("rope_type") in _BY_LENGTH and longest > limit:
         return (
