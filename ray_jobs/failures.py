@@ -15,6 +15,7 @@ from tadrib.ray_jobs.events import Failure, WorkersFailed
 from tadrib.training.errors import Problem, ResourceError, TadribError, TrainingError
 from tadrib.training.redaction import redact
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import DRIVER_LOG, worker_log
 from tadrib.training.run.result import ErrorReport
 
 _SOURCE_ROOT = Path(__file__).parent.parent
@@ -64,20 +65,20 @@ def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     causes: dict[int, Any] = getattr(error, "worker_failures", {})
     for cause in (*causes.values(), getattr(error, "controller_failure", error)):
         if is_out_of_memory(cause):
-            message, driver_log = _words_of_memory(cause), str(run.logs / "driver.log")
+            message, driver_log = _words_of_memory(cause), str(run.logs / DRIVER_LOG)
             return Failure(out_of_memory(message), type(cause).__name__, message, at, driver_log, fatal=True)
     dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
     if dead:
-        log = run.logs / f"worker-{dead[0]}.log"
+        log = run.logs / worker_log(dead[0])
         message = f"the process of worker {dead[0]} died; the system kills one when memory runs out"
         return Failure(three_lines(message, at, log), "WorkerDied", message, at, str(log))
     if first is not None:
         return first
     if causes:
         rank, cause = min(causes.items())
-        log = run.logs / f"worker-{rank}.log"
+        log = run.logs / worker_log(rank)
         return Failure(cause, type(cause).__name__, str(cause), at, str(log))
-    log = run.logs / "driver.log"
+    log = run.logs / DRIVER_LOG
     cause = getattr(error, "controller_failure", error)
     kind, message = type(cause).__name__, first_line(cause)
     return Failure(three_lines(f"{kind}: {message}", at, log), kind, message, at, str(log))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import REPORT
 
 _SECONDS_BETWEEN_PUSHES = 5.0
 _LARGE = 4 * 1024**2  # bytes; a store takes whole files, so a large log goes less often
@@ -66,5 +67,5 @@ class Mirror:
 
 def state_files(run: RunDirectory) -> list[Path]:
     """What the driver writes: spec, metrics, result, report, rejected rows and the logs of this machine."""
-    own = [run.spec_file, run.metrics.path, run.result_file, run.path / "report.html"]
+    own = [run.spec_file, run.metrics.path, run.result_file, run.path / REPORT]
     return [*own, *run.path.glob("rejected*.jsonl"), *run.logs.glob("driver*"), *run.logs.glob("*.jsonl")]

@@ -9,6 +9,7 @@ import os
 from tadrib.training.config import CommonConfig
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import ID
 
 TENSORBOARD = "tensorboard"
 """Folder of TensorBoard's event files in a run directory."""
@@ -37,7 +38,7 @@ def point_trackers_at(run: RunDirectory, name: str) -> None:
     """
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / TENSORBOARD))
     os.environ.setdefault("WANDB_DIR", str(run.path))
-    if (identity := run.read_note(run.id_file)) is not None:
+    if (identity := run.files.read(ID)) is not None:
         os.environ.setdefault("WANDB_RUN_ID", f"{name}-{identity.decode()}")
         os.environ.setdefault("WANDB_RESUME", "allow")
     os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "tadrib")

@@ -4,11 +4,11 @@ import json
 
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.events import Note
-from tadrib.ray_jobs.runs.files import RunFiles
 from tadrib.ray_jobs.runs.status import read_status
 from tadrib.ray_jobs.runs.status_text import facts
 from tadrib.training.notices import forwarded, warn
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
 from tadrib.training.run.report import write_report
 from tadrib.training.run.result import Result
 

@@ -8,11 +8,11 @@ import os
 
 import pytest
 
-from tadrib.ray_jobs.runs.files import RunFiles
 from tadrib.ray_jobs.runs.status import read_status
 from tadrib.training.errors import ResourceError
 from tadrib.training.notices import forwarded
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
 
 SPEC = "method: sft\nname: run\nmax_steps: 20\n"
 
@@ -68,9 +68,9 @@ def test_damaged_metrics_rows_are_left_out_and_said_when_the_file_is_written_ane
 def test_a_lock_with_a_value_that_none_has_is_torn(run, field, value):
     lock = {"owner": "a", "host": "b", "pid": 7, "process": 1.0, "started": 1e9, "beat": 1e9}
     (run / "lock.json").write_text(json.dumps(lock))
-    assert RunDirectory(run).holder().pid == 7
+    assert RunFiles(str(run)).holder().pid == 7
     (run / "lock.json").write_text(json.dumps(lock | {field: value}))
-    assert RunDirectory(run).holder() is None
+    assert RunFiles(str(run)).holder() is None
 
 
 @pytest.mark.parametrize("value", ["1e999", "1" + "0" * 400, '"soon"', "null", "true"])

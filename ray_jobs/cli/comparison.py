@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs.lookup import find
 from tadrib.ray_jobs.runs.status import read_status
 from tadrib.ray_jobs.runs.status_text import sentence
 from tadrib.training.config import load_spec
 from tadrib.training.config.yaml.text_file import read_bytes
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
 
 _MAX_BYTES = 10_000_000
 COLUMNS = {
@@ -34,7 +35,7 @@ def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict
 
     Raises SpecError when ``run`` is no folder of a run that has finished, or there is nothing to ask.
     """
-    files = RunFiles(str(run))
+    files = find(str(run))
     directory = RunDirectory(files.location)
     if not prompts:
         action = "Give --prompt TEXT, once or more, or --file with one prompt a line."

@@ -109,7 +109,7 @@ def status(
 
     where = _where(run, address)
     if run is None:
-        from tadrib.ray_jobs.runs.local import runs_here
+        from tadrib.ray_jobs.runs.lookup import runs_here
 
         if where:
             from tadrib.ray_jobs.cluster.runs import jobs_of_all_runs, print_jobs
@@ -124,9 +124,9 @@ def status(
 
         found = cluster_status(_server(where), run)
     else:
-        from tadrib.ray_jobs.runs.files import RunFiles
+        from tadrib.ray_jobs.runs.lookup import find
 
-        found = read_status(RunFiles(run))
+        found = read_status(find(run))
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(found)))
     else:
@@ -154,10 +154,10 @@ def logs(
 
         cluster_logs(_server(where), run, worker, is_followed=follow, note=print_note)
         return
-    from tadrib.ray_jobs.runs.files import RunFiles
     from tadrib.ray_jobs.runs.local import print_log
+    from tadrib.ray_jobs.runs.lookup import find
 
-    print_log(RunFiles(run), worker, is_followed=follow, write=_print)
+    print_log(find(run), worker, is_followed=follow, write=_print)
 
 
 def stop(
@@ -186,10 +186,10 @@ def stop(
 
         found = cluster_stop(_server(where), run, seconds=timeout, force=force, note=print_note)
     else:
-        from tadrib.ray_jobs.runs.files import RunFiles
         from tadrib.ray_jobs.runs.local import stop_run
+        from tadrib.ray_jobs.runs.lookup import find
 
-        found = stop_run(RunFiles(run), seconds=timeout, note=print_note)
+        found = stop_run(find(run), seconds=timeout, note=print_note)
     print_status(found)
     raise typer.Exit(found.exit_code if found.has_ended else 1)
 

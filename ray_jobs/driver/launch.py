@@ -28,6 +28,7 @@ from tadrib.training.errors import StoppedError, TrainingError
 from tadrib.training.notices import forwarded
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
+from tadrib.training.run.names import DRIVER_LOG
 from tadrib.training.run.result import Result
 from tadrib.training.run.versions import versions
 
@@ -61,7 +62,7 @@ def launch(
     with writing_to(run, on_loss=lost.set, patience=patience) as fence:
         if fresh:
             set_aside(run)
-        with output_sent_to(run.logs / "driver.log") as screen, Display(screen) as display:
+        with output_sent_to(run.logs / DRIVER_LOG) as screen, Display(screen) as display:
             start = _Start(
                 spec, run, display, fence, lost, command or f"tadrib train {shown(run.spec_file)}", patience
             )
@@ -150,7 +151,7 @@ class _Start:
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WorkersFailed):
             return of_workers(error, self._run, at=self._position())
-        return describe(error, self._run, log=self._run.logs / "driver.log")
+        return describe(error, self._run, log=self._run.logs / DRIVER_LOG)
 
     def _position(self) -> str:
         step = self._display.step

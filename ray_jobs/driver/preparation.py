@@ -15,6 +15,7 @@ from tadrib.training.config import CommonConfig, JobSpec, resolve
 from tadrib.training.config.strategy import as_text, read_settings
 from tadrib.training.model.adapter_folder import require_models
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import DATA
 
 if TYPE_CHECKING:
     from tadrib.training.data.report.check import DataReport
@@ -77,7 +78,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     if run.store is not None:
         from tadrib.training.files.store_folders import share
 
-        share(run.store, run.data, "data")
+        share(run.store, run.data, DATA)
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"{len(data.train):,} rows to train on{held_out}")
     for line in [*_left_out(data.report), *data.report.warnings]:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tadrib.ray_jobs.console import decimal, duration
-from tadrib.training.config.locations import inside, is_url
+from tadrib.training.config.locations import is_url
 from tadrib.training.errors import Problem
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import FINAL, REPORT
 from tadrib.training.run.result import Result
 
 HELD_OUT = {
@@ -61,8 +62,8 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     if "tokens_per_second" in result.metrics:
         rows.append(("speed", f"{result.metrics['tokens_per_second']:,.0f} tokens/s"))
     rows.append(("time", duration(result.wall_seconds)))
-    rows.append(("model", shown(inside(run.location, "final"))))
-    rows.append(("report", shown(inside(run.location, "report.html"))))
+    rows.append(("model", shown(run.files.place(FINAL))))
+    rows.append(("report", shown(run.files.place(REPORT))))
     rows.append(("run directory", shown(run)))
     return rows
 

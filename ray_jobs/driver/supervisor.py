@@ -190,7 +190,7 @@ class Supervisor:
         if now - self._looked_for_stop < (_SECONDS_TO_STOP_FILE if self._run.store is None else _FAR):
             return
         self._looked_for_stop = now
-        if not self._interrupts and self._run.read_note(self._run.stop_file) is not None:
+        if not self._interrupts and self._run.files.is_asked_to_stop():
             self.stop()
 
     def _answer_interrupts(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import DataError, Problem
-from tadrib.training.files.manifest import MANIFEST, Manifest
 from tadrib.training.notices import warn
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import DATA
 
 
 def are_whole(spec: JobSpec, run: RunDirectory) -> bool:
@@ -38,7 +38,7 @@ def changed_datasets(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     """Each dataset whose content is no longer that which the run's rows were prepared from."""
     from tadrib.training.data.fingerprint import fingerprints
 
-    manifest = Manifest.parse(run.read_note(run.data / MANIFEST) or b"")
+    manifest = run.files.manifest(DATA)
     before = manifest.sources if manifest else {}
     now = fingerprints(spec.config) if before else {}
     return [

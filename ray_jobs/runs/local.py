@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from tadrib.ray_jobs.runs.files import RunFiles
 from tadrib.ray_jobs.runs.status import RunStatus, read_status
 from tadrib.training.errors import Problem, SpecError, TrainingError
+from tadrib.training.run.files import RunFiles
+from tadrib.training.run.names import DRIVER_LOG, LOGS, worker_log
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -43,8 +43,8 @@ def print_log(run: RunFiles, worker: int | None, *, is_followed: bool, write: Ca
     Raises SpecError when there is no such run or log.
     """
     require_run(read_status(run))
-    name = "driver.log" if worker is None else f"worker-{worker}.log"
-    place, position = f"logs/{name}", 0
+    name = DRIVER_LOG if worker is None else worker_log(worker)
+    place, position = f"{LOGS}/{name}", 0
     while True:
         goes_on = is_followed and not read_status(run).has_ended
         content = run.read(place, position)
@@ -59,11 +59,6 @@ def print_log(run: RunFiles, worker: int | None, *, is_followed: bool, write: Ca
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def runs_here() -> list[RunFiles]:
-    """The runs under ``./runs``."""
-    return [RunFiles(str(path.parent)) for path in sorted(Path("runs").glob("*/spec.yaml"))]
-
-
 def require_run(status: RunStatus) -> None:
     """Raise SpecError when nothing was ever started in the directory."""
     if status.state == "missing":
@@ -76,6 +71,6 @@ def require_run(status: RunStatus) -> None:
 
 
 def _no_log(run: RunFiles, name: str) -> SpecError:
-    there = run.names("logs")
+    there = run.names(LOGS)
     action = f"There are {', '.join(there)}." if there else "No log has been written."
-    return SpecError("no such log", [Problem(f"{run.location}/logs/{name}", "does not exist.", action)])
+    return SpecError("no such log", [Problem(run.place(LOGS, name), "does not exist.", action)])

@@ -12,16 +12,13 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs import liveness
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
 from tadrib.training.run.holder import Holder
+from tadrib.training.run.names import LOCK
 
-BEAT_SECONDS = 5.0
-"""Between two signs of life."""
-_PATIENCE = 2.6 * BEAT_SECONDS
-"""For a sign of life from another machine, by this one's clock alone."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_THE_GUARD = 10.0
 _SECONDS_FOR_A_RIVAL = 1.0
@@ -48,24 +45,8 @@ def writing_to(run: RunDirectory, on_loss: Callable[[], None], patience: float =
         yield lock.fence
     finally:
         done.set()
-        beating.join(timeout=BEAT_SECONDS)
+        beating.join(timeout=liveness.BEAT_SECONDS)
         lock.release()
-
-
-def is_alive(run: RunDirectory | RunFiles, held: Holder) -> bool:
-    """Whether the holder still runs. One on another machine is watched for its next sign of life, for some seconds: the
-    times in the lock are its clock's, and clocks differ."""
-    if held.is_here:
-        return held.is_running
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:
-        time.sleep(BEAT_SECONDS / 5)
-        now = run.holder()
-        if now is None or now.owner != held.owner:
-            return now is not None
-        if now.beat != held.beat:
-            return True
-    return False
 
 
 class _Lock:
@@ -76,12 +57,12 @@ class _Lock:
 
     def acquire(self, patience: float) -> None:
         deadline = time.monotonic() + patience
-        while (held := self._run.holder()) is not None and is_alive(self._run, held):
+        while (held := self._run.files.holder()) is not None and liveness.is_alive(self._run.files, held):
             if time.monotonic() >= deadline:
                 raise self._refusal(held)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         self._take(held)
-        winner = self._run.holder()
+        winner = self._run.files.holder()
         if _owner(winner) != self._own.owner:
             raise self._refusal(winner)
 
@@ -91,7 +72,7 @@ class _Lock:
             guard = FileLock(self._run.lock_file.with_name(f".{self._run.lock_file.name}.guard"))
             try:
                 with guard.acquire(timeout=_SECONDS_FOR_THE_GUARD):
-                    if _owner(self._run.holder()) in (None, _owner(seen)):
+                    if _owner(self._run.files.holder()) in (None, _owner(seen)):
                         self._write()
                     return
             except Timeout:
@@ -104,10 +85,10 @@ class _Lock:
 
     def _write(self) -> None:
         self._own.beat = time.time()
-        self._run.write_note(self._run.lock_file, self._own.model_dump_json())
+        self._run.files.write(LOCK, self._own.model_dump_json())
 
     def keep_beating(self, done: threading.Event, on_loss: Callable[[], None]) -> None:
-        while not done.wait(BEAT_SECONDS):
+        while not done.wait(liveness.BEAT_SECONDS):
             try:
                 if self.fence.is_lost():
                     on_loss()
@@ -118,8 +99,8 @@ class _Lock:
 
     def release(self) -> None:
         with contextlib.suppress(OSError, ResourceError):  # a stale lock is told by its beat
-            if _owner(self._run.holder()) == self._own.owner:
-                self._run.remove_note(self._run.lock_file)
+            if _owner(self._run.files.holder()) == self._own.owner:
+                self._run.files.remove(LOCK)
 
     def _refusal(self, held: Holder | None) -> ResourceError:
         who = f"process {held.pid} on {held.host}" if held else "another start"

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from pathlib import Path
 
 from tadrib.ray_jobs.runs.spec_changes import changes, self_contained
 from tadrib.training.config import JobSpec
 from tadrib.training.config.strategy import read_settings, zero_stage
 from tadrib.training.errors import Problem, ResourceError, SpecError
-from tadrib.training.files.manifest import MANIFEST, Manifest
 from tadrib.training.notices import warn
-from tadrib.training.run.checkpoints import ROOT, misnamed
+from tadrib.training.run.checkpoints import misnamed
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import CHECKPOINTS, ID, RESULT, STOP, checkpoint_of
 from tadrib.training.run.result import Result
 
 
@@ -43,15 +42,15 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     weights, which are set aside."""
     _tell_of_the_last_start(run)
     run.result_file.unlink(missing_ok=True)
-    run.remove_note(run.result_file)
-    run.remove_note(run.stop_file)
+    run.files.remove(RESULT)
+    run.files.remove(STOP)
     shutil.rmtree(run.path / "final.tmp", ignore_errors=True)
     is_new = run.latest_checkpoint() is None
     if is_new:
         for path, step in misnamed(run.checkpoints).items():
             warn(
                 f"{path} is a checkpoint of step {step} by its manifest, but not by its name; the run begins anew. To"
-                f" continue from it, stop, rename it to checkpoint-{step} and start again"
+                f" continue from it, stop, rename it to {checkpoint_of(step)} and start again"
             )
         run.metrics.rewind(-1)
         run.discard(run.data)
@@ -59,8 +58,8 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
             warn(
                 f"final/ is of an earlier start that left no checkpoint; it is kept as {run.set_aside(run.final)}"
             )
-    if is_new or run.read_note(run.id_file) is None:
-        run.write_note(run.id_file, uuid.uuid4().hex[:8])
+    if is_new or run.files.read(ID) is None:
+        run.files.write(ID, uuid.uuid4().hex[:8])
     run.write_spec(self_contained(spec).to_yaml())
     run.push(run.spec_file)
 
@@ -70,7 +69,7 @@ def _tell_of_the_last_start(run: RunDirectory) -> None:
     if checkpoint and not run.spec_file.exists():
         warn("spec.yaml of the run is missing; the spec given is taken for the one that it began with")
     goes_on = f"goes on from {checkpoint.name}" if checkpoint else "begins anew"
-    if result is None and run.read_note(run.result_file) is not None:
+    if result is None and run.files.read(RESULT) is not None:
         warn(f"result.json is damaged, so how the run ended is not known; it {goes_on}")
     elif result is not None and result.status == "succeeded":
         warn(f"{run.final_damage()}, although the run had succeeded; it {goes_on} to make its weights again")
@@ -99,7 +98,7 @@ def _shards_that_do_not_fit(spec: JobSpec, run: RunDirectory) -> Problem | None:
     checkpoint = run.latest_checkpoint()
     if checkpoint is None or settings is None or zero_stage(settings) == 0:
         return None
-    manifest = _manifest(run, checkpoint)
+    manifest = run.files.manifest(f"{CHECKPOINTS}/{checkpoint.name}")
     if manifest is None or manifest.num_workers == spec.world_size:
         return None
     return Problem(
@@ -108,10 +107,3 @@ def _shards_that_do_not_fit(spec: JobSpec, run: RunDirectory) -> Problem | None:
         " worker that saved it, and DeepSpeed cannot cut them anew.",
         f"Set resources.num_workers: {manifest.num_workers} to continue, or start over with --fresh.",
     )
-
-
-def _manifest(run: RunDirectory, checkpoint: Path) -> Manifest | None:
-    if run.store is None:
-        return Manifest.read(checkpoint)
-    text = run.store.read(f"{ROOT}/{checkpoint.name}/{MANIFEST}")
-    return None if text is None else Manifest.parse(text)

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from tadrib.ray_jobs.runs.files import RunFiles
-from tadrib.ray_jobs.runs.lock import is_alive
+from tadrib.ray_jobs.runs.liveness import is_alive
+from tadrib.ray_jobs.runs.lookup import nearest_run
 from tadrib.training.config.yaml.file import parse_yaml
+from tadrib.training.run.files import RunFiles
 from tadrib.training.run.holder import Holder
+from tadrib.training.run.names import DRIVER_LOG, LOGS, RESULT, SPEC
 from tadrib.training.run.result import Result
 
 State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
@@ -25,7 +27,6 @@ EXIT_CODES: dict[State, int] = {
     "missing": 2,
     "stopped": 130,
 }
-_SECONDS_OF_SILENCE = 30.0  # a driver that lives writes its heartbeat every few seconds
 _ROWS_OF_SPEED = 20
 
 
@@ -68,21 +69,22 @@ class RunStatus:
 
 
 def read_status(run: RunFiles) -> RunStatus:
-    """The status of ``run`` now. Takes some seconds where a heartbeat of another machine looks old."""
-    spec = run.text("spec.yaml")
+    """The status of ``run`` now. Takes until the next heartbeat of a driver on another machine."""
+    spec = run.text(SPEC)
     if spec is None:
-        return RunStatus("missing", run.location, name=run.name, nearest=run.nearest())
+        return RunStatus("missing", run.location, name=run.name, nearest=nearest_run(run))
     holder = run.holder()
-    is_running = holder is not None and _is_alive(run, holder)
+    result = run.result()
+    is_running = result is None and holder is not None and is_alive(run, holder)
     rows = [row for row in run.metrics() if "loss" in row]
     facts = _facts(run, _mapping(spec), rows, holder)
-    result = run.result()
+    result = run.result()  # a driver may have ended meanwhile
     if holder is not None and is_running and result is None:
-        if not holder.is_here and facts["seconds_silent"] > _SECONDS_OF_SILENCE:
-            facts["seconds_silent"] = 0.0  # it was just heard of; its clock is behind
+        if not holder.is_here:
+            facts["seconds_silent"] = 0.0  # it was just heard of, whatever its clock says
         return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
     if result is None:
-        damaged = run.read("result.json") is not None
+        damaged = run.read(RESULT) is not None
         return RunStatus("died", **facts, error="its result.json is damaged" if damaged else None)
     facts |= _ending(result)
     if result.status == "succeeded" and (damage := run.final_damage()):
@@ -92,11 +94,6 @@ def read_status(run: RunFiles) -> RunStatus:
         }
         return RunStatus("failed", **{**facts, **again})
     return RunStatus(result.status, **facts)
-
-
-def _is_alive(run: RunFiles, held: Holder) -> bool:
-    """Whether the driver that holds the lock lives; a heartbeat that looks fresh is believed as it is."""
-    return (not held.is_here and abs(time.time() - held.beat) < _SECONDS_OF_SILENCE) or is_alive(run, held)
 
 
 def _facts(
@@ -114,7 +111,7 @@ def _facts(
         "checkpoint": run.last_checkpoint(),
         "host": holder.host if holder else None,
         "seconds_silent": round(max(0.0, time.time() - holder.beat), 1) if holder else None,
-        "log": run.place("logs/driver.log"),
+        "log": run.place(LOGS, DRIVER_LOG),
     }
 
 

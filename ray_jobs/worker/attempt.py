@@ -11,9 +11,9 @@ from tadrib.ray_jobs.worker.link import Link
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.files.manifest import MANIFEST, Manifest
-from tadrib.training.run.checkpoint_folders import step_of
-from tadrib.training.run.checkpoints import ROOT, newest_whole
+from tadrib.training.run.checkpoints import newest_whole
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import CHECKPOINTS, DATA, checkpoint_of, step_of
 from tadrib.training.run.trainer_state import history
 
 
@@ -41,7 +41,7 @@ def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
     _bring_here(run, step)
     if not step:
         return Start(None, None)
-    checkpoint = run.checkpoints / f"checkpoint-{step}"
+    checkpoint = run.checkpoints / checkpoint_of(step)
     manifest = Manifest.read(checkpoint)
     return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
 
@@ -60,9 +60,10 @@ def _bring_here(run: RunDirectory, step: int) -> None:
         return
     from tadrib.training.files.store_folders import bring
 
-    wanted = [("data", run.data)]
+    wanted = [(DATA, run.data)]
     if step:
-        wanted.append((f"{ROOT}/checkpoint-{step}", run.checkpoints / f"checkpoint-{step}"))
+        name = checkpoint_of(step)
+        wanted.append((f"{CHECKPOINTS}/{name}", run.checkpoints / name))
     for name, target in wanted:
         damage = bring(run.store, name, target)
         if damage is not None:

@@ -27,6 +27,7 @@ from tadrib.training.notices import forwarded
 from tadrib.training.phases import Phase, followed
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
+from tadrib.training.run.names import FINAL, worker_log, worker_stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
     job, rank = config["job"], int(os.environ["RANK"])
     run = RunDirectory(job.run_path)
     run.create()
-    log = run.logs / f"worker-{rank}.log"
+    log = run.logs / worker_log(rank)
     send_output_to(log)
     link = LINK
     from tadrib.ray_jobs.worker.callbacks import outlast_announced_loss
@@ -78,7 +79,7 @@ def _heard(link: Link, rank: int) -> ExitStack:
 
 def _files_of(run: RunDirectory, rank: int) -> list[Path]:
     """What worker ``rank`` writes besides checkpoints and weights."""
-    own = [run.logs / f"worker-{rank}.log", run.logs / f"stacks-worker-{rank}.txt"]
+    own = [run.logs / worker_log(rank), run.logs / worker_stacks(rank)]
     return own if rank else [*own, *(run.path / TENSORBOARD).rglob("events.*")]
 
 
@@ -166,7 +167,7 @@ def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
             from tadrib.training.files.store_folders import share
 
             fence.require()
-            share(run.store, run.final, "final")
+            share(run.store, run.final, FINAL)
 
 
 def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:

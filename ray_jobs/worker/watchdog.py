@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from tadrib.ray_jobs.events import Failure
 from tadrib.ray_jobs.failures import HUNG, three_lines
 from tadrib.ray_jobs.worker.link import Link
+from tadrib.training.run.names import worker_stacks
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _STEPS_REMEMBERED = 50
@@ -66,7 +67,7 @@ class Watchdog(TrainerCallback):
                 self._bite(time.monotonic() - began)
 
     def _bite(self, seconds: float) -> None:
-        file = self._logs / f"stacks-worker-{self._rank}.txt"
+        file = self._logs / worker_stacks(self._rank)
         with file.open("a", encoding="utf-8") as stacks:
             print(
                 f"step {self._step} has taken {seconds:.0f} s (limit {self.limit:.0f} s)",

@@ -107,7 +107,7 @@ def test_a_stopped_run_continues_with_more_workers_and_then_fewer(tmp_path, unin
     settings = json.loads(spec.read_text())
     first = Training(spec)
     first.wait_for_step(15)
-    first.run.stop_file.touch()
+    first.run.files.ask_to_stop()
     assert first.finish() == 130, first.output
 
     for workers, command in ((1, "stop"), (3, None)):

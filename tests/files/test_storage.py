@@ -138,13 +138,13 @@ def test_the_small_files_of_a_run_are_the_stores_and_a_fresh_start_moves_them(wa
     run.create()
     run.metrics.append({"step": 1})
     run.push(run.metrics.path)
-    run.write_note(run.stop_file, "")
+    run.files.write("stop", "")
     run.metrics.path.unlink()
 
     run.pull()
 
     assert run.metrics.read() == [{"step": 1}]
-    assert run.read_note(run.stop_file) == b""
+    assert run.files.read("stop") == b""
     other = RunDirectory(f"s3://bucket/small/run.before-1?{way.query}")
     run.move_to(other)
     assert run.store.sizes() == {}

@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 from random import Random
 
-from tadrib.ray_jobs.runs.files import RunFiles
 from tadrib.ray_jobs.runs.starts import finished
 from tadrib.ray_jobs.runs.status import read_status
 from tadrib.ray_jobs.runs.status_text import print_status
 from tadrib.training.config import JobSpec
 from tadrib.training.files.manifest import MANIFEST, Manifest, describe
-from tadrib.training.run.checkpoint_folders import step_of
 from tadrib.training.run.checkpoints import newest_whole
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
+from tadrib.training.run.names import step_of
 from tadrib.training.run.trainer_state import history
 from tests.fuzz.fragments import json_fragment
 from tests.fuzz.mutations import mutated
@@ -51,7 +51,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
         print_status(status)
     run = RunDirectory(path)
     result = run.read_result()
-    run.holder()
+    run.files.holder()
     if result is not None and random.random() < HOW_MANY_ARE_DRAWN:
         from tadrib.training.run.report import write_report
 

@@ -13,7 +13,7 @@ from tadrib.training.errors import SpecError
 from tadrib.training.files.store import Store
 from tadrib.training.files.store_folders import bring
 from tadrib.training.loop.store_keeper import StoreKeeper
-from tadrib.training.run.checkpoints import ROOT
+from tadrib.training.run.names import CHECKPOINTS
 from tadrib.training.trainers import create_trainer
 from tests.s3 import Way, s3_server
 from tests.tiny import tiny_model, write_rows
@@ -116,7 +116,7 @@ def test_a_run_that_goes_on_at_another_machine_brings_its_best_from_the_store(tm
 
         (tmp_path / "one").rename(tmp_path / "gone")
         newest = tmp_path / "two" / "out" / "checkpoint-6"
-        assert bring(store, f"{ROOT}/checkpoint-6", newest) is None
+        assert bring(store, f"{CHECKPOINTS}/checkpoint-6", newest) is None
         second = build(tmp_path / "two", max_steps=6)
         second.ready_trainer().keeper = StoreKeeper(store)
         second.train(resume_from_checkpoint=str(newest))

@@ -15,16 +15,17 @@ from tadrib.training.loop.store_keeper import StoreKeeper
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence, TakenOverError
 from tadrib.training.run.holder import Holder
+from tadrib.training.run.names import LOCK
 
 
 def taken(run: RunDirectory) -> None:
     other = Holder(owner="b", host="elsewhere", pid=1, process=1.0, started=0.0, beat=0.0)
-    run.write_note(run.lock_file, other.model_dump_json())
+    run.files.write(LOCK, other.model_dump_json())
 
 
 def taken_and_let_go(run: RunDirectory) -> None:
     taken(run)
-    run.remove_note(run.lock_file)
+    run.files.remove(LOCK)
 
 
 @pytest.mark.parametrize("take", [taken, taken_and_let_go])

@@ -34,7 +34,7 @@ def start(spec: JobSpec, machine: Path, monkeypatch) -> tuple[list, str]:
     run.create()
     display = Display(screen)
     prepare(spec, run, display)
-    run.write_note(run.checkpoints / "checkpoint-10" / "manifest.json", "{}")
+    run.files.write("checkpoints/checkpoint-10/manifest.json", "{}")
     if run.store is not None:
         from tadrib.training.files.store_folders import bring
 

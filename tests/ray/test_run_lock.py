@@ -9,11 +9,14 @@ import time
 
 import pytest
 
-from tadrib.ray_jobs.runs import lock as run_lock
-from tadrib.ray_jobs.runs.lock import is_alive, writing_to
+from tadrib.ray_jobs.runs import liveness
+from tadrib.ray_jobs.runs.liveness import is_alive
+from tadrib.ray_jobs.runs.lock import writing_to
 from tadrib.training.errors import ResourceError
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
 from tadrib.training.run.holder import Holder
+from tadrib.training.run.names import LOCK
 
 
 def run_in(folder) -> RunDirectory:
@@ -61,7 +64,7 @@ def test_a_second_start_is_refused_and_told_who_holds_the_run(tmp_path):
     assert f"tadrib stop {tmp_path}" in str(refused.value)
     leave.set()
     process.join()
-    assert run.holder() is None
+    assert run.files.holder() is None
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
@@ -76,7 +79,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
 
     began = time.monotonic()
     with writing_to(run, nobody):
-        assert run.holder().pid == os.getpid()
+        assert run.files.holder().pid == os.getpid()
     assert time.monotonic() - began < 5
 
 
@@ -107,7 +110,7 @@ def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, mo
     run = run_in(tmp_path)
     taken = held_elsewhere(run, beat=time.time())
     looks = iter([seen])
-    monkeypatch.setattr(RunDirectory, "holder", lambda run: next(looks, taken))
+    monkeypatch.setattr(RunFiles, "holder", lambda files: next(looks, taken))
 
     with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
         pass
@@ -117,11 +120,11 @@ def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, mo
 
 def test_a_lock_that_was_let_go_since_the_look_at_it_is_free(tmp_path, monkeypatch):
     run, looks = run_in(tmp_path), [held_by(socket.gethostname(), beat=0.0)]
-    holder = RunDirectory.holder
-    monkeypatch.setattr(RunDirectory, "holder", lambda run: looks.pop() if looks else holder(run))
+    holder = RunFiles.holder
+    monkeypatch.setattr(RunFiles, "holder", lambda files: looks.pop() if looks else holder(files))
 
     with writing_to(run, nobody):
-        assert run.holder().pid == os.getpid()
+        assert run.files.holder().pid == os.getpid()
 
 
 def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path, monkeypatch):
@@ -132,7 +135,7 @@ def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path
     run = run_in(tmp_path)
     with writing_to(run, nobody), pytest.raises(ResourceError), writing_to(run, nobody):
         pass
-    assert run.holder() is None
+    assert run.files.holder() is None
 
 
 def test_a_torn_lock_stops_nobody(tmp_path):
@@ -140,42 +143,42 @@ def test_a_torn_lock_stops_nobody(tmp_path):
     run.lock_file.write_text('{"owner": "a')
 
     with writing_to(run, nobody):
-        assert run.holder().pid == os.getpid()
+        assert run.files.holder().pid == os.getpid()
 
 
 def held_elsewhere(run: RunDirectory, beat: float) -> Holder:
     held = held_by("elsewhere", beat)
-    run.write_note(run.lock_file, held.model_dump_json())
+    run.files.write(LOCK, held.model_dump_json())
     return held
 
 
 def test_a_holder_on_another_machine_lives_by_its_signs_of_life(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(run_lock, "_PATIENCE", 1.5)
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(liveness, "PATIENCE", 1.5)
     run = run_in(tmp_path)
 
-    assert not is_alive(run, held_elsewhere(run, beat=time.time() - 3600))
-    assert not is_alive(run, held_elsewhere(run, beat=time.time()))
+    assert not is_alive(run.files, held_elsewhere(run, beat=time.time() - 3600))
+    assert not is_alive(run.files, held_elsewhere(run, beat=time.time()))
     held = held_elsewhere(run, beat=time.time() - 1)
     held_elsewhere(run, beat=time.time())
-    assert is_alive(run, held)
+    assert is_alive(run.files, held)
 
 
 def test_a_holder_that_lost_the_run_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.1)
     run = run_in(tmp_path)
     told = mp.get_context("spawn").Event()
 
     with writing_to(run, told.set):
         held_elsewhere(run, beat=time.time())
         assert told.wait(10)
-    assert run.holder().host == "elsewhere"
+    assert run.files.holder().host == "elsewhere"
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(run_lock, "_PATIENCE", 1.0)
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(liveness, "PATIENCE", 1.0)
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
@@ -200,7 +203,7 @@ def test_a_dead_holder_loses_the_run_whatever_its_clock_said(tmp_path, quick, ho
     run = run_in(tmp_path)
     held_elsewhere(run, beat=time.time() + 3600 * hours)
     with writing_to(run, nobody):
-        assert run.holder().pid == os.getpid()
+        assert run.files.holder().pid == os.getpid()
 
 
 def test_a_process_of_another_container_with_our_name_is_not_sought_here(tmp_path, quick):
@@ -208,5 +211,5 @@ def test_a_process_of_another_container_with_our_name_is_not_sought_here(tmp_pat
     beside = {"machine": "another pid namespace", "process": None, "pid": 2**22 + 1}
     held = held_by(socket.gethostname(), beat=time.time()).model_copy(update=beside)
     assert not held.is_here
-    run.write_note(run.lock_file, held.model_copy(update={"beat": 1.0}).model_dump_json())
-    assert is_alive(run, held)  # as its beat has changed since
+    run.files.write(LOCK, held.model_copy(update={"beat": 1.0}).model_dump_json())
+    assert is_alive(run.files, held)  # as its beat has changed since

@@ -16,14 +16,17 @@ from tadrib.ray_jobs.cli.comparison import compare_run
 from tadrib.ray_jobs.cluster.jobs import JobDetails
 from tadrib.ray_jobs.cluster.runs import reason, together
 from tadrib.ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
-from tadrib.ray_jobs.runs import lock as run_lock
-from tadrib.ray_jobs.runs.files import RunFiles
+from tadrib.ray_jobs.runs import liveness
 from tadrib.ray_jobs.runs.local import print_log, stop_run
+from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.ray_jobs.runs.lookup import find
 from tadrib.ray_jobs.runs.status import RunStatus, read_status
 from tadrib.ray_jobs.runs.status_text import sentence
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import SpecError, TrainingError
 from tadrib.training.files.manifest import Manifest, describe
+from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.files import RunFiles
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +90,8 @@ def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
 
 
 def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(run_lock, "_PATIENCE", 1.5)
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(liveness, "PATIENCE", 1.5)
     elsewhere = {"host": "another-machine", "beat": time.time() - 3600}
     run = run_in(tmp_path / "run", lock=lock_of(os.getpid(), **elsewhere))
     status = read_status(run)
@@ -99,6 +102,17 @@ def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_
     threading.Timer(0.7, (tmp_path / "run" / "lock.json").write_text, [later]).start()
     status = read_status(run)
     assert (status.state, status.seconds_silent) == ("running", 0)
+
+
+@pytest.mark.parametrize("beat", [-3600, 0, 3600], ids=["old", "fresh", "of a clock ahead"])
+def test_status_and_lock_say_the_same_of_a_heartbeat(tmp_path, monkeypatch, beat):
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(liveness, "PATIENCE", 0.3)
+    dead = lock_of(os.getpid(), host="another-machine", beat=time.time() + beat)
+    run = run_in(tmp_path / "run", lock=dead)
+    assert read_status(run).state == "died"
+    with writing_to(RunDirectory(run.location), lambda: None):
+        assert read_status(run).state == "running"
 
 
 @pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("stopped", 130)])
@@ -166,7 +180,7 @@ def test_where_nothing_was_started_there_is_no_run(tmp_path):
 def test_a_name_is_looked_for_under_runs(tmp_path, monkeypatch):
     run_in(tmp_path / "runs" / "demo", result={"status": "succeeded"})
     monkeypatch.chdir(tmp_path)
-    assert read_status(RunFiles("demo")).state == "succeeded"
+    assert read_status(find("demo")).state == "succeeded"
 
 
 def test_the_files_of_a_run_may_be_in_an_object_store(tmp_path):
@@ -297,7 +311,7 @@ def test_a_misspelt_run_is_answered_with_the_nearest(tmp_path, monkeypatch, type
     monkeypatch.chdir(tmp_path)
     for name in ("my-first-run", "another"):
         run_in(tmp_path / "runs" / name)
-    run, meant = RunFiles(typed), r"Did you mean runs/my-first-run\?"
+    run, meant = find(typed), r"Did you mean runs/my-first-run\?"
     assert sentence(read_status(run)).endswith("my-frist-run; did you mean runs/my-first-run?")
     for command in (
         lambda: stop_run(run, seconds=1, note=print),

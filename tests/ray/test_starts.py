@@ -50,14 +50,14 @@ def test_a_run_that_failed_before_its_first_checkpoint_begins_afresh_with_any_sp
 def test_a_run_that_continues_keeps_its_rows_and_metrics(tmp_path):
     spec = spec_in(tmp_path)
     run = run_with_a_checkpoint(tmp_path, spec)
-    identity = run.read_note(run.id_file)
+    identity = run.files.read("id")
 
     assert finished(spec, run) is None
     begin(spec, run)
 
     assert run.data.is_dir()
     assert len(run.metrics.read()) == 1
-    assert run.read_note(run.id_file) == identity
+    assert run.files.read("id") == identity
 
 
 def finished_run(folder, spec: JobSpec, checkpoint: bool) -> RunDirectory:

@@ -8,8 +8,9 @@ import pytest
 
 from tadrib.training.files.manifest import Manifest, describe, seal
 from tadrib.training.loop.keeper import FolderKeeper, Saved
-from tadrib.training.run.checkpoint_folders import committed, step_of, surplus
+from tadrib.training.run.checkpoint_folders import committed, surplus
 from tadrib.training.run.checkpoints import misnamed, newest_whole
+from tadrib.training.run.names import step_of
 
 
 def save(folder, step: int, limit: int | None = None, best: int | None = None) -> None:

@@ -10,7 +10,8 @@ from tadrib.training.config import METHODS
 from tadrib.training.files.store import Store
 from tadrib.training.files.store_folders import bring
 from tadrib.training.loop.store_keeper import StoreKeeper
-from tadrib.training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.run.checkpoints import stored_steps
+from tadrib.training.run.names import CHECKPOINTS
 from tadrib.training.trainers import create_trainer
 from tests.s3 import Way, s3_server
 from tests.test_trajectories import assert_close, fields
@@ -22,12 +23,12 @@ SAVED_AT = 3
 def train(given: dict, url: str, machines: str, resume: bool) -> list[float]:
     """By one worker, whose machine is a folder of its own; the losses of its steps."""
     store = Store(url)
-    checkpoints = Path(machines) / f"machine-{os.environ['RANK']}" / ROOT
+    checkpoints = Path(machines) / f"machine-{os.environ['RANK']}" / CHECKPOINTS
     checkpoints.mkdir(parents=True)
     resume_from = None
     if resume:
         resume_from = str(checkpoints / f"checkpoint-{SAVED_AT}")
-        damage = bring(store, f"{ROOT}/checkpoint-{SAVED_AT}", Path(resume_from))
+        damage = bring(store, f"{CHECKPOINTS}/checkpoint-{SAVED_AT}", Path(resume_from))
         assert damage is None, damage
     trainer = create_trainer("sft", METHODS["sft"](**given | {"output_dir": str(checkpoints)}))
     engine = trainer.ready_trainer()
@@ -56,7 +57,7 @@ def test_shards_from_two_machines_are_one_checkpoint_that_both_continue_from(tmp
         way.failures = 4
 
         whole = run_workers(2, train, given, url, str(tmp_path / "first"), False, folder=tmp_path)
-        names = Store(url).sizes(f"{ROOT}/checkpoint-{SAVED_AT}")
+        names = Store(url).sizes(f"{CHECKPOINTS}/checkpoint-{SAVED_AT}")
         again = run_workers(2, train, given, url, str(tmp_path / "second"), True, folder=tmp_path)
         steps = stored_steps(Store(url))
         way.close()

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from tadrib.training.files.aside import set_aside
 from tadrib.training.files.manifest import Manifest, describe, seal
 from tadrib.training.notices import warn
-from tadrib.training.run.checkpoint_folders import commit, committed, named, step_of, surplus
+from tadrib.training.run.checkpoint_folders import commit, committed, named, surplus
+from tadrib.training.run.names import checkpoint_of, step_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class FolderKeeper:
             commit(saved.aside, saved.target)
             folder = saved.target.parent
             for step in saved.surplus(committed(folder)):
-                remove(folder / f"checkpoint-{step}")
+                remove(folder / checkpoint_of(step))
         barrier()
 
     def close(self) -> None:

@@ -26,7 +26,8 @@ from tadrib.training.files.permissions import follow_umask
 from tadrib.training.loop.keeper import FolderKeeper, Keeper, Saved
 from tadrib.training.loop.resuming import loading_data_alone
 from tadrib.training.model.weights import require_fitting
-from tadrib.training.run.checkpoint_folders import STAGING, committed, step_of
+from tadrib.training.run.checkpoint_folders import STAGING, committed
+from tadrib.training.run.names import step_of
 from tadrib.training.run.versions import versions
 
 

@@ -22,7 +22,8 @@ from tadrib.training.files.store import PATIENCE, Store
 from tadrib.training.files.store_folders import bring, forget
 from tadrib.training.loop.keeper import Saved, barrier, is_rank_zero, remove
 from tadrib.training.run.checkpoint_folders import committed
-from tadrib.training.run.checkpoints import ROOT, stored_steps
+from tadrib.training.run.checkpoints import stored_steps
+from tadrib.training.run.names import CHECKPOINTS, checkpoint_of
 
 logger = logging.getLogger("tadrib")
 
@@ -73,7 +74,7 @@ class StoreKeeper:
     def bring(self, checkpoint: Path) -> None:
         """From the store; of a run that goes on elsewhere, only the newest checkpoint is there already."""
         self.close()
-        name = f"{ROOT}/{checkpoint.name}"
+        name = f"{CHECKPOINTS}/{checkpoint.name}"
         if (damage := bring(self._store, name, checkpoint)) is not None:
             raise ResourceError(f"{self._store.url}/{name} did not arrive here whole: {damage}")
 
@@ -109,7 +110,7 @@ class StoreKeeper:
             self._error = error
 
     def _commit(self, saved: Saved, part: int) -> None:
-        prefix = f"{ROOT}/{saved.target.name}"
+        prefix = f"{CHECKPOINTS}/{saved.target.name}"
         entries = describe(saved.target)
         for name in entries:
             self.require_ours()
@@ -152,7 +153,7 @@ class StoreKeeper:
 
     def _rotate(self, saved: Saved) -> None:
         for step in saved.surplus(stored_steps(self._store)):
-            forget(self._store, f"{ROOT}/checkpoint-{step}")
+            forget(self._store, f"{CHECKPOINTS}/{checkpoint_of(step)}")
 
 
 def _from_rank_zero(value: str) -> str:

@@ -15,7 +15,7 @@ from tadrib.training.files.permissions import unreadable_files
 from tadrib.training.files.regular_file import no_files
 from tadrib.training.model.damage import damaged_file, part_of, reason_of
 from tadrib.training.model.gguf_file import describe, gguf_file
-from tadrib.training.run.checkpoint_folders import step_of
+from tadrib.training.run.names import step_of
 
 TITLE = "the model cannot be loaded"
 CONFIG_FILE = "config.json"

@@ -3,23 +3,16 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from tadrib.training.files.atomic_file import flush
 from tadrib.training.files.manifest import MANIFEST
+from tadrib.training.run.names import step_of
 
 STAGING = ".saving"
 """Folder beside the checkpoints in which one is written before it is renamed into place."""
-NAME = re.compile(r"checkpoint-(0|[1-9][0-9]{0,14})")  # more digits than any run has steps for
-
-
-def step_of(name: str) -> int | None:
-    """The step in a checkpoint's name; None for any other name."""
-    match = NAME.fullmatch(name)
-    return int(match[1]) if match else None
 
 
 def commit(aside: Path, target: Path) -> None:

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 from tadrib.training.files.aside import set_aside
 from tadrib.training.files.manifest import MANIFEST, Manifest
-from tadrib.training.run.checkpoint_folders import committed, step_of
+from tadrib.training.run.checkpoint_folders import committed
+from tadrib.training.run.names import CHECKPOINTS, checkpoint_of, step_of
 from tadrib.training.run.trainer_state import damage as state_damage
 
 if TYPE_CHECKING:
     from tadrib.training.files.store import Store
 
 logger = logging.getLogger("tadrib")
-
-ROOT = "checkpoints"
-"""Folder of the checkpoints in a run directory."""
 
 
 def newest_whole(
@@ -56,7 +54,7 @@ def _name_as_written(folder: Path, say: Callable[[str], None]) -> None:
     for path, step in misnamed(folder).items():
         if step_of(path.name) is None:
             continue
-        right = folder / f"checkpoint-{step}"
+        right = folder / checkpoint_of(step)
         aside = set_aside(path, "before") if right.exists() else path.rename(right)
         say(f"{path} is of step {step} by its manifest; it is renamed to {aside.name}")
 
@@ -65,8 +63,8 @@ def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Pa
     from tadrib.training.files.store_folders import bring
 
     for step in reversed(stored_steps(store)):
-        name = f"{ROOT}/checkpoint-{step}"
-        target = folder / f"checkpoint-{step}"
+        name = f"{CHECKPOINTS}/{checkpoint_of(step)}"
+        target = folder / checkpoint_of(step)
         damage = bring(store, name, target)
         manifest = Manifest.read(target)
         if damage is None and manifest is not None and manifest.step != step:
@@ -84,8 +82,8 @@ def _newest_stored(folder: Path, store: Store, say: Callable[[str], None]) -> Pa
 def stored_steps(store: Store) -> list[int]:
     """Steps of the checkpoints in the store, ascending: those that have a manifest."""
     found = []
-    for name in store.sizes(ROOT):
-        folder, _, file = name.removeprefix(f"{ROOT}/").partition("/")
+    for name in store.sizes(CHECKPOINTS):
+        folder, _, file = name.removeprefix(f"{CHECKPOINTS}/").partition("/")
         if file == MANIFEST and (step := step_of(folder)) is not None:
             found.append(step)
     return sorted(found)

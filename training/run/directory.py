@@ -8,18 +8,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tadrib.training.config.locations import inside, is_url
+from tadrib.training.config.locations import inside
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.files.aside import set_aside
 from tadrib.training.files.atomic_file import write_atomically
-from tadrib.training.files.manifest import MANIFEST, Manifest, sizes_in
+from tadrib.training.files.manifest import MANIFEST, Manifest
 from tadrib.training.files.regular_file import read_own
 from tadrib.training.files.scratch import working_copy
-from tadrib.training.run.checkpoint_folders import committed
-from tadrib.training.run.checkpoints import ROOT, stored_steps
-from tadrib.training.run.final_weights import damage_of
-from tadrib.training.run.holder import Holder
+from tadrib.training.run.files import RunFiles
 from tadrib.training.run.metrics import MetricsFile
+from tadrib.training.run.names import CHECKPOINTS, DATA, FINAL, LOCK, LOGS, METRICS, RESULT, SPEC
 from tadrib.training.run.result import Result
 
 if TYPE_CHECKING:
@@ -30,33 +28,23 @@ class RunDirectory:
     """Paths, metrics and result of the run at ``location``, a path or an object-store URL; nothing is made before
     `create`.
 
-    With a URL, ``store`` holds the truth and ``path`` is this machine's working copy of it: `pull` brings the small
-    files here, `push` takes them there, checkpoints and data travel as whole folders.
+    ``files`` are those of the run wherever it keeps them. With a URL, they are in ``store``, and ``path`` is this
+    machine's working copy: `pull` brings the small files here, `push` takes them there, checkpoints and data travel as
+    whole folders.
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
-        self.location = os.fspath(location)
-        self.store: Store | None = None
-        if is_url(self.location):
-            from tadrib.training.files.store import (
-                Store,  # pyarrow takes a second that local runs need not wait
-            )
-
-            self.store = Store(self.location)
-            self.path = working_copy(self.location)
-        else:
-            self.location = os.path.abspath(self.location)
-            self.path = Path(self.location)
-        self.spec_file = self.path / "spec.yaml"
-        self.metrics = MetricsFile(self.path / "metrics.jsonl")
-        self.result_file = self.path / "result.json"
-        self.lock_file = self.path / "lock.json"
-        self.stop_file = self.path / "stop"
-        self.id_file = self.path / "id"
-        self.checkpoints = self.path / ROOT
-        self.final = self.path / "final"
-        self.logs = self.path / "logs"
-        self.data = self.path / "data"
+        self.files = RunFiles(os.fspath(location))
+        self.location, self.store = self.files.location, self.files.store
+        self.path = Path(self.location) if self.store is None else working_copy(self.location)
+        self.spec_file = self.path / SPEC
+        self.metrics = MetricsFile(self.path / METRICS)
+        self.result_file = self.path / RESULT
+        self.lock_file = self.path / LOCK
+        self.checkpoints = self.path / CHECKPOINTS
+        self.final = self.path / FINAL
+        self.logs = self.path / LOGS
+        self.data = self.path / DATA
 
     def __str__(self) -> str:
         return self.location
@@ -75,29 +63,7 @@ class RunDirectory:
     def write_spec(self, text: str) -> None:
         write_atomically(self.spec_file, text)
 
-    # --- small files whose truth may be in the store
-
-    def read_note(self, file: Path) -> bytes | None:
-        """The content of one of the run's small files (lock, stop) as it is now; None when there is none."""
-        if self.store is not None:
-            return self.store.read(self._name(file))
-        return read_own(file)
-
-    def write_note(self, file: Path, text: str) -> None:
-        if self.store is not None:
-            self.store.write(self._name(file), text.encode())
-        else:
-            write_atomically(file, text)
-
-    def remove_note(self, file: Path) -> None:
-        if self.store is not None:
-            self.store.remove(self._name(file))
-        else:
-            file.unlink(missing_ok=True)
-
-    def holder(self) -> Holder | None:
-        """The start that writes to the run now; None when there is none."""
-        return Holder.parse(self.read_note(self.lock_file))
+    # --- between the working copy and the store
 
     def pull(self) -> None:
         """Bring spec, metrics and result here from the store; what it does not have goes here too."""
@@ -165,33 +131,30 @@ class RunDirectory:
 
     def latest_checkpoint(self) -> Path | None:
         """The committed checkpoint of the highest step, not verified and, from a store, perhaps not here yet."""
-        steps = committed(self.checkpoints) if self.store is None else stored_steps(self.store)
-        return self.checkpoints / f"checkpoint-{max(steps)}" if steps else None
+        name = self.files.last_checkpoint()
+        return self.checkpoints / name if name else None
 
     def data_damage(self) -> str | None:
         """What is wrong with the prepared rows, which a store's run fetches for that; None when they are whole."""
         if self.store is not None:
             from tadrib.training.files.store_folders import bring, lacking
 
-            return lacking(self.store, "data") or bring(self.store, "data", self.data)
+            return lacking(self.store, DATA) or bring(self.store, DATA, self.data)
         manifest = Manifest.read(self.data)
         return f"{MANIFEST} is missing or is none" if manifest is None else manifest.damage(self.data)
 
     def has_final(self) -> bool:
         """Whether anything is where the run keeps its final weights."""
-        return bool(self._final_sizes())
+        return bool(self.files.sizes(FINAL))
 
     def final_damage(self) -> str | None:
         """What is wrong with the final weights where the run keeps them: on a disk by every byte, in a store by the
         files' names and sizes; None when they are whole."""
-        if damage := damage_of(self.read_note(self.final / MANIFEST), self._final_sizes()):
+        if damage := self.files.final_damage():
             return damage
         manifest = Manifest.read(self.final) if self.store is None else None
         altered = manifest.damage(self.final) if manifest else None
-        return f"final/{altered}" if altered else None
-
-    def _final_sizes(self) -> dict[str, int]:
-        return sizes_in(self.final) if self.store is None else self._part(self.final).sizes()
+        return f"{FINAL}/{altered}" if altered else None
 
     def free_bytes(self) -> int:
         """Bytes free on the file system that holds, or would hold, the directory."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.holder import Holder
+from tadrib.training.run.names import LOCK
 
 
 class TakenOverError(ResourceError):
@@ -28,7 +29,7 @@ class Fence:
 
         A torn one is nobody's.
         """
-        text = self._run.read_note(self._run.lock_file)
+        text = self._run.files.read(LOCK)
         holder = Holder.parse(text)
         return text is None or (holder is not None and holder.owner != self.token)
 
@@ -39,7 +40,7 @@ class Fence:
 
     def error(self) -> TakenOverError:
         """That the run is lost, and to whom."""
-        holder = self._run.holder()
+        holder = self._run.files.holder()
         who = f"process {holder.pid} on {holder.host}" if holder else "another start"
         message = f"{who} has taken it over, and this start writes nothing more to it."
         action = f"Follow the run with tadrib status {self._run}."

@@ -10,6 +10,7 @@ import jinja2
 from tadrib.training.files.atomic_file import write_atomically
 from tadrib.training.files.regular_file import read_own
 from tadrib.training.run.directory import RunDirectory
+from tadrib.training.run.names import REPORT
 from tadrib.training.run.pictures import pictures
 from tadrib.training.run.result import Result
 
@@ -56,7 +57,7 @@ def write_report(run: RunDirectory, result: Result) -> Path:
     spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
     drawn = list(pictures(run.metrics.read()))
     page = _PAGE.render(result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result))
-    path = run.path / "report.html"
+    path = run.path / REPORT
     write_atomically(path, page)
     return path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrib.training.files.regular_file import read_regular
-from tadrib.training.run.checkpoint_folders import step_of
+from tadrib.training.run.names import step_of
 
 FILE = "trainer_state.json"
 
