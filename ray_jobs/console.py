@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,12 @@ def print_error(error: TadribError) -> None:
     console.print(Text(f"{mark} {first}", style=style), soft_wrap=True)
     for line in rest:
         console.print(Text(line), soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """A piece of a command's output as it is, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_note(text: str) -> None:

@@ -21,7 +21,7 @@ TRAINING = [
 JOBS = [
     ["disk", "streams", "address", "authentication", "console"],
     ["paths", "events", "mirror", "failures", "trackers", "inputs"],
-    ["runs", "worker", "driver", "kube", "cluster", "cli"],
+    ["runs", "worker", "driver", "local", "kube", "cluster", "cli"],
 ]
 """Those of ``ray_jobs/``, all of which come after ``training``."""
 ORDER = [f"training.{room}" for row in TRAINING for room in row]

@@ -4,8 +4,8 @@ import json
 
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.events import Note
-from tadrib.ray_jobs.runs.status import read_status
-from tadrib.ray_jobs.runs.status_text import facts
+from tadrib.ray_jobs.runs.display import facts
+from tadrib.ray_jobs.runs.reading import read_status
 from tadrib.training.notices import forwarded, warn
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.files import RunFiles

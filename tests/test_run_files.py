@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tadrib.ray_jobs.runs.status import read_status
+from tadrib.ray_jobs.runs.reading import read_status
 from tadrib.training.errors import ResourceError
 from tadrib.training.notices import forwarded
 from tadrib.training.run.directory import RunDirectory

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from tadrib.ray_jobs.cli.arguments import Fresh, Overrides, Spec
-from tadrib.ray_jobs.cli.runs import COMMANDS
+from tadrib.ray_jobs.cli import kubernetes, runs
+from tadrib.ray_jobs.cli.arguments import Overrides, Run, Spec
 from tadrib.training.errors import TadribError
 
 app = typer.Typer(
@@ -65,17 +64,8 @@ def _options(
         raise typer.Exit
 
 
-@app.command()
-def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
-    """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
-
-    The same command again continues a run that was stopped or failed.
-    """
-    from tadrib.ray_jobs.driver.launch import launch
-    from tadrib.training.config import load_spec
-
-    command = shlex.join(["tadrib", "train", str(spec), *(overrides or [])])
-    launch(load_spec(spec, overrides or []), command=command, fresh=fresh)
+for _name, _command in {**runs.COMMANDS, **kubernetes.COMMANDS}.items():
+    app.command(_name)(_command)
 
 
 @app.command()
@@ -93,10 +83,6 @@ def validate(
     from tadrib.ray_jobs.cli.validation import validate_here
 
     validate_here(spec, overrides or [], show=show)
-
-
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
 
 
 @data_app.command()
@@ -125,7 +111,7 @@ def check(
 
 @app.command()
 def compare(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)],
+    run: Run,
     prompt: Annotated[list[str] | None, typer.Option(help="What to ask; may be repeated.")] = None,
     file: Annotated[Path | None, typer.Option(help="File with one prompt a line.")] = None,
     max_length: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,

@@ -18,3 +18,5 @@ Overrides = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Start over; what the run directory holds is moved aside.")
 ]
+Run = Annotated[str, typer.Argument(help="Run directory or URL, or the name of a run.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]

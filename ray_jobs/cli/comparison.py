@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tadrib.ray_jobs.runs.lookup import find
-from tadrib.ray_jobs.runs.status import read_status
-from tadrib.ray_jobs.runs.status_text import sentence
+from tadrib.ray_jobs.runs.reading import read_status
 from tadrib.training.config import load_spec
 from tadrib.training.config.yaml.text_file import read_bytes
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.files import RunFiles
+from tadrib.training.run.names import FINAL
 
 _MAX_BYTES = 10_000_000
 COLUMNS = {
@@ -28,20 +28,24 @@ COLUMNS = {
 }
 
 
-def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict[str, str]]:
+def compare_run(run: str, prompts: Sequence[str], max_length: int) -> list[dict[str, str]]:
     """Rows of ``prompt``, ``trained_model_response`` and ``reference_model_response``.
 
-    ``run`` is a directory, or a name under ``./runs``.
+    ``run`` is what `tadrib status` takes: a directory, a URL, or a name under ``./runs``.
 
-    Raises SpecError when ``run`` is no folder of a run that has finished, or there is nothing to ask.
+    Raises SpecError when it is no run that has finished, or there is nothing to ask.
     """
-    files = find(str(run))
-    directory = RunDirectory(files.location)
+    files = find(run)
     if not prompts:
         action = "Give --prompt TEXT, once or more, or --file with one prompt a line."
         raise SpecError("nothing to compare", [Problem("--prompt", "no prompt was given.", action)])
-    if not directory.final.is_dir():
+    if not files.sizes(FINAL):
         raise SpecError("the run cannot be compared", [_no_model(run, files)])
+    directory = RunDirectory(files.location)
+    directory.pull()
+    if damage := directory.bring_final():
+        problem = Problem("RUN", f"{run}: {damage}.", "Start the run again, which makes its weights again.")
+        raise SpecError("the run cannot be compared", [problem])
     from tadrib.training.trainers import create_trainer
 
     spec = load_spec(directory.spec_file)
@@ -51,7 +55,7 @@ def compare_run(run: Path, prompts: Sequence[str], max_length: int) -> list[dict
     return trainer.compare(prompts, max_length=max_length)
 
 
-def _no_model(run: Path, files: RunFiles) -> Problem:
+def _no_model(run: str, files: RunFiles) -> Problem:
     status = read_status(files)
     if status.state == "missing":
         action = f"Did you mean {status.nearest}?" if status.nearest else "`tadrib list` shows the runs here."
@@ -59,7 +63,7 @@ def _no_model(run: Path, files: RunFiles) -> Problem:
     action = "It can be compared when it has finished."
     if status.resume:
         action = f"Finish it with `{status.resume}`."
-    return Problem("RUN", f"{run} has no final/ folder: {sentence(status)}.", action)
+    return Problem("RUN", f"{run} has no final/ folder: {status.sentence}.", action)
 
 
 def read_prompts(file: Path) -> list[str]:

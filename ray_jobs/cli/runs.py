@@ -1,33 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for runs on a cluster: launch, submit, status, logs, stop, list. Each imports what it needs."""
+"""Commands for runs, the same in every place: train, launch, submit, status, list, logs, stop."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadrib.ray_jobs.cli import kubernetes as cli_kubernetes
-from tadrib.ray_jobs.cli.arguments import Fresh, Overrides, Spec
-from tadrib.ray_jobs.cli.kubernetes import Context, Kubernetes, Namespace, Queue, Values, place
+from tadrib.ray_jobs.cli.arguments import AsJson, Fresh, Overrides, Run, Spec
+from tadrib.ray_jobs.cli.places import (
+    Address,
+    Context,
+    Kubernetes,
+    Namespace,
+    Queue,
+    Values,
+    elsewhere,
+    place,
+)
 
 if TYPE_CHECKING:
-    from tadrib.ray_jobs.cluster.jobs import JobServer
+    from tadrib.ray_jobs.runs.interface import Runs, Submitted
 
-_API = "RAY_API_SERVER_ADDRESS"
 
-Address = Annotated[
-    str | None,
-    typer.Option(help=f"Dashboard of the Ray cluster, such as http://head:8265. [env: {_API}]"),
-]
-Run = Annotated[str, typer.Argument(help="Run directory or URL, or the name of a run.", show_default=False)]
+def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
+
+    The same command again continues a run that was stopped or failed.
+    """
+    from tadrib.ray_jobs.local.runs import LocalRuns
+
+    LocalRuns().submit(spec, overrides or [], fresh=fresh)
 
 
 def launch(
@@ -72,92 +79,73 @@ def submit(
 
     On Kubernetes it is a Helm release named like the run; the same command again continues a run that ended.
     """
-    if there := place(kubernetes, namespace, context, address):
-        if fresh:
-            raise typer.BadParameter(
-                "--fresh needs the run directory, which is on the cluster; give a new name=…."
-            )
-        cli_kubernetes.submit_there(there, spec, overrides or [], values or [], queue, follow)
-        return
-    if values or queue:
-        raise typer.BadParameter("--values and --queue are for --kubernetes.")
-    from tadrib.ray_jobs.cluster.submit import submit_and_follow
-
-    where = _required(address or os.environ.get(_API))
-    resume = ["tadrib", "submit", str(spec), *(overrides or []), "--address", where]
-    submit_and_follow(
-        where, spec, overrides or [], resume=shlex.join(resume), fresh=fresh, is_followed=follow
-    )
+    runs = elsewhere(place(None, address, kubernetes, namespace, context, values, queue))
+    submitted = runs.submit(spec, overrides or [], fresh=fresh)
+    typer.echo(submitted.sentence)
+    if follow:
+        _follow(runs, submitted)
+    else:
+        typer.echo(f"  follow it with: tadrib logs {submitted.name} --follow {runs.options}")
 
 
 def status(
     run: Annotated[str | None, typer.Argument(help="Run directory, URL or name; none lists all.")] = None,
     address: Address = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    as_json: AsJson = False,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Say how a run is doing. Exits with 0 when it runs or succeeded, 1 failed, 130 stopped, 2 no such run."""
-    if there := place(kubernetes, namespace, context, address):
-        if run is None:
-            cli_kubernetes.list_there(there, as_json)
-            return
-        cli_kubernetes.status_there(there, run, as_json)
-    from tadrib.ray_jobs.runs.status import read_status
-    from tadrib.ray_jobs.runs.status_text import print_status, sentence
-
-    where = _where(run, address)
+    """Show the status of a run. Exits with 0 when it runs or succeeded, 1 failed, 130 stopped, 2 no such run."""
     if run is None:
-        from tadrib.ray_jobs.runs.lookup import runs_here
+        return list_runs(None, address, as_json, kubernetes, namespace, context)
+    from tadrib.ray_jobs.runs.display import print_status
 
-        if where:
-            from tadrib.ray_jobs.cluster.runs import jobs_of_all_runs, print_jobs
-
-            print_jobs(jobs_of_all_runs(_server(where)))
-            return
-        for each in runs_here():
-            typer.echo(sentence(read_status(each)))
-        return
-    if where:
-        from tadrib.ray_jobs.cluster.runs import cluster_status
-
-        found = cluster_status(_server(where), run)
-    else:
-        from tadrib.ray_jobs.runs.lookup import find
-
-        found = read_status(find(run))
-    if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(found)))
-    else:
-        print_status(found)
+    found = place(run, address, kubernetes, namespace, context).status(run)
+    typer.echo(json.dumps(found.to_mapping())) if as_json else print_status(found)
     raise typer.Exit(found.exit_code)
+
+
+def list_runs(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Run directories, URLs or names, else all runs.")
+    ] = None,
+    address: Address = None,
+    as_json: AsJson = False,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """List runs: those under ./runs, of a Ray cluster, or of a namespace on Kubernetes."""
+    from tadrib.ray_jobs.runs.display import print_list
+
+    there = place(runs[0] if runs else None, address, kubernetes, namespace, context)
+    found = [there.status(run) for run in runs] if runs else there.list()
+    if as_json:
+        typer.echo(json.dumps([each.to_mapping() for each in found]))
+    elif found:
+        print_list(found)
+    else:
+        typer.echo(f"there are no runs {there.where}")
 
 
 def logs(
     run: Run,
     address: Address = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run ends, and end as it ends.")
+    ] = False,
     worker: Annotated[int | None, typer.Option(help="Rank of a worker; without it, the driver.")] = None,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
     """Show the log of a run's driver or of one of its workers."""
-    from tadrib.ray_jobs.console import print_note
+    from tadrib.ray_jobs.runs.status import conclude
 
-    if there := place(kubernetes, namespace, context, address):
-        cli_kubernetes.logs_there(there, run, worker, follow)
-        return
-    if where := _where(run, address):
-        from tadrib.ray_jobs.cluster.runs import cluster_logs
-
-        cluster_logs(_server(where), run, worker, is_followed=follow, note=print_note)
-        return
-    from tadrib.ray_jobs.runs.local import print_log
-    from tadrib.ray_jobs.runs.lookup import find
-
-    print_log(find(run), worker, is_followed=follow, write=_print)
+    ended = place(run, address, kubernetes, namespace, context).logs(run, worker, follow=follow)
+    if ended is not None:
+        conclude(ended)
 
 
 def stop(
@@ -176,67 +164,37 @@ def stop(
 
     Exits as the run ended: 130 stopped, 0 when it had succeeded, 1 when it failed or goes on.
     """
-    if there := place(kubernetes, namespace, context, address):
-        cli_kubernetes.stop_there(there, run, timeout, force)
-    from tadrib.ray_jobs.console import print_note
-    from tadrib.ray_jobs.runs.status_text import print_status
+    from tadrib.ray_jobs.runs.display import print_status
 
-    if where := _where(run, address):
-        from tadrib.ray_jobs.cluster.runs import cluster_stop
-
-        found = cluster_stop(_server(where), run, seconds=timeout, force=force, note=print_note)
-    else:
-        from tadrib.ray_jobs.runs.local import stop_run
-        from tadrib.ray_jobs.runs.lookup import find
-
-        found = stop_run(find(run), seconds=timeout, note=print_note)
+    found = place(run, address, kubernetes, namespace, context).stop(run, seconds=timeout, force=force)
     print_status(found)
     raise typer.Exit(found.exit_code if found.has_ended else 1)
 
 
-def _where(run: str | None, address: str | None) -> str | None:
-    """The cluster to ask: the one given, or that of the environment for a name that is no directory here."""
-    if address is not None:
-        return address
-    if run is not None and ("/" in run or os.path.isdir(run) or (Path("runs") / run).is_dir()):
-        return None
-    return os.environ.get(_API)
+def _follow(runs: Runs, submitted: Submitted) -> None:
+    """Show the run's output, and end as it ends; Ctrl-C ends the following alone."""
+    from tadrib.ray_jobs.runs.status import conclude
+    from tadrib.training.errors import StoppedError
 
-
-def _required(address: str | None) -> str:
-    if not address:
-        raise typer.BadParameter(f"give --address http://head:8265, or set {_API}.")
-    return address
-
-
-def _server(address: str) -> JobServer:
-    from tadrib.ray_jobs.cluster.jobs import JobServer
-
-    return JobServer(address)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def list_runs(
-    address: Address = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    context: Context = None,
-) -> None:
-    """List runs: those under ./runs, of a Ray cluster, or of a namespace on Kubernetes."""
-    status(None, address, as_json, kubernetes, namespace, context)
+    name, title = submitted.name, submitted.title
+    try:
+        ended = runs.logs(name, follow=True)
+    except KeyboardInterrupt:
+        again = f"tadrib logs {name} --follow {runs.options}"
+        end = f"tadrib stop {name} {runs.options}"
+        text = f"no longer following {title}, which goes on\n  follow again: {again}\n  stop it: {end}"
+        raise StoppedError(text) from None
+    if ended is not None:
+        conclude(ended)
+        typer.echo(ended.sentence)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train,
     "launch": launch,
     "submit": submit,
     "status": status,
+    "list": list_runs,
     "logs": logs,
     "stop": stop,
-    "list": list_runs,
-    **{command.__name__: command for command in cli_kubernetes.COMMANDS},
 }

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import aiohttp
 
-from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, Unreachable
-from tadrib.training.errors import ClusterError, Problem
+from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer
+from tadrib.ray_jobs.runs.contact import Contact, Unreachable
 
 _SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
 _SECONDS_BETWEEN_CONNECTIONS = 1.0
@@ -21,7 +21,7 @@ _WORDS_OF_RAY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+[A-Z]+ .* -- .*\n", re.M
 _BROKEN = (aiohttp.ClientError, RuntimeError, OSError, TimeoutError)
 
 
-def follow(
+def follow_job(
     server: JobServer,
     job: JobDetails,
     write: Callable[[str], None],
@@ -31,10 +31,9 @@ def follow(
     """Give ``write`` what the job prints, each line once, and return how the job ended.
 
     The end is the job's own status and never that of the log's connection, which may close without a word.
-    ``note`` is told when the cluster does not answer. Raises ClusterError after ``patience`` seconds of that.
+    ``note`` is told when the cluster does not answer. Raises Unreachable after ``patience`` seconds of that.
     """
-    log = _Log(job, write)
-    answered, is_lost = time.monotonic(), False
+    log, contact = _Log(job, write), Contact(server.address, str(job.submission_id), note, patience)
     while True:
         with suppress(*_BROKEN):
             asyncio.run(_tail(server, log, job))
@@ -43,13 +42,9 @@ def follow(
             if details.status.is_terminal():
                 log.take_all(server.log(str(job.submission_id)))
                 return details
-            answered, is_lost = time.monotonic(), False
+            contact.answered()
         except Unreachable as error:
-            if time.monotonic() - answered > patience:
-                raise _lost(server, job, patience) from error
-            if not is_lost:
-                note(f"{server.address} does not answer; trying again for {patience:.0f} seconds")
-            is_lost = True
+            contact.lost(error)
         time.sleep(_SECONDS_BETWEEN_CONNECTIONS)
 
 
@@ -104,10 +99,3 @@ class _Log:
         self.take(text)
         if self._above:
             self._write(self._above)
-
-
-def _lost(server: JobServer, job: JobDetails, patience: float) -> ClusterError:
-    message = f"has not answered for {patience:.0f} seconds; the run may go on."
-    action = "Run the same command again to follow it; its results are in the run directory."
-    problem = Problem(server.address, message, action)
-    return ClusterError(f"lost sight of {job.submission_id}", [problem])

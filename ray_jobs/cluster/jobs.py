@@ -19,9 +19,10 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from tadrib.ray_jobs.address import answers
 from tadrib.ray_jobs.authentication import refused, use_token
+from tadrib.ray_jobs.runs.contact import Unreachable
 from tadrib.training.errors import ClusterError, Problem
 
-__all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken", "Unreachable"]
+__all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken"]
 
 logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every connection
 
@@ -38,10 +39,6 @@ def run_of(job: JobDetails) -> str:
 def directory_of(job: JobDetails) -> str:
     """The run directory, as the cluster sees it."""
     return (job.metadata or {})[RUN_DIRECTORY]
-
-
-class Unreachable(ClusterError):
-    """Nothing answers, perhaps only for a while."""
 
 
 class Taken(Exception):

@@ -170,18 +170,20 @@ class _Start:
         """
         self._fence.require()
         step, rows = self._display.step, self._run.metrics.read()
+        seconds = round(time.monotonic() - self._began, 3)
         facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
         result = Result(
             status=status,
             name=self._spec.name,
             method=self._spec.method,
             start=starting_point(self._spec.config),
+            started=round(time.time() - seconds, 3),
             steps_done=step.done if step else 0,
             steps_planned=step.planned if step else None,
             evaluation_before=next(
                 (found for row in rows if row["step"] == 0 and (found := held_out(row))), None
             ),
-            wall_seconds=round(time.monotonic() - self._began, 3),
+            wall_seconds=seconds,
             num_workers=self._spec.world_size,
             warnings=self._display.warnings,
             versions=versions(),

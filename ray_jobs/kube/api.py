@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tadrib.ray_jobs.runs.contact import Unreachable
 from tadrib.training.errors import ClusterError, Problem, ResourceError
 
 Object = dict[str, Any]
@@ -23,10 +24,6 @@ _SECONDS_TO_ANSWER = 30
 _OBJECTS_A_PAGE = 500
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LOGIN = "Log in to the cluster again; `kubectl auth whoami` shows as whom."
-
-
-class Unreachable(ClusterError):
-    """Nothing answers, perhaps only for a while."""
 
 
 class Forbidden(ClusterError):

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound, Refused
 from tadrib.ray_jobs.kube.head import Head, ask
 from tadrib.ray_jobs.kube.status.explain import explain
-from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
 from tadrib.ray_jobs.kube.status.objects import OBJECT, find_job, rayjobs_path, read_objects, run_of
+from tadrib.ray_jobs.runs.status import Status
 from tadrib.training.errors import Problem, TrainingError
 
 Note = Callable[[str], None]
@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 _SECONDS_BETWEEN_REQUESTS = 20.0
 
 
-def stop_run(
+def stop_rayjob(
     api: KubernetesApi,
     run: str,
     *,
@@ -29,7 +29,7 @@ def stop_run(
     force: bool,
     note: Note,
     pause: float = _SECONDS_BETWEEN_LOOKS,
-) -> KubeStatus:
+) -> Status:
     """Have the run save a checkpoint and end, and return how it did; one that has ended is left alone.
 
     While its driver runs, that is asked to stop, for as long as the step and the checkpoint take. The RayJob stays
@@ -70,13 +70,13 @@ def stop_run(
         time.sleep(pause)
 
 
-def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> KubeStatus:
+def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> Status:
     with suppress(NotFound):
         api.delete(rayjobs_path(api.namespace, name))
     return _deleted(api, name, run, deadline, pause)
 
 
-def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> KubeStatus:
+def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> Status:
     """Wait until the RayJob and its pods are gone. The pods' last minute is that of the checkpoint."""
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
     while api.exists(rayjobs_path(api.namespace, name)) or api.list(pods, labelSelector=f"{OBJECT}={name}"):
@@ -88,7 +88,7 @@ def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: fl
     action = (
         f"Submit it again to continue from its last checkpoint; `helm uninstall {run}` removes what is left."
     )
-    return KubeStatus("stopped", run, f"{run} was stopped, and its RayJob {name} is gone", action)
+    return Status("stopped", run, f"{run} was stopped, and its RayJob {name} is gone", action)
 
 
 def _goes_on(run: str, seconds: float) -> TrainingError:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
-
 from tadrib.ray_jobs.kube.api import KubernetesApi, NotFound, Output
 from tadrib.ray_jobs.kube.status.objects import RunObjects, read_spec, run_directory
 from tadrib.ray_jobs.kube.status.pods import is_head, is_leaving
-from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status import Status, read_output
 from tadrib.training.errors import ClusterError, Problem
 
 _CONTAINER = "ray-head"
@@ -35,12 +33,11 @@ class Head:
     def run(self, *command: str) -> Output:
         return self._api.run(self._pod, _CONTAINER, command)
 
-    def status(self) -> RunStatus:
+    def status(self) -> Status:
         """What the run directory says."""
         output = self.run("tadrib", "status", self.directory, "--json")
-        for line in reversed(output.stdout.decode("utf-8", errors="replace").splitlines()):
-            if line.startswith("{"):
-                return RunStatus(**json.loads(line))
+        if found := read_output(output.stdout.decode("utf-8", errors="replace")):
+            return found[0]
         message = (
             f"its tadrib gave no status, and exit code {output.exit_code}: {output.stderr.strip()[-300:]}"
         )
@@ -57,7 +54,7 @@ class Head:
         return output.stdout
 
 
-def ask(api: KubernetesApi, found: RunObjects) -> RunStatus | None:
+def ask(api: KubernetesApi, found: RunObjects) -> Status | None:
     """What the run directory says, where a head runs and may be asked; None elsewhere."""
     if not (found.job.get("status") or {}).get("jobStatus"):
         return None

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
 
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
 from tadrib.ray_jobs.kube.head import Head
 from tadrib.ray_jobs.kube.status.endings import log_in
 from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import is_head, is_worker
+from tadrib.ray_jobs.runs.interface import Write
 from tadrib.training.errors import ClusterError, Problem, SpecError
-
-Write = Callable[[str], None]
 
 
 class DriverLog:
@@ -60,7 +58,7 @@ class DriverLog:
             return self._api.log(newest["metadata"]["name"])[self._position :]
 
 
-def print_log(api: KubernetesApi, found: RunObjects, worker: int | None, write: Write) -> None:
+def write_log(api: KubernetesApi, found: RunObjects, worker: int | None, write: Write) -> None:
     """Give ``write`` the log as it is now. Raises SpecError where it is nowhere to be read."""
     if worker is None:
         if DriverLog(api, write).take(found):

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run status: how a run is doing, read from its directory alone, with or without a cluster."""
+"""Status: how a run is doing, wherever it runs, with the exit code and the sentence for it."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import math
+import re
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from tadrib.ray_jobs.runs.liveness import is_alive
-from tadrib.ray_jobs.runs.lookup import nearest_run
-from tadrib.training.config.yaml.file import parse_yaml
-from tadrib.training.run.files import RunFiles
-from tadrib.training.run.holder import Holder
-from tadrib.training.run.names import DRIVER_LOG, LOGS, RESULT, SPEC
-from tadrib.training.run.result import Result
+from tadrib.ray_jobs.console import duration
+from tadrib.training.errors import ClusterError, SpecError, StoppedError, TadribError, TrainingError
 
-State = Literal["waiting", "running", "succeeded", "failed", "stopped", "died", "missing"]
+State = Literal[
+    "waiting", "queued", "pending", "running", "succeeded", "failed", "stopped", "died", "missing"
+]
 EXIT_CODES: dict[State, int] = {
     "waiting": 0,
+    "queued": 0,
+    "pending": 0,
     "running": 0,
     "succeeded": 0,
     "failed": 1,
@@ -27,25 +28,39 @@ EXIT_CODES: dict[State, int] = {
     "missing": 2,
     "stopped": 130,
 }
-_ROWS_OF_SPEED = 20
+NO_RESULT = "Ray says that its job succeeded, and there is no result.json that says so of the run"
+_GOES_ON = ("waiting", "queued", "pending", "running")
 
 
 @dataclass(frozen=True, slots=True)
-class RunStatus:
-    """``waiting`` is known of jobs only, ``died`` means that no driver lives and none left a result.
+class Status:
+    """``waiting`` is a Ray job that has not begun to train, ``queued`` and ``pending`` a RayJob, ``died`` a run without
+    a driver and without a result.
 
-    ``start`` is what training starts from; the base model of an adapter is named once the run has ended. Steps are
-    those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the spec counts epochs.
-    ``seconds_silent`` is the age of the driver's last heartbeat. ``nearest`` is the run that was probably meant by the
-    name of a missing one.
+    ``words`` is the sentence of whoever knows more than the numbers here; ``action`` the next step, ``facts`` further
+    lines, each of a label and a value. ``driver_exit_code`` is that of the run's own command (`training.errors`).
+
+    What the run directory says is here where it could be read. ``start`` is what training starts from; the base model
+    of an adapter is named once the run has ended. ``started`` is when the last start began, in seconds since the epoch.
+    Steps are those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the spec counts
+    epochs. ``loss`` and ``eval_loss`` are the last ones logged, ``seconds_silent`` is the age of the driver's last
+    heartbeat. ``nearest`` is the run that was probably meant by the name of a missing one.
     """
 
     state: State
-    run_directory: str
-    name: str = ""
+    name: str
+    words: str = ""
+    action: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    driver_exit_code: int | None = None
+    run_directory: str = ""
+    method: str | None = None
+    start: str | None = None
+    started: float | None = None
     steps_done: int = 0
     steps_planned: int | None = None
     loss: float | None = None
+    eval_loss: float | None = None
     tokens_per_second: float | None = None
     seconds_left: float | None = None
     wall_seconds: float | None = None
@@ -56,7 +71,6 @@ class RunStatus:
     log: str | None = None
     resume: str | None = None
     nearest: str | None = None
-    start: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -65,108 +79,102 @@ class RunStatus:
 
     @property
     def has_ended(self) -> bool:
-        return self.state not in ("waiting", "running")
+        return self.state not in _GOES_ON
 
+    @property
+    def sentence(self) -> str:
+        """What a person would say: state, how far, and why it ended or when it will."""
+        return self.words or _sentence(self)
 
-def read_status(run: RunFiles) -> RunStatus:
-    """The status of ``run`` now. Takes until the next heartbeat of a driver on another machine."""
-    spec = run.text(SPEC)
-    if spec is None:
-        return RunStatus("missing", run.location, name=run.name, nearest=nearest_run(run))
-    holder = run.holder()
-    result = run.result()
-    is_running = result is None and holder is not None and is_alive(run, holder)
-    rows = [row for row in run.metrics() if "loss" in row]
-    facts = _facts(run, _mapping(spec), rows, holder)
-    result = run.result()  # a driver may have ended meanwhile
-    if holder is not None and is_running and result is None:
-        if not holder.is_here:
-            facts["seconds_silent"] = 0.0  # it was just heard of, whatever its clock says
-        return RunStatus("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
-    if result is None:
-        damaged = run.read(RESULT) is not None
-        return RunStatus("died", **facts, error="its result.json is damaged" if damaged else None)
-    facts |= _ending(result)
-    if result.status == "succeeded" and (damage := run.final_damage()):
-        again = {
-            "error": f"{damage}, although the run had succeeded",
-            "resume": "the command that started it",
+    def with_progress(self, progress: Status | None) -> Status:
+        """With what the run directory says besides; of its error and how to resume, only where both agree."""
+        if progress is None:
+            return self
+        agrees = progress.state == self.state
+        return replace(
+            progress,
+            state=self.state,
+            name=self.name,
+            words=self.words,
+            action=self.action,
+            facts=self.facts,
+            driver_exit_code=self.driver_exit_code,
+            error=progress.error if agrees else self.error,
+            resume=progress.resume if agrees else None,
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values for JSON, NaN and infinity as strings, with ``sentence`` and ``exit_code``."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "words"}
+        plain = {
+            key: str(v) if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()
         }
-        return RunStatus("failed", **{**facts, **again})
-    return RunStatus(result.status, **facts)
+        return plain | {"sentence": self.sentence, "exit_code": self.exit_code}
 
 
-def _facts(
-    run: RunFiles, spec: dict[str, Any], rows: list[dict[str, Any]], holder: Holder | None
-) -> dict[str, Any]:
-    last = rows[-1] if rows else {}
-    return {
-        "run_directory": run.location,
-        "name": run.name,
-        "start": str(spec.get("model_name") or "") or None,
-        "steps_done": int(last.get("step", 0)),
-        "steps_planned": _planned(spec, last),
-        "loss": _number(last.get("loss")),
-        "tokens_per_second": _number(last.get("tokens_per_second")),
-        "checkpoint": run.last_checkpoint(),
-        "host": holder.host if holder else None,
-        "seconds_silent": round(max(0.0, time.time() - holder.beat), 1) if holder else None,
-        "log": run.place(LOGS, DRIVER_LOG),
-    }
+_STATUSES = TypeAdapter(list[Status])
 
 
-def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
-    """Steps of the whole run: as the spec says, or by how much of an epoch the last step brought it to."""
-    steps, epochs, epoch = spec.get("max_steps"), spec.get("num_train_epochs"), _number(last.get("epoch"))
-    if isinstance(steps, int) and steps > 0:
-        return int(steps)
-    try:
-        return max(last["step"], round(last["step"] / epoch * epochs)) if epoch and epochs else None
-    except (TypeError, ValueError, OverflowError):  # of a damaged file
-        return None
+def read_output(text: str) -> list[Status]:
+    """What `tadrib status RUN --json` or `tadrib list --json` printed below whatever else was printed; nothing where
+    there is no such line. Keys that only another version knows are passed over."""
+    for line in reversed(text.splitlines()):
+        with suppress(ValidationError):
+            return _STATUSES.validate_json(f"[{line}]" if line.startswith("{") else line)
+    return []
 
 
-def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
-    """By the speed of the last rows; those taken from a checkpoint have no time."""
-    recent = [row for row in rows if _is_time(row.get("time"))][-_ROWS_OF_SPEED:]
-    if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
-        return {}
-    first, last = recent[0], recent[-1]
-    seconds_per_step = (last["time"] - first["time"]) / (last["step"] - first["step"])
-    left = seconds_per_step * (planned - last["step"]) - (time.time() - last["time"])
-    return {"seconds_left": round(max(0.0, left), 1)}
+def conclude(status: Status) -> None:
+    """Raise the error whose exit code says how the run ended, unless it succeeded."""
+    if status.state == "succeeded":
+        return
+    after = status.action or (f"continue with: {status.resume}" if status.resume else "")
+    text = f"{status.sentence}\n  {after}" if after else status.sentence
+    if status.state == "stopped":
+        raise StoppedError(text)
+    kinds: dict[int | None, type[TadribError]] = {2: SpecError, 3: ClusterError}
+    raise kinds.get(status.driver_exit_code, TrainingError)(text)
 
 
-def _ending(result: Result) -> dict[str, Any]:
-    started = {"start": result.start} if result.start else {}
-    return started | {
-        "name": result.name,
-        "steps_done": result.steps_done,
-        "steps_planned": result.steps_planned,
-        "wall_seconds": result.wall_seconds,
-        "tokens_per_second": _number(result.metrics.get("tokens_per_second")),
-        "error": result.error.message if result.error else None,
-        "log": result.error.log if result.error and result.error.log else None,
-        "resume": result.resume,
-        "warnings": tuple(result.warnings),
-    }
+def steps(status: Status) -> str:
+    """How far it is: ``step 15 of 30``."""
+    planned = f" of {status.steps_planned}" if status.steps_planned else ""
+    return f"step {status.steps_done}{planned}" if status.steps_done else "before its first step"
 
 
-def _number(value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):  # of a damaged file
-        return None
+def first_problem(error: str | None) -> str:
+    """The first line of an error, with the first of its problems in place of their number."""
+    title, *problems = (error or "no reason was recorded").strip().splitlines() or [""]
+    counted = re.fullmatch(r"(.*): \d+ problems?", title)
+    return f"{counted[1]}: {problems[0].strip()}" if counted and problems else title
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value < 1e11
+def _sentence(status: Status) -> str:
+    name, far = status.name, steps(status)
+    match status.state:
+        case "waiting" | "queued" | "pending":
+            return f"{name} has been submitted and is starting"
+        case "running":
+            left = f", about {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+            return f"{name} is running: {far}{left}"
+        case "succeeded":
+            took = f" in {duration(status.wall_seconds)}" if status.wall_seconds else ""
+            return f"{name} succeeded: {far}{took}"
+        case "stopped":
+            return f"{name} was stopped: {far}"
+        case "failed":
+            at = f"at {far}" if status.steps_done else far
+            return f"{name} failed {at}: {first_problem(status.error)}"
+        case "died" if status.error:
+            return f"{name} has ended: {far}; {status.error}"
+        case "died":
+            return f"{name} ended without a word: {far}, no result and no driver{_last_seen(status)}"
+        case _:
+            meant = f"; did you mean {status.nearest}?" if status.nearest else ""
+            return f"there is no run in {status.run_directory}{meant}"
 
 
-def _mapping(text: str) -> dict[str, Any]:
-    """What a spec says; nothing when it is torn."""
-    try:
-        value = parse_yaml(text)[0]
-    except yaml.YAMLError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _last_seen(status: Status) -> str:
+    if status.seconds_silent is None:
+        return ""
+    return f"; {status.host} was last heard of {duration(status.seconds_silent)} ago"

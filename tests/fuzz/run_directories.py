@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -13,9 +12,9 @@ import time
 from pathlib import Path
 from random import Random
 
+from tadrib.ray_jobs.runs.display import print_status
+from tadrib.ray_jobs.runs.reading import read_status
 from tadrib.ray_jobs.runs.starts import finished
-from tadrib.ray_jobs.runs.status import read_status
-from tadrib.ray_jobs.runs.status_text import print_status
 from tadrib.training.config import JobSpec
 from tadrib.training.files.manifest import MANIFEST, Manifest, describe
 from tadrib.training.run.checkpoints import newest_whole
@@ -44,7 +43,7 @@ def try_run_directory(random: Random, folder: Path) -> None:
             random.choice([each for each in sorted(path.rglob("*")) if each.is_file()] or [path / "x"]),
         )
     status = read_status(RunFiles(str(path)))
-    json.dumps(dataclasses.asdict(status))
+    json.dumps(status.to_mapping(), allow_nan=False)
     with contextlib.redirect_stdout(
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
     ):

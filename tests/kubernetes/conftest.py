@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-
 import pytest
 
-from tadrib.ray_jobs.cli.app import main
 from tests.kubernetes.heads import RUNNING, Head
 from tests.kubernetes.recorded import all_ready, configmap, rayjob
 from tests.kubernetes.server import serving
@@ -21,30 +17,6 @@ def cluster(tmp_path, monkeypatch):
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
         yield server
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def tadrib(monkeypatch, capsys):
-    """Run a command line, in this process, and give its exit code and what it printed."""
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["tadrib", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return Done(code, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture

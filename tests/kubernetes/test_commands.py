@@ -12,9 +12,12 @@ from tadrib.ray_jobs.kube.api import KubernetesApi
 from tests.kubernetes.heads import RUNNING
 from tests.kubernetes.recorded import (
     CLUSTER,
+    HOUR,
     NAME,
+    SPEC_TEXT,
     all_ready,
     condition,
+    configmap,
     event,
     rayjob,
     ready,
@@ -22,6 +25,7 @@ from tests.kubernetes.recorded import (
     waits,
     workload,
 )
+from tests.runs.builders import run_in
 
 # --- status
 
@@ -50,7 +54,7 @@ def test_status_is_json_where_it_is_asked_for(running, tadrib):
     told = json.loads(tadrib("status", "arabic-dpo", "-k", "--json").out)
     assert (told["state"], told["exit_code"]) == ("running", 0)
     assert ["workers", "4 of 4 ready"] in told["facts"]
-    assert told["progress"]["steps_done"] == 40
+    assert told["steps_done"] == 40
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,31 @@ def test_list_has_one_sentence_a_run(running, cluster, tadrib):
     assert "waits for quota" in done.out
     assert running.commands == [], "a list asks no heads"
     assert [each["name"] for each in json.loads(tadrib("list", "-k", "--json").out)] == ["arabic-dpo", "sft"]
+
+
+def test_list_shows_the_spec_of_each_run_and_what_went_wrong(cluster, tadrib):
+    message = (
+        "Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n"
+    )
+    message += "✗ the loss is not finite at step 21: 1 problem\n"
+    ended = {"jobStatus": "FAILED", "reason": "AppFailed", "rayJobInfo": {"startTime": HOUR}}
+    cluster.add(rayjob("Failed", message=message, **ended), configmap(f"{SPEC_TEXT}model_name: ./tiny\n"))
+    (run,) = json.loads(tadrib("list", "-k", "--json").out)
+    assert (run["method"], run["start"], run["started"]) == ("dpo", "./tiny", 1795518000.0)
+    assert (run["state"], run["exit_code"]) == ("failed", 1)
+    assert run["error"] == "the loss is not finite at step 21: 1 problem"
+    listed = tadrib("list", "-k").out
+    assert listed.startswith(
+        "✗ arabic-dpo failed: the loss is not finite at step 21: 1 problem [dpo of ./tiny, started "
+    )
+
+
+def test_a_run_on_kubernetes_is_json_of_the_same_keys_as_one_here(running, tadrib, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_in(tmp_path / "runs" / "run", result={"status": "succeeded"})
+    there, here = (json.loads(tadrib(*command, "--json").out) for command in (("list", "-k"), ("list",)))
+    one = json.loads(tadrib("status", "arabic-dpo", "-k", "--json").out)
+    assert there[0].keys() == here[0].keys() == one.keys()
 
 
 def test_an_empty_namespace_says_so(cluster, tadrib):

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from tadrib.ray_jobs.kube.api import KubernetesApi
-from tadrib.ray_jobs.kube.following import conclude, follow
+from tadrib.ray_jobs.kube.following import follow_rayjob
+from tadrib.ray_jobs.runs.status import conclude
 from tadrib.training.errors import ClusterError, SpecError, StoppedError, TrainingError
 from tests.kubernetes.heads import JOBS
 from tests.kubernetes.recorded import NAME, all_ready, rayjob
@@ -46,7 +47,7 @@ def followed(cluster, *states, **more):
     story = Story(cluster, *states, **more)
     cluster.add(rayjob())
     printed, noted = [], []
-    told = follow(KubernetesApi(), rayjob(), printed.append, noted.append, pause=0.01)
+    told = follow_rayjob(KubernetesApi(), rayjob(), printed.append, noted.append, pause=0.01)
     return told, "".join(printed), noted, story
 
 
@@ -102,7 +103,7 @@ def test_a_rayjob_that_another_takes_the_place_of_is_named(cluster):
             cluster.objects.pop(path, None)
 
     cluster.on_request = gone_at_the_third_look
-    told = follow(KubernetesApi(), leaving, print, print, pause=0.01)
+    told = follow_rayjob(KubernetesApi(), leaving, print, print, pause=0.01)
     assert told.sentence == "arabic-dpo goes on as RayJob arabic-dpo-ffffff"
 
 
@@ -111,7 +112,7 @@ def test_a_cluster_that_is_lost_for_a_while_is_noted_and_for_long_is_an_error(cl
     cluster.refusals["/apis/ray.io"] = 503
     noted = []
     with pytest.raises(ClusterError, match="lost sight of arabic-dpo") as error:
-        follow(KubernetesApi(), rayjob(), print, noted.append, pause=0.01, patience=0.1)
+        follow_rayjob(KubernetesApi(), rayjob(), print, noted.append, pause=0.01, patience=0.1)
     assert error.value.exit_code == 3
     assert len(noted) == 1
 

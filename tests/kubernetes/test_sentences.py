@@ -7,7 +7,7 @@ import pytest
 
 from tadrib.ray_jobs.kube.status.explain import explain
 from tadrib.ray_jobs.kube.status.objects import RunObjects
-from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status import Status
 from tests.kubernetes.ended_states import ENDED
 from tests.kubernetes.recorded import (
     NAME,
@@ -80,7 +80,14 @@ def test_what_may_not_be_read_is_said():
     assert "you may not read Kueue's workloads" in queued.sentence
 
 
-PROGRESS = RunStatus("running", "/mnt/tadrib/runs/arabic-dpo", "arabic-dpo", 40, 100, seconds_left=750.0)
+PROGRESS = Status(
+    "running",
+    "arabic-dpo",
+    run_directory="/mnt/tadrib/runs/arabic-dpo",
+    steps_done=40,
+    steps_planned=100,
+    seconds_left=750.0,
+)
 
 
 def test_a_running_run_says_how_far_it_is_where_its_directory_could_be_asked():
@@ -90,16 +97,16 @@ def test_a_running_run_says_how_far_it_is_where_its_directory_could_be_asked():
 
 def test_success_is_a_result_that_says_so_and_not_a_status_of_ray():
     job = rayjob("Complete", jobStatus="SUCCEEDED", **TOOK)
-    done = RunStatus("succeeded", "x", "arabic-dpo", 100, 100, wall_seconds=3000.0)
+    done = Status("succeeded", "arabic-dpo", steps_done=100, steps_planned=100, wall_seconds=3000.0)
     assert explain(RunObjects(job), NOW, done).sentence == "arabic-dpo succeeded: step 100 of 100 in 50:00"
-    told = explain(RunObjects(job), NOW, RunStatus("died", "x", "arabic-dpo", 60))
+    told = explain(RunObjects(job), NOW, Status("died", "arabic-dpo", steps_done=60))
     assert told.exit_code == 1
     assert "no result.json that says so" in told.sentence
 
 
 def test_a_failed_run_gives_the_reason_of_its_directory():
     job = rayjob("Failed", jobStatus="FAILED", reason="AppFailed", message=by_exit_code(1))
-    known = RunStatus("failed", "x", "arabic-dpo", 20, 100, error="worker 1 died\nmore")
+    known = Status("failed", "arabic-dpo", steps_done=20, steps_planned=100, error="worker 1 died\nmore")
     assert explain(RunObjects(job), NOW, known).sentence == "arabic-dpo failed at step 20: worker 1 died"
 
 

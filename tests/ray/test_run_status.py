@@ -2,67 +2,31 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tadrib.ray_jobs.cli.comparison import compare_run
+from tadrib.ray_jobs.cluster.endings import reason, together
 from tadrib.ray_jobs.cluster.jobs import JobDetails
-from tadrib.ray_jobs.cluster.runs import reason, together
+from tadrib.ray_jobs.local.runs import LocalRuns
 from tadrib.ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
 from tadrib.ray_jobs.runs import liveness
-from tadrib.ray_jobs.runs.local import print_log, stop_run
 from tadrib.ray_jobs.runs.lock import writing_to
 from tadrib.ray_jobs.runs.lookup import find
-from tadrib.ray_jobs.runs.status import RunStatus, read_status
-from tadrib.ray_jobs.runs.status_text import sentence
-from tadrib.training.config import JobSpec
+from tadrib.ray_jobs.runs.reading import read_status
+from tadrib.ray_jobs.runs.status import Status
 from tadrib.training.errors import SpecError, TrainingError
-from tadrib.training.files.manifest import Manifest, describe
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.files import RunFiles
+from tests.runs.builders import lock_of, run_in, spec_of
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).parents[2]
-
-
-def spec_of(**changes) -> JobSpec:
-    return JobSpec(**{"method": "sft", "name": "run", "dataset_path": "s3://b/rows.jsonl", **changes})
-
-
-def run_in(
-    folder: Path, *, rows: int = 0, lock: dict | None = None, result: dict | None = None, **spec
-) -> RunFiles:
-    """A run directory as a driver leaves it."""
-    (folder / "logs").mkdir(parents=True)
-    (folder / "spec.yaml").write_text(spec_of(**spec).to_yaml())
-    began = time.time() - 2 * rows
-    with (folder / "metrics.jsonl").open("w") as file:
-        for step in range(1, rows + 1):
-            row = {"step": step, "time": began + 2 * step, "loss": 1 / step, "epoch": step / 10}
-            file.write(json.dumps({**row, "tokens_per_second": 500.0}) + "\n")
-        file.write('{"step": 99, "lo')
-    if lock is not None:
-        (folder / "lock.json").write_text(json.dumps(lock))
-    if result is not None:
-        (folder / "result.json").write_text(json.dumps({"name": "run", "method": "sft", **result}))
-        if result["status"] == "succeeded":
-            (folder / "final").mkdir()
-            (folder / "final" / "model.safetensors").write_bytes(bytes(100))
-            manifest = Manifest(files=describe(folder / "final"))
-            (folder / "final" / "manifest.json").write_text(manifest.to_json())
-    return RunFiles(str(folder))
-
-
-def lock_of(pid: int, **changes) -> dict:
-    own = {"host": socket.gethostname(), "pid": pid, "process": psutil.Process(pid).create_time()}
-    return {"owner": "a", **own, "ray_job": None, "started": time.time(), "beat": time.time(), **changes}
 
 
 def test_a_running_run_says_how_far_it_is_and_when_it_ends(tmp_path):
@@ -77,7 +41,7 @@ def test_a_running_run_says_how_far_it_is_and_when_it_ends(tmp_path):
     assert (status.state, status.exit_code) == ("running", 0)
     assert (status.steps_done, status.steps_planned, status.checkpoint) == (15, 30, "checkpoint-10")
     assert status.seconds_left == pytest.approx(30, abs=5)
-    assert sentence(status).startswith("run is running: step 15 of 30, about 0:")
+    assert status.sentence.startswith("run is running: step 15 of 30, about 0:")
 
 
 def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
@@ -86,7 +50,7 @@ def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
         process.kill()
     status = read_status(run_in(tmp_path / "run", rows=3, lock=lock))
     assert (status.state, status.exit_code) == ("died", 1)
-    assert "no result and no driver" in sentence(status)
+    assert "no result and no driver" in status.sentence
 
 
 def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_says(tmp_path, monkeypatch):
@@ -143,7 +107,7 @@ def test_no_run_has_succeeded_whose_weights_are_gone(tmp_path, harm, said, schem
 
     status = read_status(run)
     assert (status.state, status.exit_code) == ("failed", 1)
-    assert sentence(status) == f"run failed at step 9 of 9: {said}, although the run had succeeded"
+    assert status.sentence == f"run failed at step 9 of 9: {said}, although the run had succeeded"
 
 
 @pytest.mark.parametrize(
@@ -159,13 +123,13 @@ def test_a_damaged_file_of_a_run_does_not_keep_its_status_secret(tmp_path, name,
     assert status.state == ("died" if name == "lock.json" else "running")
     assert status.steps_done == (0 if name == "metrics.jsonl" and garbage[:2] != b'{"' else status.steps_done)
     assert status.steps_planned == (None if name == "spec.yaml" else 9)
-    assert sentence(status).startswith("run ")
+    assert status.sentence.startswith("run ")
 
 
 def test_a_damaged_result_is_said_to_be(tmp_path):
     run = run_in(tmp_path / "run", rows=3, max_steps=9)
     (tmp_path / "run" / "result.json").write_text('{"status": "succ')
-    assert sentence(read_status(run)) == "run has ended: step 3 of 9; its result.json is damaged"
+    assert read_status(run).sentence == "run has ended: step 3 of 9; its result.json is damaged"
 
 
 def test_the_steps_of_less_than_an_epoch_are_told(tmp_path):
@@ -188,7 +152,7 @@ def test_the_files_of_a_run_may_be_in_an_object_store(tmp_path):
         tmp_path / "run", rows=2, result={"status": "failed", "error": {"kind": "E", "message": "why\nmore"}}
     )
     run = RunFiles(f"file://{tmp_path}/run")
-    assert sentence(read_status(run)) == "run failed before its first step: why"
+    assert read_status(run).sentence == "run failed before its first step: why"
     run.ask_to_stop()
     assert (tmp_path / "run" / "stop").exists()
     assert run.names("logs") == []
@@ -196,14 +160,14 @@ def test_the_files_of_a_run_may_be_in_an_object_store(tmp_path):
 
 def test_a_run_that_has_ended_is_not_asked_to_stop(tmp_path):
     run = run_in(tmp_path / "run", result={"status": "succeeded"})
-    assert stop_run(run, seconds=5, note=print).state == "succeeded"
+    assert LocalRuns().stop(run.location, seconds=5).state == "succeeded"
     assert not (tmp_path / "run" / "stop").exists()
 
 
 def test_a_run_that_does_not_stop_in_time_is_said_to_go_on(tmp_path):
     run = run_in(tmp_path / "run", lock=lock_of(os.getpid()))
     with pytest.raises(TrainingError, match=r"still ran after 0\.5 seconds"):
-        stop_run(run, seconds=0.5, note=lambda text: None)
+        LocalRuns().stop(run.location, seconds=0.5)
     assert (tmp_path / "run" / "stop").exists()
 
 
@@ -211,10 +175,10 @@ def test_a_log_that_is_not_there_names_those_that_are(tmp_path):
     run = run_in(tmp_path / "run", result={"status": "succeeded"})
     (tmp_path / "run" / "logs" / "worker-0.log").write_text("hello\n")
     printed: list[str] = []
-    print_log(run, 0, is_followed=True, write=printed.append)
+    LocalRuns(printed.append).logs(run.location, 0, follow=True)
     assert printed == ["hello\n"]
     with pytest.raises(SpecError, match=r"worker-1.log: does not exist. There are worker-0.log"):
-        print_log(run, 1, is_followed=False, write=printed.append)
+        LocalRuns(printed.append).logs(run.location, 1)
 
 
 def job(status: str, code: int | None = None, message: str | None = None) -> JobDetails:
@@ -241,7 +205,7 @@ def job(status: str, code: int | None = None, message: str | None = None) -> Job
     ],
 )
 def test_neither_job_nor_result_alone_decides(details, state, expected):
-    assert together(details, RunStatus(state, "/runs/run")).state == expected
+    assert together(details, Status(state, "run", run_directory="/runs/run")).state == expected
 
 
 def test_why_a_job_failed_is_said_by_its_exit_code_or_by_ray():
@@ -312,11 +276,11 @@ def test_a_misspelt_run_is_answered_with_the_nearest(tmp_path, monkeypatch, type
     for name in ("my-first-run", "another"):
         run_in(tmp_path / "runs" / name)
     run, meant = find(typed), r"Did you mean runs/my-first-run\?"
-    assert sentence(read_status(run)).endswith("my-frist-run; did you mean runs/my-first-run?")
+    assert read_status(run).sentence.endswith("my-frist-run; did you mean runs/my-first-run?")
     for command in (
-        lambda: stop_run(run, seconds=1, note=print),
-        lambda: print_log(run, None, is_followed=False, write=print),
-        lambda: compare_run(Path(typed), ["x"], 8),
+        lambda: LocalRuns().stop(typed, seconds=1),
+        lambda: LocalRuns().logs(typed),
+        lambda: compare_run(typed, ["x"], 8),
     ):
         with pytest.raises(SpecError, match=meant):
             command()
@@ -330,4 +294,4 @@ def test_a_run_that_has_not_finished_cannot_be_compared_and_says_how_to_finish_i
     )
     said = r"no final/ folder: run was stopped: step 3 of 9. Finish it with `tadrib train spec.yaml`."
     with pytest.raises(SpecError, match=said):
-        compare_run(Path("run"), ["x"], 8)
+        compare_run("run", ["x"], 8)

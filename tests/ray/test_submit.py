@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tadrib.ray_jobs.authentication import use_token
-from tadrib.ray_jobs.cluster.follow import follow
+from tadrib.ray_jobs.cluster.follow import follow_job
 from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobServer
 from tests.ray.clusters import BIN, RayCluster
 from tests.ray.proxy import Proxy
@@ -115,8 +115,22 @@ def test_a_run_is_asked_about_by_name_or_directory(cluster, project):
     assert by_name.stdout.startswith("✓ first succeeded: step 4 of 4 in ")
     directory = str(project / "runs" / "first")
     assert cluster.tadrib("status", directory, "--address", cluster.url, cwd=project).returncode == 0
-    everything = cluster.tadrib("status", cwd=project, RAY_API_SERVER_ADDRESS=cluster.url)
-    assert everything.returncode == 0
+    told = json.loads(
+        cluster.tadrib("status", "first", "--json", "--address", cluster.url, cwd=project).stdout
+    )
+    assert (told["state"], told["exit_code"], told["steps_done"]) == ("succeeded", 0, 4)
+    for command in ("status", "list"):
+        everything = cluster.tadrib(command, "--json", cwd=project, RAY_API_SERVER_ADDRESS=cluster.url)
+        assert everything.returncode == 0
+        (listed,) = json.loads(everything.stdout)
+        assert listed.keys() == told.keys()
+        assert (listed["name"], listed["state"], listed["method"], listed["start"]) == (
+            "first",
+            "succeeded",
+            "sft",
+            "./tiny",
+        )
+        assert listed["loss"] == told["loss"] > 0
     log = cluster.tadrib("logs", "first", "--address", cluster.url, cwd=project)
     assert "first: sft of ./tiny" in cluster.tadrib("logs", directory, cwd=project).stdout
     assert "It has finished" in log.stdout
@@ -301,7 +315,7 @@ def test_a_log_goes_on_without_repetition_when_its_connection_breaks(cluster, pr
             if proxy.cuts < 4:
                 proxy.cut()
 
-        ended = follow(behind, behind.details(job), write, notes.append)
+        ended = follow_job(behind, behind.details(job), write, notes.append)
     assert ended.status.value == "SUCCEEDED"
     assert proxy.cuts > 0
     assert lines == [f"line {i}" for i in range(1, 41)]

@@ -143,6 +143,14 @@ class RunDirectory:
         manifest = Manifest.read(self.data)
         return f"{MANIFEST} is missing or is none" if manifest is None else manifest.damage(self.data)
 
+    def bring_final(self) -> str | None:
+        """Have the final weights of a store's run on this machine; returns what is wrong with them, None if nothing."""
+        if self.store is None:
+            return None
+        from tadrib.training.files.store_folders import bring
+
+        return bring(self.store, FINAL, self.final)
+
     def has_final(self) -> bool:
         """Whether anything is where the run keeps its final weights."""
         return bool(self.files.sizes(FINAL))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tadrib.training.redaction import redact
+from tadrib.training.run.holder import Seconds
 
 
 class ErrorReport(BaseModel):
@@ -24,6 +25,7 @@ class Result(BaseModel):
     """The outcome of one start of a run, as ``result.json`` holds it.
 
     ``start`` is what training started from, an adapter with its base model (`training.adapters.starting_point`).
+    ``started`` is when this start began.
     ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
     training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
     before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
@@ -36,6 +38,7 @@ class Result(BaseModel):
     name: str
     method: str
     start: str | None = None
+    started: Seconds | None = None
     steps_done: int = Field(default=0, ge=0, lt=10**15)
     steps_planned: int | None = Field(default=None, ge=0, lt=10**15)
     metrics: dict[str, float] = {}

@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
 from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import ended_by, is_head, worst
 from tadrib.ray_jobs.kube.status.units import moment, words
-from tadrib.ray_jobs.runs.status import RunStatus
-from tadrib.ray_jobs.runs.status_text import sentence as sentence_of_run
+from tadrib.ray_jobs.runs.status import NO_RESULT, Status, first_problem
 
 Object = dict[str, Any]
 
@@ -31,7 +29,7 @@ _CODES = {
 _STOPPED_CODE = 130
 
 
-def complete(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
+def complete(found: RunObjects, progress: Status | None) -> Status:
     """A RayJob that is Complete: succeeded, stopped, or failed, which KubeRay takes for the same thing."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     match status.get("jobStatus") or "":
@@ -42,11 +40,11 @@ def complete(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
         case "FAILED":
             return failed(found, progress)
         case other:
-            text = f"{name} has ended, and Ray never said how ({other or 'no job status'})"
-            return KubeStatus("failed", name, text, _RESUME)
+            why = f"has ended, and Ray never said how ({other or 'no job status'})"
+            return Status("failed", name, f"{name} {why}", _RESUME, error=why)
 
 
-def failed(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
+def failed(found: RunObjects, progress: Status | None) -> Status:
     """A RayJob that is Failed, and why, as a person would want to know it."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     code = exit_code_in(status.get("message"))
@@ -59,9 +57,10 @@ def failed(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
     why, action = _reason(found, code)
     if progress is not None and progress.state == "failed" and progress.error:
         at = f" at step {progress.steps_done}" if progress.steps_done else " before its first step"
-        text = f"{name} failed{at}: {_first_line(progress.error)}"
-        return KubeStatus("failed", name, text, _RESUME, driver_exit_code=code)
-    return KubeStatus("failed", name, f"{name} failed: {why}", action or _RESUME, driver_exit_code=code)
+        text = f"{name} failed{at}: {first_problem(progress.error)}"
+        return Status("failed", name, text, _RESUME, driver_exit_code=code)
+    text = f"{name} failed: {why}"
+    return Status("failed", name, text, action or _RESUME, driver_exit_code=code, error=why)
 
 
 def exit_code_in(message: str | None) -> int | None:
@@ -75,28 +74,27 @@ def log_in(message: str | None) -> str:
     return (message or "").partition("chars):\n")[2]
 
 
-def _succeeded(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
+def _succeeded(found: RunObjects, progress: Status | None) -> Status:
     status, name = found.job.get("status") or {}, run_of(found.job)
     if progress is not None and progress.state not in ("succeeded", "running", "waiting"):
-        text = f"{name} failed: Ray says that its job succeeded, and there is no result.json that says so of the run"
-        return KubeStatus("failed", name, text, _RESUME)
+        return Status("failed", name, f"{name} failed: {NO_RESULT}", _RESUME, error=NO_RESULT)
     text = f"{name} succeeded{_took(status)}"
     if progress is not None and progress.state == "succeeded":
-        text = sentence_of_run(progress)
+        text = progress.sentence
     facts: tuple[tuple[str, str], ...] = ()
     if status.get("reason"):
         facts = (
             ("note", f"KubeRay says {status['reason']} of its own bookkeeping; the job itself succeeded"),
         )
-    return KubeStatus("succeeded", name, text, facts=facts)
+    return Status("succeeded", name, text, facts=facts)
 
 
-def _stopped(found: RunObjects, progress: RunStatus | None) -> KubeStatus:
+def _stopped(found: RunObjects, progress: Status | None) -> Status:
     status, name = found.job.get("status") or {}, run_of(found.job)
     text = f"{name} was stopped{_took(status, ' after ')}"
     if progress is not None and progress.state == "stopped":
-        text = sentence_of_run(progress)
-    return KubeStatus("stopped", name, text, _RESUME, driver_exit_code=exit_code_in(status.get("message")))
+        text = progress.sentence
+    return Status("stopped", name, text, _RESUME, driver_exit_code=exit_code_in(status.get("message")))
 
 
 def _reason(found: RunObjects, code: int | None) -> tuple[str, str]:

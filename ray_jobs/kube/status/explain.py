@@ -7,28 +7,28 @@ controllers/ray/rayjob_controller.go.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tadrib.ray_jobs.kube.status.endings import complete, failed
-from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
 from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import Trouble, is_leaving, is_ready, is_worker, worst
 from tadrib.ray_jobs.kube.status.queues import is_queued, queue_of, waiting
 from tadrib.ray_jobs.kube.status.running import failed_start, line, retrying, running
 from tadrib.ray_jobs.kube.status.units import since
-from tadrib.ray_jobs.runs.status import RunStatus
+from tadrib.ray_jobs.runs.status import Status
 
 Object = dict[str, Any]
 
 
-def explain(found: RunObjects, now: datetime, progress: RunStatus | None = None) -> KubeStatus:
+def explain(found: RunObjects, now: datetime, progress: Status | None = None) -> Status:
     """How the run is doing. ``progress`` is what its directory says, where that could be asked."""
     job, name = found.job, run_of(found.job)
     status = job.get("status") or {}
     state = status.get("jobDeploymentStatus") or ""
     if job["metadata"].get("deletionTimestamp") and state not in ("Complete", "Failed"):
-        told = KubeStatus("stopped", name, f"{name} is being stopped: its RayJob is being deleted", _RESUME)
+        told = Status("stopped", name, f"{name} is being stopped: its RayJob is being deleted", _RESUME)
     elif state == "ValidationFailed":
         told = _invalid(name, status)
     elif state == "Complete":
@@ -41,73 +41,73 @@ def explain(found: RunObjects, now: datetime, progress: RunStatus | None = None)
         told = running(found, now, progress)
     else:
         told = _before_running(found, state, now)
-    facts = (*told.facts, *_facts(found, now))
-    return KubeStatus(told.state, name, told.sentence, told.action, facts, told.driver_exit_code, progress)
+    return replace(told, facts=(*told.facts, *_facts(found))).with_progress(progress)
 
 
 _RESUME = "Submit it again to continue from its last checkpoint."
 
 
-def _invalid(name: str, status: Object) -> KubeStatus:
-    text = f"{name} is refused by KubeRay, which will not look at it again: {line(status.get('message'))}"
-    return KubeStatus("failed", name, text, "Correct spec or values, and submit it again.")
+def _invalid(name: str, status: Object) -> Status:
+    why = f"is refused by KubeRay, which will not look at it again: {line(status.get('message'))}"
+    action = "Correct spec or values, and submit it again."
+    return Status("failed", name, f"{name} {why}", action, error=why)
 
 
 # --- before the job runs
 
 
-def _before_running(found: RunObjects, state: str, now: datetime) -> KubeStatus:
+def _before_running(found: RunObjects, state: str, now: datetime) -> Status:
     job, name = found.job, run_of(found.job)
     if (job["spec"].get("managedBy") or "ray.io/kuberay-operator") != "ray.io/kuberay-operator":
-        return KubeStatus("pending", name, f"{name} is run on another cluster, by {job['spec']['managedBy']}")
+        return Status("pending", name, f"{name} is run on another cluster, by {job['spec']['managedBy']}")
     if is_queued(job) and (job["spec"].get("suspend") or state in ("Suspended", "Suspending")):
         return _queued(found, now)
     if state in ("Suspended", "Suspending") or job["spec"].get("suspend"):
         how = "is being suspended" if state == "Suspending" else "was suspended by hand (spec.suspend)"
-        return KubeStatus("stopped", name, f"{name} {how}, and holds no pods", _RESUME)
+        return Status("stopped", name, f"{name} {how}, and holds no pods", _RESUME)
     if state == "Waiting":
         text = f"{name} waits for somebody to submit a job to its cluster (InteractiveMode)"
-        return KubeStatus("pending", name, text)
+        return Status("pending", name, text)
     if state == "Initializing":
         return _initializing(found, now)
     if state:
-        return KubeStatus("pending", name, f"{name} is in a state that this version does not know: {state}")
+        return Status("pending", name, f"{name} is in a state that this version does not know: {state}")
     return _untouched(found, now)
 
 
-def _queued(found: RunObjects, now: datetime) -> KubeStatus:
+def _queued(found: RunObjects, now: datetime) -> Status:
     name = run_of(found.job)
     if "workloads" in found.unread:
         text = (
             f"{name} waits in queue {queue_of(found.job)}, and you may not read Kueue's workloads to see why"
         )
-        return KubeStatus("queued", name, text)
+        return Status("queued", name, text)
     wait = waiting(found.job, found.workload)
     if wait is None:
-        return KubeStatus("queued", name, f"{name} has been admitted by Kueue, and is about to start")
+        return Status("queued", name, f"{name} has been admitted by Kueue, and is about to start")
     if wait.is_over:
-        return KubeStatus("stopped", name, f"{name} was stopped: {wait.text}", wait.action)
+        return Status("stopped", name, f"{name} was stopped: {wait.text}", wait.action)
     age = since(wait.since, now)
-    return KubeStatus(
+    return Status(
         "queued", name, f"{name} has been queued{f' for {age}' if age else ''}: {wait.text}", wait.action
     )
 
 
-def _untouched(found: RunObjects, now: datetime) -> KubeStatus:
+def _untouched(found: RunObjects, now: datetime) -> Status:
     """No status: the operator has not seen the RayJob, or resets it after a retry."""
     name, made = run_of(found.job), found.job["metadata"].get("creationTimestamp")
     if (found.job.get("status") or {}).get("failed"):
-        return KubeStatus("pending", name, f"{name} is being started again, as {failed_start(found)} failed")
+        return Status("pending", name, f"{name} is being started again, as {failed_start(found)} failed")
     age = since(made, now)
     if age.endswith(" s") or not age:
-        return KubeStatus("pending", name, f"{name} has been submitted and is starting")
+        return Status("pending", name, f"{name} has been submitted and is starting")
     text = f"{name} has been pending for {age}: no KubeRay operator has taken it up"
-    return KubeStatus(
+    return Status(
         "pending", name, text, "Check with `tadrib doctor` that it runs and watches this namespace."
     )
 
 
-def _initializing(found: RunObjects, now: datetime) -> KubeStatus:
+def _initializing(found: RunObjects, now: datetime) -> Status:
     name = run_of(found.job)
     trouble = _uncreated(found) or worst(found.pods, found.events)
     began = (found.job.get("status") or {}).get("startTime")
@@ -115,13 +115,13 @@ def _initializing(found: RunObjects, now: datetime) -> KubeStatus:
         age = since(began, now)
         for_how_long = f" for {age}" if age else ""
         if not found.pods and "pods" in found.unread:
-            return KubeStatus(
+            return Status(
                 "pending", name, f"{name} has been starting{for_how_long}, and you may not read its pods"
             )
         what = "its pods are being made" if not found.pods else "all pods run, and Ray is being waited for"
-        return KubeStatus("pending", name, f"{name} has been starting{for_how_long}: {what}")
+        return Status("pending", name, f"{name} has been starting{for_how_long}: {what}")
     age = since(trouble.since or began, now)
-    return KubeStatus(
+    return Status(
         "pending",
         name,
         f"{name} has been pending{f' for {age}' if age else ''}: {trouble.text}",
@@ -163,7 +163,7 @@ def _uncreated(found: RunObjects) -> Trouble | None:
 # --- facts below the sentence
 
 
-def _facts(found: RunObjects, now: datetime) -> tuple[tuple[str, str], ...]:
+def _facts(found: RunObjects) -> tuple[tuple[str, str], ...]:
     job, status = found.job, found.job.get("status") or {}
     facts = [
         ("rayjob", f"{job['metadata']['name']} ({status.get('jobDeploymentStatus') or 'New'}{_ray(status)})")

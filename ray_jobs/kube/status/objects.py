@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from yaml import YAMLError
 
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
 from tadrib.ray_jobs.kube.status.pods import is_ready, trouble_of
 from tadrib.ray_jobs.kube.status.queues import is_queued
+from tadrib.training.config import JobSpec, parse_spec
 from tadrib.training.config.locations import inside
 from tadrib.training.config.yaml.file import parse_yaml
 from tadrib.training.errors import Problem, SpecError
@@ -129,6 +133,16 @@ def read_spec(api: KubernetesApi, job: Object) -> tuple[str, Object]:
     path = f"/api/v1/namespaces/{api.namespace}/configmaps/{job['metadata']['name']}"
     text = (api.get(path).get("data") or {}).get(f"{run_of(job)}.yaml", "")
     return text, parse_yaml(text)[0] or {}
+
+
+def read_specs(api: KubernetesApi) -> dict[str, JobSpec]:
+    """The spec of each RayJob, by its name, in one request; none of those that may not, or cannot, be read."""
+    path, specs = f"/api/v1/namespaces/{api.namespace}/configmaps", {}
+    for each in _Reader(api).list_of("configmaps", path, labelSelector=RUN):
+        name, text = each["metadata"]["name"], (each.get("data") or {}).get(f"{run_of(each)}.yaml", "")
+        with suppress(YAMLError, SpecError):
+            specs[name] = parse_spec(parse_yaml(text)[0] or {}, name)
+    return specs
 
 
 def run_directory(job: Object, spec: Object) -> str:

@@ -7,17 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from tadrib.ray_jobs.kube.status.endings import complete, failed
-from tadrib.ray_jobs.kube.status.kube_status import KubeStatus
 from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import is_head, is_leaving, is_ready, is_worker, trouble_of, worst
 from tadrib.ray_jobs.kube.status.units import since
-from tadrib.ray_jobs.runs.status import RunStatus
-from tadrib.ray_jobs.runs.status_text import sentence as sentence_of_run
+from tadrib.ray_jobs.runs.status import Status
 
 Object = dict[str, Any]
 
 
-def running(found: RunObjects, now: datetime, progress: RunStatus | None) -> KubeStatus:
+def running(found: RunObjects, now: datetime, progress: Status | None) -> Status:
     status = found.job.get("status") or {}
     job_status, name = status.get("jobStatus") or "", run_of(found.job)
     if job_status in ("SUCCEEDED", "STOPPED"):
@@ -28,21 +26,21 @@ def running(found: RunObjects, now: datetime, progress: RunStatus | None) -> Kub
     if lost := _lost_sight(found, now):
         return lost
     if job_status == "RUNNING":
-        return KubeStatus("running", name, _how_it_runs(found, now, progress), *_shortage(found))
+        return Status("running", name, _how_it_runs(found, now, progress), *_shortage(found))
     if submitter := _broken_submitter(found):
-        return KubeStatus(
+        return Status(
             "pending", name, f"{name} has its cluster, but its job cannot be submitted: {submitter}"
         )
     age = since(status.get("startTime"), now)
     text = f"{name} has been starting for {age}: its cluster is up and its job is being submitted"
-    return KubeStatus("pending", name, text if age else f"{name} is starting: its job is being submitted")
+    return Status("pending", name, text if age else f"{name} is starting: its job is being submitted")
 
 
-def _how_it_runs(found: RunObjects, now: datetime, progress: RunStatus | None) -> str:
+def _how_it_runs(found: RunObjects, now: datetime, progress: Status | None) -> str:
     name, status = run_of(found.job), found.job.get("status") or {}
     text = f"{name} is running"
     if progress is not None and progress.state == "running":
-        text = sentence_of_run(progress)
+        text = progress.sentence
     elif age := since((status.get("rayJobInfo") or {}).get("startTime") or status.get("startTime"), now):
         text = f"{name} has been running for {age}"
     return text
@@ -66,7 +64,7 @@ def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
     return "", tuple(facts)
 
 
-def _lost_sight(found: RunObjects, now: datetime) -> KubeStatus | None:
+def _lost_sight(found: RunObjects, now: datetime) -> Status | None:
     """The head is gone, or the operator cannot reach it: KubeRay goes on saying Running, at times for ever."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     heads = [pod for pod in found.pods if is_head(pod)]
@@ -77,20 +75,18 @@ def _lost_sight(found: RunObjects, now: datetime) -> KubeStatus | None:
         "KubeRay ends it after 300 s without an answer, and starts it again where platform.retries allows it."
     )
     if dead:
-        return KubeStatus("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
+        return Status("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
     failing = since(status.get("jobStatusCheckFailureStartTime"), now)
     if failing:
         text = f"{name} may be running, but the KubeRay operator has not reached its head for {failing}"
         why = "Check platform.networkPolicy.operatorNamespace, and that the head has memory to answer."
-        return KubeStatus("running", name, text, why)
+        return Status("running", name, text, why)
     if status.get("jobStatus") and not heads and found.pods and "pods" not in found.unread:
-        return KubeStatus(
+        return Status(
             "pending", name, f"{name} has lost its head, and its pod has not been made again", action
         )
     if status.get("jobStatus") and not found.pods and not found.unread:
-        return KubeStatus(
-            "pending", name, f"{name} has lost its pods, though its RayJob says Running", action
-        )
+        return Status("pending", name, f"{name} has lost its pods, though its RayJob says Running", action)
     return None
 
 
@@ -104,12 +100,12 @@ def _broken_submitter(found: RunObjects) -> str:
     return f"its submitter does not run: {trouble.text}" if trouble and not found.unread else ""
 
 
-def retrying(found: RunObjects, name: str) -> KubeStatus:
+def retrying(found: RunObjects, name: str) -> Status:
     """KubeRay keeps reason and message of the failed start until its cluster is gone."""
     ended = failed(found, None)
     why = ended.sentence.partition(": ")[2] or "its driver was stopped"
     text = f"{name} is being started again from its last checkpoint, as {failed_start(found)} failed: {why}"
-    return KubeStatus("pending", name, text)
+    return Status("pending", name, text)
 
 
 def failed_start(found: RunObjects) -> str:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local runs: trained on this machine, and watched and stopped through their directory alone."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tadrib.ray_jobs.console import print_note, print_text
+from tadrib.ray_jobs.runs.interface import Submitted, Write
+from tadrib.ray_jobs.runs.lookup import find, runs_here
+from tadrib.ray_jobs.runs.reading import read_status
+from tadrib.ray_jobs.runs.status import Status
+from tadrib.training.errors import Problem, SpecError, TrainingError
+from tadrib.training.run.files import RunFiles
+from tadrib.training.run.names import DRIVER_LOG, LOGS, worker_log
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+_AT_ONCE = 16
+
+
+class LocalRuns:
+    """Runs at a path or a URL that can be read from here, or by their name under ``./runs``; see `Runs`."""
+
+    options, where = "", "under ./runs"
+
+    def __init__(self, write: Write = print_text, note: Write = print_note) -> None:
+        self._write, self._note = write, note
+
+    def submit(self, spec: Path, overrides: Sequence[str], *, fresh: bool = False) -> Submitted:
+        """Train here, to the end. Raises what `launch` does."""
+        from tadrib.ray_jobs.driver.launch import launch
+        from tadrib.training.config import load_spec
+
+        command = shlex.join(["tadrib", "train", str(spec), *overrides])
+        result = launch(load_spec(spec, overrides), command=command, fresh=fresh)
+        return Submitted(result.name, result.name, f"{result.name} has {result.status}")
+
+    def status(self, run: str) -> Status:
+        """One that is ``missing`` says so, with the nearest name, and raises nothing."""
+        return read_status(find(run))
+
+    def list(self) -> Sequence[Status]:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:  # drivers on other machines are listened to for seconds
+            return list(threads.map(read_status, runs_here()))
+
+    def logs(self, run: str, worker: int | None = None, *, follow: bool = False) -> Status | None:
+        files = find(run)
+        status = _existing(files)
+        name, position = DRIVER_LOG if worker is None else worker_log(worker), 0
+        while True:
+            goes_on = follow and not status.has_ended
+            content = files.read(f"{LOGS}/{name}", position)
+            if content is None and not goes_on:
+                raise _no_log(files, name)
+            whole = len(content or b"") if not goes_on else (content or b"").rfind(b"\n") + 1
+            if content and whole:
+                position += whole
+                self._write(content[:whole].decode("utf-8", errors="replace"))
+            if not goes_on:
+                return status if follow and worker is None else None
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            status = read_status(files)
+
+    def stop(self, run: str, *, seconds: float, force: bool = False) -> Status:
+        """Nothing but the driver can end a run here: ``force`` changes nothing.
+
+        Raises TrainingError when it goes on after ``seconds``.
+        """
+        files = find(run)
+        status = _existing(files)
+        if status.has_ended:
+            return status
+        self._note(f"asking {status.name} to save a checkpoint and end")
+        deadline = time.monotonic() + seconds
+        while not status.has_ended:
+            if time.monotonic() > deadline:
+                message = f"has been asked to stop and still ran after {seconds:g} seconds."
+                action = "It stops after its step; wait with a longer --timeout."
+                raise TrainingError("the run goes on", [Problem(status.name, message, action)])
+            if not files.is_asked_to_stop():  # a driver that was just starting may have cleared it away
+                files.ask_to_stop()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            status = read_status(files)
+        return status
+
+
+def _existing(files: RunFiles) -> Status:
+    """Raises SpecError when nothing was ever started in the directory."""
+    status = read_status(files)
+    if status.state != "missing":
+        return status
+    action = "Give a run directory, a name under ./runs, or a name and the --address of its cluster."
+    if status.nearest:
+        action = f"Did you mean {status.nearest}?"
+    raise SpecError("no such run", [Problem(status.run_directory, "holds no run.", action)])
+
+
+def _no_log(files: RunFiles, name: str) -> SpecError:
+    there = files.names(LOGS)
+    action = f"There are {', '.join(there)}." if there else "No log has been written."
+    return SpecError("no such log", [Problem(files.place(LOGS, name), "does not exist.", action)])
