@@ -11,8 +11,6 @@ from tadrib.ray_jobs.inputs import missing_inputs
 from tadrib.training.config import load_spec, resolve
 from tadrib.training.errors import SpecError
 
-_ELSEWHERE = "`tadrib render` and `tadrib doctor` check a spec whose paths are on a cluster alone."
-
 
 def validate_here(path: Path, overrides: Sequence[str], *, show: bool) -> None:
     """Print what the spec runs. Raises SpecError with everything that is wrong with it, or not here."""

@@ -9,7 +9,6 @@ are left out, as nothing of ours sets them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,8 +151,3 @@ def _deletion_rules(spec: Object, rules: list[Object]) -> Iterator[str]:
         ordered = [ttls[policy] for policy in _DELETION_ORDER if policy in ttls]
         if ordered != sorted(ordered):
             yield f"for {status}, workers must go before the cluster, and the cluster before the RayJob"
-
-
-def shell_words(entrypoint: str) -> str:
-    """Characters of an entrypoint that the submitter's shell would take for its own, in order."""
-    return "".join(re.findall(r"[$`;&|<>(){}*?!\\\"'\n]", entrypoint))

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tadrib.training.data.readers.compression import FREE_BYTES
-from tadrib.training.data.readers.sources import read_rows
+from tadrib.training.data.readers.sources import open_source
 from tadrib.training.data.report.check import check_data
 from tadrib.training.errors import DataError
 from tests.data.builders import config, row, rows
@@ -68,14 +68,14 @@ def test_deep_nesting_is_a_bad_row_in_json_and_plain_text_in_a_cell(tmp_path, de
     said = refusals(tmp_path, "dpo", "rows.jsonl", f'{{"prompt": {deep}}}'.encode())
     assert "nested too deeply, more than 100 levels" in said
     (tmp_path / "rows.csv").write_text(f"prompt,chosen,rejected\na,b,{deep}\n")
-    assert next(iter(read_rows(str(tmp_path / "rows.csv")))).value["rejected"] == deep
+    assert next(iter(open_source(str(tmp_path / "rows.csv")).rows)).value["rejected"] == deep
 
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_packed_rows_are_read_and_damaged_ones_refused(tmp_path, packing):
     path, packed = tmp_path / f"rows.jsonl.{packing}", PACKERS[packing](TEXT)
     path.write_bytes(packed)
-    assert [each.value for each in read_rows(str(path))] == rows("dpo", 50)
+    assert [each.value for each in open_source(str(path)).rows] == rows("dpo", 50)
     middle = len(packed) // 2
     for damaged in (
         packed[:middle] + bytes(b ^ 255 for b in packed[middle : middle + 4]) + packed[middle + 4 :],
@@ -87,7 +87,7 @@ def test_packed_rows_are_read_and_damaged_ones_refused(tmp_path, packing):
         if packing == "zst" and damaged not in (packed[:middle], b"\xff" * 40):
             continue  # its frames need not have a checksum
         with pytest.raises(DataError, match="cannot be read: it is damaged"):
-            list(read_rows(str(path)))
+            list(open_source(str(path)).rows)
 
 
 @pytest.mark.parametrize("packing", PACKERS)
@@ -95,7 +95,7 @@ def test_a_file_that_unpacks_to_far_more_than_text_does_is_refused(tmp_path, pac
     path = tmp_path / f"rows.jsonl.{packing}"
     path.write_bytes(PACKERS[packing](b" " * (FREE_BYTES + 1_000_000)))
     with pytest.raises(DataError, match=r"its [\d,]+ bytes unpack to more than 100,000,000"):
-        list(read_rows(str(path)))
+        list(open_source(str(path)).rows)
 
 
 def test_a_parquet_file_of_one_text_over_and_over_is_refused(tmp_path):
@@ -105,7 +105,7 @@ def test_a_parquet_file_of_one_text_over_and_over_is_refused(tmp_path):
     pq.write_table(pa.table({"prompt": texts.cast(pa.string())}), buffer)
     (tmp_path / "rows.parquet").write_bytes(buffer.getvalue())
     with pytest.raises(DataError, match="unpack to more than 100,000,000"):
-        list(read_rows(str(tmp_path / "rows.parquet")))
+        list(open_source(str(tmp_path / "rows.parquet")).rows)
 
 
 def test_parquet_values_that_python_has_not_are_refused(tmp_path):
@@ -113,7 +113,7 @@ def test_parquet_values_that_python_has_not_are_refused(tmp_path):
     table = pa.table({"prompt": pa.array([2**60], pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "rows.parquet")
     with pytest.raises(DataError, match=r"rows.parquet: cannot be read: "):
-        list(read_rows(str(tmp_path / "rows.parquet")))
+        list(open_source(str(tmp_path / "rows.parquet")).rows)
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):
@@ -122,10 +122,10 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     (tmp_path / "loop.jsonl").symlink_to(tmp_path / "loop.jsonl")
     for name in ("pipe.jsonl", "zero.jsonl"):
         with pytest.raises(DataError, match="cannot be read: it is a pipe or a device, not a file"):
-            list(read_rows(str(tmp_path / name)))
+            list(open_source(str(tmp_path / name)).rows)
     for name in ("loop.jsonl", "n" * 10_000 + ".jsonl", "a\0b.jsonl"):
         with pytest.raises(DataError):
-            list(read_rows(str(tmp_path / name)))
+            list(open_source(str(tmp_path / name)).rows)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from tadrib.training.data.encoding import Encoder
 from tadrib.training.data.group import Group
 from tadrib.training.data.prepare import prepare_data
-from tadrib.training.data.readers.sources import read_rows
+from tadrib.training.data.readers.sources import open_source
 from tadrib.training.data.rows.models import parse_row
 from tadrib.training.errors import DataError
 from tests.data.builders import CHATML, assistant, build_tokenizer, config, row, user, write_jsonl
@@ -113,7 +113,7 @@ def test_fields_that_parquet_fills_in_are_not_there(tmp_path: Path) -> None:
         "tools": TOOLS,
     }
     pq.write_table(pa.Table.from_pylist([value]), tmp_path / "rows.parquet")
-    (raw,) = read_rows(str(tmp_path / "rows.parquet"))
+    (raw,) = open_source(str(tmp_path / "rows.parquet")).rows
     assert raw.value == value
     assert texts(encode(raw.value)) == texts(encode(value))
 

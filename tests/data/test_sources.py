@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tadrib.training.data.readers.lines import MAX_LINE_BYTES, read_lines
-from tadrib.training.data.readers.sources import open_source, read_rows
+from tadrib.training.data.readers.sources import open_source
 from tadrib.training.errors import DataError
 from tests.data.builders import rows, write_jsonl
 
@@ -32,7 +32,7 @@ FLAT = rows("dpo", 5)
 
 
 def values(name: str) -> list[dict[str, Any] | None]:
-    return [raw.value for raw in read_rows(name)]
+    return [raw.value for raw in open_source(name).rows]
 
 
 def write_csv(path: Path, items: list[dict[str, Any]], delimiter: str = ",") -> str:
@@ -90,7 +90,7 @@ def test_rows_know_their_line_and_blank_lines_are_counted(tmp_path: Path) -> Non
     assert source.blank_lines == 2
     assert source.where(3) == f"{tmp_path}/rows.jsonl:3"
     quoted = [{"prompt": "two\nlines", "chosen": "a"}, {"prompt": "p", "chosen": "b"}]
-    assert [raw.number for raw in read_rows(write_csv(tmp_path / "rows.csv", quoted))] == [2, 4]
+    assert [raw.number for raw in open_source(write_csv(tmp_path / "rows.csv", quoted)).rows] == [2, 4]
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_content(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_lines_are_those_of_the_file_cut_at_the_limit(lines: list[bytes], limit:
 def test_a_line_above_the_limit_is_a_bad_row_and_the_next_one_is_read(tmp_path: Path) -> None:
     long = json.dumps({"prompt": "x" * (MAX_LINE_BYTES + 5_000_000)})
     name = write_jsonl(tmp_path / "rows.jsonl", [FLAT[0], long, FLAT[1]])
-    first, second, third = read_rows(name)
+    first, second, third = open_source(name).rows
     assert (first.value, third.value) == (FLAT[0], FLAT[1])
     assert second.problem is not None
     assert (

@@ -111,11 +111,6 @@ def parse_yaml(text: str) -> tuple[Any, list[Problem]]:
         loader.dispose()
 
 
-def read_yaml(path: str | Path) -> tuple[Any, list[Problem]]:
-    """``parse_yaml`` of a UTF-8 file. Raises SpecError where there is no such file or it is not YAML."""
-    return parse_file(read_text(path), str(path))
-
-
 def parse_file(text: str, title: str) -> tuple[Any, list[Problem]]:
     """``parse_yaml`` of the text of the file ``title``. Raises SpecError where it is not YAML."""
     try:

@@ -68,11 +68,6 @@ def open_source(name: str) -> Source:
     return _source(name, location.suffix.lstrip("."), reader(location))
 
 
-def read_rows(name: str) -> Iterator[RawRow]:
-    """The rows of ``open_source(name)``, blank lines left out."""
-    return open_source(name).rows
-
-
 def _source(name: str, kind: str, rows: Iterator[RawRow | None]) -> Source:
     source = Source(name, kind, "line" if kind in _LINE_FORMATS else "row", iter(()))
     source.rows = _without_blanks(source, rows)

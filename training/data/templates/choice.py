@@ -4,18 +4,15 @@ generation needs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tadrib.training.config import CommonConfig, SFTConfig
 from tadrib.training.config.response_marks import ALPACA_RESPONSE, RESPONSE_MARKS
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.messages import Message
 from tadrib.training.data.rows.segments import Template
 from tadrib.training.data.templates.bos import Beginning
 from tadrib.training.data.templates.chat_formats import CHAT_FORMATS, ChatFormat
 from tadrib.training.data.templates.jinja_templates import as_jinja
-from tadrib.training.data.templates.normalization import normalizer
 from tadrib.training.data.templates.text_templates import Alpaca, Plain
 from tadrib.training.data.templates.tokenizer_template import TokenizerTemplate
 from tadrib.training.errors import Problem, SpecError
@@ -112,20 +109,3 @@ def jinja_of(template: Alpaca | Plain | ChatFormat, tokenizer: PreTrainedTokeniz
     if before and spaced == trained != at_once:
         before += " "
     return as_jinja(template, before, str(tokenizer.eos_token))
-
-
-def render_prompt(
-    instruction: str | Sequence[Message], config: CommonConfig, tokenizer: PreTrainedTokenizerBase
-) -> str:
-    """The text that training saw before the response to ``instruction``, normalised and in the config's
-    template.
-
-    A list of messages is written as a conversational row would be. The text holds the BOS token if training
-    had one: tokenize it with ``add_special_tokens=False``, or take the ids of
-    ``training.data.generation.encode_prompt``.
-    """
-    prompt = instruction if isinstance(instruction, str) else list(instruction)
-    dialogue = Dialogue(prompt, ()).map_texts(normalizer(config.text_normalization))
-    template = Templates(config, tokenizer).of(dialogue)
-    lead, text = Beginning(tokenizer).split(template, template.prompt(dialogue))
-    return "".join([*tokenizer.convert_ids_to_tokens(lead), text])
