@@ -24,7 +24,7 @@ def render(
 ) -> None:
     """Print what would be applied to Kubernetes. Asks no cluster.
 
-    Refused are specs, values and what KubeRay would take and leave at ValidationFailed.
+    Refused are specs and values that training, the chart or KubeRay would refuse.
     """
     from tadrib.ray_jobs.kube.release import read_release
 

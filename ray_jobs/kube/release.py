@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 from tadrib.ray_jobs.kube.helm import find_chart, helm
-from tadrib.ray_jobs.kube.rules import problems
 from tadrib.training.config import JobSpec
 from tadrib.training.config.loading import apply_overrides, load_text
 from tadrib.training.config.yaml.file import parse_file, read_text
@@ -40,21 +39,12 @@ class Release:
         return self.spec.name
 
     def render(self) -> str:
-        """What Helm would apply, after KubeRay's own rules had their say. Raises SpecError."""
+        """What Helm would apply. Raises SpecError with what the chart refuses."""
         with self._arguments() as arguments:
-            text = helm("template", *arguments, "--api-versions", "ray.io/v1")
-        refused = [
-            Problem(f"{each['kind']} {each['metadata']['name']}", f"{said}.")
-            for each in objects_of(text)
-            for said in problems(each)
-        ]
-        if refused:
-            raise SpecError("KubeRay would refuse this run, and leave it at ValidationFailed", refused)
-        return text
+            return helm("template", *arguments, "--api-versions", "ray.io/v1")
 
     def apply(self) -> None:
         """Install the run, or upgrade it, which makes a new RayJob that resumes it."""
-        self.render()
         context = ["--kube-context", self.context] if self.context else []
         with self._arguments() as arguments:
             helm("upgrade", "--install", *arguments, *context)

@@ -8,8 +8,7 @@ import copy
 
 import pytest
 
-from tadrib.ray_jobs.kube import rules as kuberay_rules
-from tests.charts import crds, pod_security
+from tests.charts import crds, kuberay_rules, pod_security
 from tests.charts.helm import CHARTS, one, render_file
 from tests.charts.pods import templates
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import kubernetes_validate
 import pytest
 
-from tadrib.ray_jobs.kube import rules as kuberay_rules
-from tests.charts import crds, pod_security
+from tests.charts import crds, kuberay_rules, pod_security
 from tests.charts.helm import CHARTS, EVERY_FILE, FILE_IDS, helm, messages, render_file
 from tests.charts.pods import templates
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tadrib.ray_jobs.kube.rules import problems
 from tests.charts.helm import CHARTS, a_job, helm, of_kind, one, render, render_file
+from tests.charts.kuberay_rules import problems
 
 
 def name_of(objects):

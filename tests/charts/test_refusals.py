@@ -9,6 +9,7 @@ import pytest
 
 from tests import credentials
 from tests.charts.helm import CHARTS, a_job, helm, messages, one, refused, render
+from tests.charts.kuberay_rules import problems
 
 KAI = {"queue": {"kind": "kai", "name": "team"}}
 KUEUE = {"kind": "kueue", "name": "q"}
@@ -145,6 +146,22 @@ REFUSED = {
         a_job({"env": {"RAY_ADDRESS": "x"}}),
         "platform.env.RAY_ADDRESS: this variable is set by KubeRay or by this chart.",
     ),
+    "another one that KubeRay sets": (
+        a_job({"env": {"REDIS_USERNAME": "x"}}),
+        "platform.env.REDIS_USERNAME: this variable is set by KubeRay or by this chart.",
+    ),
+    "a variable of workers that this chart sets": (
+        a_job({"nccl": {"RAY_JOB_STOP_WAIT_TIME_S": 5}}),
+        "platform.nccl.RAY_JOB_STOP_WAIT_TIME_S: this variable is set by KubeRay or by this chart.",
+    ),
+    "a variable from a Secret that KubeRay sets": (
+        a_job({"secrets": [{"env": "RAY_REDIS_ADDRESS", "secret": "s", "key": "k"}]}),
+        "platform.secrets[0]: RAY_REDIS_ADDRESS: this variable is set by KubeRay or by this chart.",
+    ),
+    "tokens with a Ray that knows none": (
+        a_job({"rayVersion": "2.51.3"}),
+        "platform.rayVersion: 2.51.3, but Ray requires tokens only since 2.52.0, so KubeRay refuses it with auth.",
+    ),
     "shared memory in bytes": (a_job({"shm": {"size": "1000000"}}), "at '/platform/shm/size'"),
 }
 
@@ -176,6 +193,13 @@ def test_helm_takes_what_only_sounds_like_one(line, tmp_path):
     lines = {"dataset_path": "dataset_path: d", line.split(":")[0]: line}
     values = a_job_of_text("method: sft\nname: run\n" + "\n".join(lines.values()) + "\n")
     assert one(render("training-job", values, tmp_path), "RayJob")
+
+
+@pytest.mark.parametrize(
+    "platform", [{"rayVersion": "2.52.0"}, {"rayVersion": "2.51.3", "auth": {"enabled": False}}]
+)
+def test_a_ray_that_knows_tokens_or_needs_none_is_taken(platform, tmp_path):
+    assert problems(one(render("training-job", a_job(platform), tmp_path), "RayJob")) == []
 
 
 def a_job_of_text(text):

@@ -12,10 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tadrib.ray_jobs.kube.rules import problems
 from tadrib.training.config import METHODS, parse_spec
 from tadrib.training.config.yaml.file import parse_yaml
 from tests.charts.helm import CHARTS, ROOT, of_kind, one, render_file, write_values
+from tests.charts.kuberay_rules import problems
 from tests.charts.pod_security import violations
 from tests.charts.pods import templates
 from tests.cluster import settings, volume

@@ -9,6 +9,9 @@
 {{- if and $platform.gpu.dra.enabled (semverCompare "<1.34.0-0" .root.Capabilities.KubeVersion.Version) -}}
 {{- fail (printf "platform.gpu.dra: claims need Kubernetes 1.34 (resource.k8s.io/v1), and this is %s. Set dra.enabled: false to ask for %s instead." .root.Capabilities.KubeVersion.Version $platform.gpu.resource) -}}
 {{- end -}}
+{{- if and $platform.auth.enabled (semverCompare "<2.52.0-0" $platform.rayVersion) -}}
+{{- fail (printf "platform.rayVersion: %s, but Ray requires tokens only since 2.52.0, so KubeRay refuses it with auth. Use an image with a newer Ray, or set platform.auth.enabled: false." $platform.rayVersion) -}}
+{{- end -}}
 {{- include "tadrib.refuseQueue" . -}}
 {{- include "tadrib.refuseEnvironment" . -}}
 {{- end -}}
@@ -44,11 +47,16 @@
 
 {{/* What a RayJob says can be read by everybody; a few variables would also break what KubeRay manages. */}}
 {{- define "tadrib.refuseEnvironment" -}}
-{{- $managed := list "RAY_ADDRESS" "RAY_AUTH_TOKEN" "RAY_AUTH_MODE" "RAY_REDIS_ADDRESS" "REDIS_PASSWORD" "RAY_enable_autoscaler_v2" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "RAY_JOB_STOP_WAIT_TIME_S" "RAY_CLUSTER_NAME" "RAY_CLUSTER_NAMESPACE" -}}
-{{- range $name, $value := merge (dict) .platform.env .platform.nccl -}}
-{{- if has $name $managed -}}
-{{- fail (printf "platform.env.%s: this variable is set by KubeRay or by this chart. Take it out; see grace, auth and autoscaler." $name) -}}
+{{- $managed := list "RAY_ADDRESS" "RAY_AUTH_TOKEN" "RAY_AUTH_MODE" "RAY_REDIS_ADDRESS" "REDIS_USERNAME" "REDIS_PASSWORD" "RAY_enable_autoscaler_v2" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "RAY_JOB_STOP_WAIT_TIME_S" "RAY_CLUSTER_NAME" "RAY_CLUSTER_NAMESPACE" -}}
+{{- $set := dict -}}
+{{- range $key := list "env" "nccl" }}{{- range $name, $value := get $.platform $key }}{{- $_ := set $set $name (printf "%s.%s" $key $name) }}{{- end }}{{- end -}}
+{{- range $number, $secret := .platform.secrets }}{{- $_ := set $set $secret.env (printf "secrets[%d]: %s" $number $secret.env) }}{{- end -}}
+{{- range $name := $managed -}}
+{{- with get $set $name -}}
+{{- fail (printf "platform.%s: this variable is set by KubeRay or by this chart. Take it out; see grace, auth and autoscaler." .) -}}
 {{- end -}}
+{{- end -}}
+{{- range $name, $value := merge (dict) .platform.env .platform.nccl -}}
 {{- if include "tadrib.credentials" (dict "path" "env" "value" (dict $name $value)) -}}
 {{- fail (printf "platform.env.%s looks like a credential, and everybody who can read the RayJob could read it. Put it into a Secret and name that in platform.secrets: [{env: %s, secret: …, key: …}]." $name $name) -}}
 {{- end -}}

@@ -77,9 +77,7 @@ def _rendered(
         except TadribError as error:
             said = "; ".join(str(problem) for problem in error.problems) or error.title
             return fail("spec and values", f"{error.title}: {said}", "Nothing below it could be checked."), []
-    return ok(
-        "spec and values", f"{what}: Helm renders it, and KubeRay's rules have nothing against it"
-    ), objects
+    return ok("spec and values", f"{what}: the chart takes them, and Helm renders it"), objects
 
 
 def _let_in(objects: list[Object]) -> str:

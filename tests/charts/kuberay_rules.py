@@ -4,7 +4,8 @@ the status ValidationFailed and stays there.
 
 Source: kuberay v1.7.0, ray-operator/controllers/ray/utils/validation.go, with the feature gates at their defaults.
 Every problem is reported, where KubeRay stops at the first. Rules on Redis and RocksDB, on RayService and RayCronJob
-are left out, as nothing of ours sets them.
+are left out, as nothing of ours sets them. What values can break of them the charts refuse themselves
+(`_refuse.tpl`); these rules check what the charts render.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tadrib.ray_jobs.kube.cluster_rules import dns_1035, ray_cluster_spec_problems
+from tests.charts.kuberay_cluster_rules import dns_1035, ray_cluster_spec_problems
 
 MAX_RAY_JOB_NAME = 47
 MAX_RAY_CLUSTER_NAME = 53

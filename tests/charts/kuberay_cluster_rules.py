@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What KubeRay refuses in a RayClusterSpec, whoever holds it; source and scope are those of `ray_jobs.kube.rules`."""
+"""What KubeRay refuses in a RayClusterSpec, whoever holds it; source and scope are those of `kuberay_rules`."""
 
 from __future__ import annotations
 
