@@ -127,7 +127,7 @@ def _report(figures: dict[str, Goodput], faults: int, seconds: float, json_file:
             f"{median:.1f} s (median), {slowest:.1f} s (slowest); {found.step_seconds:.4f} s a step"
         )
     if json_file is not None:
-        facts = {"date": datetime.now(UTC).date().isoformat(), "hardware": hardware()}
+        facts: dict[str, str | float] = {"date": datetime.now(UTC).date().isoformat(), "hardware": hardware()}
         facts |= {"faults": faults, "seconds_between": seconds, "save_steps": SAVED}
         sides = {side: asdict(found) for side, found in figures.items()}
         json_file.write_text(json.dumps(facts | sides, indent=1) + "\n")

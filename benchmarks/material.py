@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
     TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 
@@ -61,7 +64,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def training_arguments(
-    folder: str, case: dict, *, kind: type[TrainingArguments] = TrainingArguments, **options
+    folder: str, case: dict, *, kind: type[TrainingArguments] = TrainingArguments, **options: Any
 ) -> TrainingArguments:
     """One epoch that logs once, saves nothing and reports to nobody; ``kind`` is TRL's config class on its side.
 
@@ -89,10 +92,14 @@ def training_arguments(
 class Clock(TrainerCallback):
     """Seconds of training to the end of its last optimizer step; on a GPU without the first step, which sets up."""
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.started = time.perf_counter()
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if args.device.type == "cuda":
             torch.cuda.synchronize()
         self.seconds = time.perf_counter() - self.started

@@ -12,10 +12,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.training.config import load_spec
 from tadrib.training.run.checkpoints import newest_whole
@@ -23,7 +24,14 @@ from tadrib.training.trainers import create_trainer
 
 
 class PrintTimes(TrainerCallback):
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if "loss" in (logs or {}) and dist.get_rank() == 0:
             print(f"step {state.global_step} {time.time():.4f}", flush=True)
 

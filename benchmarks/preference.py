@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 import typer
@@ -29,6 +29,9 @@ from benchmarks.material import (
     lora_config,
     training_arguments,
 )
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CASES: dict[str, dict] = {
     "DPO, prompt 256, answers 128": {"method": "dpo", "prompt": 256, "answer": 128, "bar": 2.0},
@@ -145,6 +148,7 @@ def run_ours(case: dict) -> float:
     from tadrib.training.engine.policy import install_scoring
     from tadrib.training.engine.reference_scores import ADAPTERS_OFF
     from tadrib.training.loop.group_trainer import GroupTrainer
+    from tadrib.training.preference_trainer import PreferenceTrainer
     from tadrib.training.trainers import create_trainer
 
     method = case["method"]
@@ -167,7 +171,7 @@ def run_ours(case: dict) -> float:
     install_scoring(model)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = create_trainer(method, METHODS[method](output_dir=folder))
+        trainer = cast(PreferenceTrainer, create_trainer(method, METHODS[method](output_dir=folder)))
         GroupTrainer(
             objective=trainer.objective,
             baseline=trainer.baseline,
@@ -230,7 +234,7 @@ def _trl_classes(method: str) -> tuple[type, type, dict]:
     )
 
 
-def _trl_rows(case: dict):
+def _trl_rows(case: dict) -> Dataset:
     """Rows as text of one word a token, for trainers that insist on tokenizing: the tokens are those of our side."""
     from datasets import Dataset
 

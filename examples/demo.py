@@ -17,7 +17,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # the run shows its own progress lin
 from rich.console import Console
 from rich.table import Table
 
-from tadrib.training.config import load_spec, resolve
+from tadrib.training.config import JobSpec, load_spec, resolve
 from tadrib.training.errors import TadribError
 
 SPEC = Path("examples/01-sft.yaml")
@@ -51,7 +51,7 @@ def main() -> int:
     return 0 if right else 1
 
 
-def ask(spec) -> bool:
+def ask(spec: JobSpec) -> bool:
     """Print answers to held-out questions beside what they should be; whether the first is right."""
     from tadrib.training.sft_trainer import SFTTrainer
 

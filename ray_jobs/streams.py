@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from tadrib.ray_jobs.disk import is_full
 
@@ -92,7 +92,7 @@ class _Descriptor(io.FileIO):
     """Is never closed, as loggers made meanwhile hold on to it afterwards, and drops what a full disk has no room for:
     a log that cannot be written must not hide why."""
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:

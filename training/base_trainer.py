@@ -109,7 +109,7 @@ class BaseTrainer(ABC):
         """The engine with this method's objective, by `build_group_trainer`; or another `transformers.Trainer`."""
 
     def build_group_trainer(
-        self, objective: Objective, *, bin_tokens: int | None = None, **options
+        self, objective: Objective, *, bin_tokens: int | None = None, **options: Any
     ) -> GroupTrainer:
         data, model = self.load_and_validate_dataset(), self.ready_model()
         return GroupTrainer(
@@ -282,7 +282,7 @@ class BaseTrainer(ABC):
             self.tokenizer = load_tokenizer(self.config)
         return self.tokenizer
 
-    def ready_model(self, with_lora: bool = True):
+    def ready_model(self, with_lora: bool = True) -> Any:
         if self.model is None:
             self.setup_model_and_tokenizer()
             if with_lora and self.config.use_lora:

@@ -9,7 +9,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch.utils.data import Subset
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import (
+    EarlyStoppingCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from tadrib.training.notices import warn
 
@@ -36,7 +42,9 @@ class EarlyStoppingWatch(TrainerCallback):
     def __init__(self, callbacks: Iterable[TrainerCallback]) -> None:
         self._callbacks = callbacks
 
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         by_steps = args.eval_strategy == "steps"
         times = -(-state.max_steps // state.eval_steps) if by_steps else state.num_train_epochs
         for callback in self._callbacks:

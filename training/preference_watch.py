@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from transformers import Trainer, TrainerCallback
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.notices import warn
@@ -29,7 +31,9 @@ class PreferenceWatch(TrainerCallback):
         self.fallen = self.at_chance = 0
         self.warned: set[str] = set()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         seen = [self._per_token(row) for row in state.log_history if "logps/chosen" in row]
         self.start = seen[0] if seen else None
 
@@ -40,7 +44,14 @@ class PreferenceWatch(TrainerCallback):
     def _per_token(self, logs: dict[str, float]) -> float:
         return logs.get("logps/chosen_per_token", logs["logps/chosen"] / self.tokens_per_answer)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not logs or "logps/chosen" not in logs:
             return
         if self.start is None:

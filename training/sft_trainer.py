@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from tadrib.training.base_trainer import BaseTrainer
 from tadrib.training.config import SFTConfig
 from tadrib.training.data.prepare import PreparedData
@@ -29,7 +31,7 @@ class SFTTrainer(BaseTrainer):
         return self.predict(instruction, max_length=max_length)
 
 
-def _objective(token_log_probs, batch: PackedBatch):
+def _objective(token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
     return sft_loss(token_log_probs, batch.step.targets)
 
 

@@ -13,6 +13,8 @@ from tadrib.training.config import METHODS, CommonConfig, load_spec
 from tadrib.training.errors import Problem, SpecError, nearest
 
 if TYPE_CHECKING:
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
     from tadrib.training.data.report.check import DataReport
 
 
@@ -61,7 +63,7 @@ def _known(method: str | None) -> str:
     raise SpecError("the data cannot be checked", [problem])
 
 
-def _tokenizer(config: CommonConfig):
+def _tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
     from tadrib.training.model.tokenizer import load_tokenizer
 
     return load_tokenizer(config)

@@ -213,7 +213,7 @@ class Supervisor:
             yield
             return
 
-        def count(*_) -> None:
+        def count(*_: Any) -> None:
             self.stop()
 
         before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}

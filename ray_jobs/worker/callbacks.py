@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
 from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.ray_jobs.events import Metrics, Note, ReadyToResize, Step
 from tadrib.ray_jobs.worker.link import Link
@@ -28,23 +28,36 @@ class Reporter(TrainerCallback):
         self._start = 0
         self._began = self._posted_at = 0.0
 
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._start, self._began = state.global_step, time.monotonic()
         self._post(state)
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if time.monotonic() - self._posted_at >= _SECONDS_BETWEEN_STEP_EVENTS:
             self._posted_at = time.monotonic()
             self._post(state)
 
-    def on_train_end(self, args, state, control, **kwargs) -> None:
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._post(state)
 
-    def _post(self, state) -> None:
+    def _post(self, state: TrainerState) -> None:
         seconds = time.monotonic() - self._began
         self._link.post(Step(state.global_step, state.max_steps, self._start, seconds))
 
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # in the history as well, from which rows come back that were lost on their way to the driver
         state.log_history[-1]["time"] = now = round(time.time(), 3)
         self._link.post(Metrics({"step": state.global_step, "time": now, **(logs or {})}))
@@ -73,7 +86,9 @@ class StopTogether(TrainerCallback):
         if dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
 
-    def on_pre_optimizer_step(self, args, state, control, **kwargs) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         announced = announced_loss()
         news = announced is not None and announced != self._announced
         self._announced = announced
@@ -86,7 +101,9 @@ class StopTogether(TrainerCallback):
                 self._asked, op=dist.ReduceOp.MAX, group=self._group, async_op=True
             )
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._agreeing is not None:
             self._agreeing.wait()
         stop, leaving, self._making_room = self._asked.tolist()
@@ -102,7 +119,9 @@ class StopTogether(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
 
-    def on_save(self, args, state, control, **kwargs) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if not self._making_room:
             return
         self._commit()

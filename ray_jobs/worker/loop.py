@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tadrib.ray_jobs.events import Note, Outcome
 from tadrib.ray_jobs.failures import describe
@@ -123,7 +125,15 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     return _run(trainer, run, fence, start, stop, post, rank)
 
 
-def _run(trainer, run: RunDirectory, fence: Fence, start: Start, stop, post, rank: int) -> Outcome:
+def _run(
+    trainer: Any,
+    run: RunDirectory,
+    fence: Fence,
+    start: Start,
+    stop: Any,
+    post: Callable[[Phase], None],
+    rank: int,
+) -> Outcome:
     has_held_out = trainer.data.eval is not None
     if has_held_out and start.checkpoint is None:
         post(Phase("evaluating the untrained model"))
@@ -145,7 +155,7 @@ def _run(trainer, run: RunDirectory, fence: Fence, start: Start, stop, post, ran
     return _outcome(engine, metrics, evaluation, stopped=False)
 
 
-def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
+def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
     """Write the final weights aside, then rename: ``final/`` is whole or not there.
 
     One is there already when an earlier start got this far and no further.
@@ -170,7 +180,7 @@ def _save(trainer, run: RunDirectory, fence: Fence, rank: int) -> None:
             share(run.store, run.final, FINAL)
 
 
-def _outcome(trainer, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
+def _outcome(trainer: Any, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
     """``trainer`` is the transformers Trainer inside; TRL's has chosen no path."""
     state, path = trainer.state, getattr(trainer, "path_choice", None)
     rows = [row for row in state.log_history if "tokens_per_second" in row]

@@ -12,8 +12,9 @@ import time
 import traceback
 from collections import deque
 from pathlib import Path
+from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.ray_jobs.events import Failure
 from tadrib.ray_jobs.failures import HUNG, three_lines
@@ -44,11 +45,15 @@ class Watchdog(TrainerCallback):
         self._step, self._began = 0, 0.0
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def on_step_begin(self, args, state, control, **kwargs) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._main = threading.get_ident()  # Ray Train runs the loop in a thread of its own
         self._step, self._began = state.global_step + 1, time.monotonic()
 
-    def on_step_end(self, args, state, control, **kwargs) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._times.append(time.monotonic() - self._began)
         self._began = 0.0
 

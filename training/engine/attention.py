@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def packed_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
-    **others,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one packed row: query [1, H, N, D], key and value [1, K, N, D] to [1, N, H, D].
 
@@ -72,7 +72,14 @@ def packed_attention(
     return _by_segment(query, key, value, layout, scaling, sliding_window, dropout, attend), None
 
 
-def _varlen(query, key, value, layout: AttentionLayout, scaling, window) -> Tensor:
+def _varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: AttentionLayout,
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))  # [N, heads, D]
@@ -99,7 +106,14 @@ def _varlen(query, key, value, layout: AttentionLayout, scaling, window) -> Tens
 
 
 def _by_segment(
-    query, key, value, layout: AttentionLayout, scaling, window, dropout, attend: Callable[..., Tensor]
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: AttentionLayout,
+    scaling: float | None,
+    window: int | None,
+    dropout: float,
+    attend: Callable[..., Tensor],
 ) -> Tensor:
     lengths = [segment.length for segment in layout.segments]
     # split, not slices: its backward is one concatenation instead of a zero-filled row per segment
@@ -114,7 +128,14 @@ def _by_segment(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
 
 
-def _sdpa(query, key, value, window, scaling, dropout) -> Tensor:
+def _sdpa(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: int | None,
+    scaling: float | None,
+    dropout: float,
+) -> Tensor:
     num_queries, num_keys = query.shape[2], key.shape[2]
     causal = num_queries == num_keys and not (window and window < num_keys)
     return scaled_dot_product_attention(
@@ -129,7 +150,17 @@ def _sdpa(query, key, value, window, scaling, dropout) -> Tensor:
     )
 
 
-def _in_the_open(query, key, value, window, scaling, dropout, *, softcap, sinks) -> Tensor:
+def _in_the_open(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: int | None,
+    scaling: float | None,
+    dropout: float,
+    *,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
     num_queries, num_keys = query.shape[2], key.shape[2]
     key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], dim=1) for t in (key, value))
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)

@@ -56,7 +56,7 @@ def _hooked(module: nn.Module, weights: list[nn.Parameter]) -> Iterator[Any]:
             weight.data = weight.data.float()
         return tuple(map(_widened, args)), {name: _widened(value) for name, value in kwargs.items()}
 
-    def put_back(*_) -> None:
+    def put_back(*_: Any) -> None:
         for weight, data in zip(weights, held.pop(), strict=True):
             weight.data = data
 

@@ -24,11 +24,11 @@ def gathered(model: nn.Module) -> Iterator[None]:
         return
     held: list[contextlib.AbstractContextManager] = []
 
-    def gather(module: nn.Module, _) -> None:
+    def gather(module: nn.Module, _: Any) -> None:
         held.append(_whole(_own_weights(module, model)))
         held[-1].__enter__()
 
-    def let_go(*_) -> None:
+    def let_go(*_: Any) -> None:
         held.pop().__exit__(None, None, None)
 
     hooks = []

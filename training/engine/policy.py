@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from tadrib.training.engine import attention
 from tadrib.training.engine.collate import Path
@@ -42,14 +42,14 @@ def install_scoring(model: PreTrainedModel) -> None:
     plain_forward, plain_generate = model.forward, model.generate
 
     @functools.wraps(plain_forward)
-    def forward(*args, targets: Tensor | None = None, **kwargs):
+    def forward(*args: Any, targets: Tensor | None = None, **kwargs: Any) -> Any:
         if targets is None:
             with plain_attention(model):
                 return plain_forward(*args, **kwargs)
         return _score(model, targets=targets, **kwargs)
 
     @functools.wraps(plain_generate)
-    def generate(*args, **kwargs):
+    def generate(*args: Any, **kwargs: Any) -> Any:
         with plain_attention(model):
             return plain_generate(*args, **kwargs)
 
@@ -66,7 +66,7 @@ def _score(
     layout: AttentionLayout | None,
     attention_mask: Tensor | None,
     with_router_loss: bool = False,
-    **unused,
+    **unused: Any,
 ) -> Tensor | tuple[Tensor, Tensor]:
     extra: dict[str, Any] = {} if layout is None else {"layout": layout}
     if with_router_loss:
@@ -103,7 +103,7 @@ def _without_head(model: PreTrainedModel) -> torch.nn.Module:
     return model.model if decoder is model else _without_head(decoder)
 
 
-def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Tensor):
+def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Tensor) -> Any:
     """A 4-D mask reaches every layer as it is, so models of mixed layers get one for each kind of layer."""
     if mask is None or mask.dim() == 2:
         return mask
@@ -115,7 +115,7 @@ def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Te
     return masks if len(masks) > 1 else masks.popitem()[1]
 
 
-def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config) -> Tensor:
+def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config: PretrainedConfig) -> Tensor:
     """``mask`` [1, 1, N, N] for one kind of layer; distances and chunks count in positions, not in places."""
     queries, keys = position_ids[0, :, None], position_ids[0, None, :]
     window = getattr(config, "sliding_window", None)

@@ -11,6 +11,8 @@ Shape legend: T scored tokens, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -67,7 +69,14 @@ def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, softcap):
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        softcap: float | None,
+    ) -> Tensor:
         weight = weight.to(_computed(weight))
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
@@ -81,14 +90,21 @@ class _FrozenHead(torch.autograd.Function):
         return log_probs
 
     @staticmethod
-    def backward(ctx, d_log_probs):
+    def backward(ctx: Any, d_log_probs: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return d_log_probs[:, None].to(gradient.dtype) * gradient, None, None, None, None
 
 
 class _TrainedHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, softcap):
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        softcap: float | None,
+    ) -> Tensor:
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         log_norms = torch.empty_like(log_probs)
         ctx.computed = _computed(weight)
@@ -101,7 +117,7 @@ class _TrainedHead(torch.autograd.Function):
         return log_probs
 
     @staticmethod
-    def backward(ctx, d_log_probs):
+    def backward(ctx: Any, d_log_probs: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, log_norms = ctx.saved_tensors
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         head = weight.to(ctx.computed)  # the logits of the forward again, to which log_norms belong

@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import fsspec
+from pyarrow import NativeFile
 from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
 
 from tadrib.training.config.credentials import find_credentials
@@ -143,7 +144,7 @@ class Store:
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root
 
-    def _writable(self, name: str):
+    def _writable(self, name: str) -> NativeFile:
         path = self._path(name)
         self._make_folder_of(path)
         return self._files.open_output_stream(path)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput
 
 from tadrib.training.loop.saving import SavesWhole
 from tadrib.training.notices import warn
@@ -19,12 +20,17 @@ class KeepsBest(SavesWhole):
     ``best_global_step`` of the trainer state is the truth about it; a path would not outlive a move.
     """
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial) -> bool:
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """An evaluation without a checkpoint cannot win: there would be nothing to finish with."""
         return self.control.should_save and super()._determine_best_metric(metrics, trial)
 
     def _init_training_state(
-        self, max_steps, steps_per_epoch, num_epochs, resume_from_checkpoint, trial
+        self,
+        max_steps: int,
+        steps_per_epoch: int,
+        num_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
     ) -> tuple[int, int]:
         begun = super()._init_training_state(
             max_steps, steps_per_epoch, num_epochs, resume_from_checkpoint, trial
@@ -52,7 +58,7 @@ class KeepsBest(SavesWhole):
         best = (max if self.args.greater_is_better else min)(scores, key=scores.__getitem__)
         return best, scores[best]
 
-    def _finalize_training(self, *args, **kwargs):
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> TrainOutput:
         # with a limit of 1 transformers would delete the newest checkpoint for the best, and a run that dies before its
         # final weights are written would go back to that
         limit, self.args.save_total_limit = self.args.save_total_limit, None

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from tadrib.training.data.group import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
@@ -47,8 +47,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
         objective: Objective,
         groups: GroupDataset,
         bin_tokens: int | None,
-        model,
-        args,
+        model: nn.Module,
+        args: TrainingArguments,
         judge: Judge | None = None,
         reference: Reference | None = None,
         baseline: Baseline | None = None,
@@ -142,7 +142,13 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
     def _get_num_items_in_batch(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
         """Nothing to count or gather: every batch carries the counts of its optimizer step."""
 
-    def compute_loss(self, model, inputs: PackedBatch, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: PackedBatch,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
         batch = self._with_reference(inputs)
         token_log_probs, router_loss = self._score_for_training(model, batch)
         loss, metrics = self.objective(token_log_probs, batch)
@@ -168,7 +174,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
         self._globalstep_last_logged += 1
         self._initial_global_step += 1
 
-    def _score_for_training(self, model, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
+    def _score_for_training(self, model: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
         """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""
         if not self.router_coefficient:
             return model(**batch.model_inputs()), None

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -43,7 +45,9 @@ class Judges(Trainer):
             baseline = self.baseline.of(self._scored(model, (batch.apart for batch in batches)))
         return [replace(batch, apart=None, baseline=baseline) for batch in batches], None
 
-    def evaluation_loop(self, dataloader, description, *_, metric_key_prefix: str = "eval", **__):
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any
+    ) -> EvalLoopOutput:
         meter = Meter()
         with self._without_gradient() as model:
             for found, counts in self._judge(self._scored(model, dataloader, meter)):
@@ -65,7 +69,9 @@ class Judges(Trainer):
             yield model
         model.train(was_training)
 
-    def _scored(self, model, inputs: Iterable[PackedBatch], meter: Meter | None = None) -> Iterator[Scored]:
+    def _scored(
+        self, model: nn.Module, inputs: Iterable[PackedBatch], meter: Meter | None = None
+    ) -> Iterator[Scored]:
         for each in inputs:
             batch = self._with_reference(self._prepare_inputs(each))
             if meter is not None:

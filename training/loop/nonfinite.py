@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from transformers import TrainerCallback
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.errors import Problem, TrainingError
@@ -39,11 +40,21 @@ class NonfiniteGuard(TrainerCallback):
         """Remember a micro-batch of this step."""
         self._seen.append((loss.detach(), batch.rows if batch.weight else []))
 
-    def on_step_begin(self, args, state, control, **kwargs):
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._seen = []
         self.on_begin()
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: nn.Module,
+        **kwargs: Any,
+    ) -> None:
         if not self._is_bad(model):
             return
         rows = self._rows()
@@ -59,7 +70,7 @@ class NonfiniteGuard(TrainerCallback):
             return
         raise TrainingError("the loss or a gradient is NaN or infinite", [self._problem(step, rows)])
 
-    def _is_bad(self, model: torch.nn.Module) -> bool:
+    def _is_bad(self, model: nn.Module) -> bool:
         values = [loss.reshape(1).float() for loss, _ in self._seen]
         if self._own_gradients:
             gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from torch import nn
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint
 
 from tadrib.training.adapters.composed_adapter import complete, load_trained
 from tadrib.training.files.containment import require_contained
@@ -43,7 +44,7 @@ class SavesWhole(Trainer):
     global_batch: int | None = None
     checkpoint_seconds: float = 0.0
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any):
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As transformers', after other trainings' checkpoints in the output folder have been set aside.
 
         Nothing but data is read from checkpoints: raises TrainingError for one that would have code run.
@@ -57,7 +58,7 @@ class SavesWhole(Trainer):
                 self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
             return super().train(resume_from_checkpoint, **kwargs)
 
-    def _save_checkpoint(self, model, trial) -> None:
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
         began = time.perf_counter()
         output, step = Path(self.args.output_dir), self.state.global_step
@@ -122,7 +123,7 @@ class SavesWhole(Trainer):
             complete(self.model, folder)
             follow_umask(folder)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """As transformers', which leaves out with a log line what does not fit. Raises SpecError for it."""
         model, folder = model or self.model, Path(resume_from_checkpoint)
         if isinstance(model, PeftModel):

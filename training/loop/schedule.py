@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -29,7 +30,7 @@ class KeepsSchedule(Trainer):
             schedule = self.lr_scheduler = LambdaLR(schedule.optimizer, shares)
         return schedule
 
-    def _run_epoch(self, **kwargs) -> None:
+    def _run_epoch(self, **kwargs: Any) -> None:
         """As transformers', which would do one step more after a checkpoint of the last step within an epoch."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True

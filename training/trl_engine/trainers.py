@@ -8,7 +8,10 @@ import warnings
 from typing import Any
 
 import torch
-from torch import Tensor
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.trainer_utils import EvalLoopOutput
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.import_utils import TRLExperimentalWarning
 
@@ -32,7 +35,7 @@ class _Housekept(KeepsSchedule, KeepsBest):
         self._meter = Meter()
         self._logged_at = time.perf_counter()
 
-    def compute_loss(self, model, inputs, *args, **kwargs):
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         if model.training:
             self._meter.update(_token_counts(inputs))
         return super().compute_loss(model, inputs, *args, **kwargs)
@@ -50,14 +53,14 @@ class _Housekept(KeepsSchedule, KeepsBest):
             self._logged_at = now
         super().log(logs, start_time)
 
-    def evaluation_loop(self, *args, **kwargs):
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
         asked, self.aux_loss_enabled = self.aux_loss_enabled, False  # as ours, of the method's loss alone
         output = super().evaluation_loop(*args, **kwargs)
         self.aux_loss_enabled = asked
         self._logged_at = time.perf_counter()
         return output
 
-    def create_model_card(self, *args, **kwargs) -> None:
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: TRL's card would lie beside the checkpoints."""
 
     def _send_telemetry(self) -> None:
@@ -79,14 +82,14 @@ class _SFT(_Housekept, SFTTrainer):
     """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
     them."""
 
-    def __init__(self, *args: Any, model, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, model: PreTrainedModel, **kwargs: Any) -> None:
         config = model.config.get_text_config()
         written = getattr(config, "router_aux_loss_coef", None)
         super().__init__(*args, model=model, **kwargs)
         if written is not None:  # TRL puts its own there, and the config is saved with the model
             config.router_aux_loss_coef = written
 
-    def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         output.metrics[f"{metric_key_prefix}_perplexity"] = perplexity(
             output.metrics[f"{metric_key_prefix}_loss"]
@@ -95,17 +98,17 @@ class _SFT(_Housekept, SFTTrainer):
 
 
 class _DPO(_Housekept, DPOTrainer):
-    def _prepare_dataset(self, dataset, *_):
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
 
 class _KTO(_Housekept, KTOTrainer):
-    def _prepare_dataset(self, dataset, *_):
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
 
 class _CPO(_Housekept, CPOTrainer):
-    def tokenize_row(self, feature, model=None):
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
         return feature
 
 

@@ -7,6 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tadrib.training.config import (
+    CommonConfig,
+    CPOConfig,
+    DPOConfig,
+    IPOConfig,
+    KTOConfig,
+    SFTConfig,
+    SimPOConfig,
+)
 from tadrib.training.config.metrics import plain_name
 from tadrib.training.data.group import Group
 from tadrib.training.errors import Problem
@@ -33,12 +42,12 @@ class Translation:
 # --- settings: rows are cut already, and lora_dropout holds as the spec says
 
 
-def _sft_settings(config) -> Settings:
+def _sft_settings(config: SFTConfig) -> Settings:
     longest = config.max_seq_length if config.packing else None
     return {"packing": config.packing, "packing_strategy": "bfd", "max_length": longest}
 
 
-def _dpo_settings(config) -> Settings:
+def _dpo_settings(config: DPOConfig) -> Settings:
     terms = {config.loss_type: 1.0} | ({"sft": config.sft_weight} if config.sft_weight else {})
     return {
         "beta": config.beta,
@@ -50,11 +59,11 @@ def _dpo_settings(config) -> Settings:
     }
 
 
-def _ipo_settings(config) -> Settings:
+def _ipo_settings(config: IPOConfig) -> Settings:
     return {"beta": config.tau, "loss_type": ["ipo"], "max_length": None, "disable_dropout": False}
 
 
-def _kto_settings(config) -> Settings:
+def _kto_settings(config: KTOConfig) -> Settings:
     return {
         "beta": config.beta,
         "desirable_weight": config.desirable_weight,
@@ -65,7 +74,7 @@ def _kto_settings(config) -> Settings:
     }
 
 
-def _cpo_settings(config) -> Settings:
+def _cpo_settings(config: CPOConfig) -> Settings:
     return {
         "beta": config.beta,
         "loss_type": config.loss_type,
@@ -76,7 +85,7 @@ def _cpo_settings(config) -> Settings:
     }
 
 
-def _simpo_settings(config) -> Settings:
+def _simpo_settings(config: SimPOConfig) -> Settings:
     return {
         "beta": config.beta,
         "loss_type": "simpo",
@@ -90,20 +99,20 @@ def _simpo_settings(config) -> Settings:
 # --- what TRL has no equal for
 
 
-def _metric_lacking(config, *names: str) -> Iterator[Problem]:
+def _metric_lacking(config: CommonConfig, *names: str) -> Iterator[Problem]:
     metric = config.metric_for_best_model
     if plain_name(metric) in names:
         yield no_equal("metric_for_best_model", f"{metric}, which TRL does not log.", "Set eval_loss")
 
 
-def _dpo_lacking(config) -> Iterator[Problem]:
+def _dpo_lacking(config: DPOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "kl")
     if config.label_smoothing and config.loss_type == "sigmoid":
         found = f"{config.label_smoothing}, which TRL's DPO ignores with loss_type: sigmoid."
         yield no_equal("label_smoothing", found, "Set loss_type: robust")
 
 
-def _ipo_lacking(config) -> Iterator[Problem]:
+def _ipo_lacking(config: IPOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "kl")
     if config.label_smoothing:
         found = f"{config.label_smoothing}, but TRL's IPO has no label smoothing."
@@ -113,14 +122,14 @@ def _ipo_lacking(config) -> Iterator[Problem]:
         yield no_equal("length_normalization", found, "Set length_normalization: tokens")
 
 
-def _kto_lacking(config) -> Iterator[Problem]:
+def _kto_lacking(config: KTOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "rewards/accuracies")
     if config.per_device_train_batch_size == 1:
         found = "1, but TRL's KTO takes its baseline from several rows."
         yield no_equal("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
 
 
-def _cpo_lacking(config) -> Iterator[Problem]:
+def _cpo_lacking(config: CPOConfig) -> Iterator[Problem]:
     if config.multi_negative == "softmax":
         found = "softmax over all candidates, but TRL compares pairs."
         yield no_equal("multi_negative", found, "Set multi_negative: pairwise")
