@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 LOCK := trainer_image/requirements.lock
 INSTALLED := $(VENV)/.installed
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+CHARTS := training-job ray-cluster
+HELM = $(or $(wildcard $(BIN)/helm),helm)
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 # torch as most package indexes have it needs CUDA's packages beside it; PyTorch's build for CPUs asks for none.
 FOR_CUDA := import sys; from importlib.metadata import requires; sys.exit(not any(r.startswith(('nvidia-', 'cuda-')) for r in requires('torch')))
@@ -41,6 +43,10 @@ demo: $(INSTALLED) ## Train a tiny Arabic model on two workers, then ask it ques
 .PHONY: test
 test: $(INSTALLED) ## Run every test that this machine can run
 	@OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
+
+.PHONY: coverage
+coverage: $(INSTALLED) ## As test, and print which share of the lines it runs; without slowing down on Python 3.12
+	@COVERAGE_CORE=sysmon OMP_NUM_THREADS=1 RAY_AUTH_MODE=disabled $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --cov
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) ## Kill workers, nodes and drivers, fill disks, break stores; every run must come back
@@ -85,9 +91,12 @@ lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be 
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m tools.spec_schema --check
-	@$(BIN)/python -m tools.api_pages --check
 	@$(BIN)/python -m tools.chart_schema --check
 	@$(BIN)/python examples/make_data.py --check
+
+.PHONY: docs
+docs: $(INSTALLED) ## Build the documentation as a site, into build/site; a broken link or reference is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and fix what lint can fix
@@ -95,19 +104,53 @@ format: $(INSTALLED) ## Format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 
 .PHONY: generate
-generate: $(INSTALLED) ## Rewrite what is generated: the spec's schema and reference, the API pages, the bundled data
+generate: $(INSTALLED) ## Rewrite what is generated: the spec's schema and reference, the charts' values, the bundled data
 	@$(BIN)/python -m tools.spec_schema
-	@$(BIN)/python -m tools.api_pages
 	@$(BIN)/python -m tools.chart_schema
 	@$(BIN)/python examples/make_data.py
 
 .PHONY: bench
-bench: $(INSTALLED) ## Measure against TRL on this machine
+bench: $(INSTALLED) ## Measure against TRL and torchrun on this machine; takes an hour or more
 	@$(BIN)/python -m benchmarks.sft --json benchmarks/results/sft-cpu.json
+	@$(BIN)/python -m benchmarks.preference --json benchmarks/results/preference-cpu.json
+	@$(BIN)/python -m benchmarks.preference --gradient-checkpointing --json benchmarks/results/preference-cpu-checkpointing.json
+	@$(BIN)/python -m benchmarks.overhead --json benchmarks/results/overhead-cpu.json
+	@$(BIN)/python -m benchmarks.goodput --json benchmarks/results/goodput-cpu.json
 
 .PHONY: lock
 lock: $(INSTALLED) ## Resolve trainer_image/requirements.in into the lock
 	@$(BIN)/python trainer_image/lock.py
+
+.PHONY: charts
+charts: $(INSTALLED) ## Lint the charts and package them into build/charts
+	@rm -rf build/charts
+	@for chart in $(CHARTS); do $(HELM) lint --quiet charts/$$chart && $(HELM) package --destination build/charts charts/$$chart; done
+
+.PHONY: push-charts
+push-charts: charts ## Push the packaged charts to CHART_REPOSITORY, an oci:// URL; REGISTRY_USER and REGISTRY_TOKEN log in
+	@[ -z "$${REGISTRY_TOKEN:-}" ] || $(HELM) registry login "$$(cut -d / -f 3 <<< '$(CHART_REPOSITORY)')" \
+		--username "$$REGISTRY_USER" --password-stdin <<< "$$REGISTRY_TOKEN"
+	@for chart in build/charts/*.tgz; do $(HELM) push "$$chart" '$(CHART_REPOSITORY)'; done
+
+.PHONY: push-image
+push-image: ## Push the image IMAGE, whose name says where to; REGISTRY_USER and REGISTRY_TOKEN log in
+	@[ -z "$${REGISTRY_TOKEN:-}" ] || $${DOCKER:-docker} login "$$(cut -d / -f 1 <<< '$(IMAGE)')" \
+		--username "$$REGISTRY_USER" --password-stdin <<< "$$REGISTRY_TOKEN"
+	@$${DOCKER:-docker} push '$(IMAGE)'
+
+.PHONY: dist
+dist: $(INSTALLED) ## Build wheel and source distribution into build/dist
+	@rm -rf build/dist
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir build/dist
+
+.PHONY: publish
+publish: $(INSTALLED) ## Upload build/dist to the package index
+	@$(BIN)/uv publish build/dist/*
+
+.PHONY: release-notes
+release-notes: $(INSTALLED) ## Check that TAG is the version everywhere, and write its notes to build/release-notes.md
+	@mkdir -p build
+	@$(BIN)/python -m tools.release '$(TAG)' > build/release-notes.md
 
 .PHONY: clean
 clean: ## Remove the virtual environment, runs, models and caches
