@@ -184,7 +184,7 @@ class KubernetesApi:
             problem = Problem(self.address, "does not know you (401).", _LOGIN)
             return Forbidden("the Kubernetes cluster wants a login", [problem])
         if status == 403:
-            action = "Ask for the role tadrib-submitter or tadrib-viewer of manifests/base/rbac.yaml."
+            action = "Ask for the role tadrib-submitter or tadrib-viewer."
             return Forbidden("the Kubernetes cluster refused a request", [Problem("", f"{said}.", action)])
         if status == 404:
             return NotFound("the Kubernetes cluster does not have it", [Problem(path, f"{said}.")])

@@ -77,7 +77,7 @@ def test_five_mistakes_are_listed_at_once(write):
         ("eval_strategy: steps", "eval_strategy", "Did you mean evaluation_strategy?"),
         ("packing: true", "packing", "not a key of method dpo. Remove it, or use one of these methods: sft."),
         ("callbacks: []", "callbacks", "Set it from Python."),
-        ("qqq: 1", "qqq", "docs/spec-reference.md lists the keys."),
+        ("qqq: 1", "qqq", "`tadrib validate --show` then prints every key."),
         ('lora_r: "8"', "lora_r", 'must be a whole number, got "8". Write 8 without quotes.'),
         ("eval_steps: 1_000", "eval_steps", "Write 1000 without quotes."),
         ("model_revision: 5", "model_revision", 'must be text, got 5. Put it in quotes: "5".'),

@@ -16,7 +16,7 @@ from tests.tiny import tiny_model
 from tests.tiny import write_rows as write_bundled_rows
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("tadrib", "training", "ray_jobs", "charts", "examples")
+SOURCES = ("tadrib", "training", "ray_jobs", "charts", "examples", "manifests")
 SPEC = """\
 method: sft
 name: mine
@@ -83,6 +83,7 @@ def test_a_wheel_holds_one_package_with_the_charts_in_it(wheel):
     for chart in ("training-job", "ray-cluster"):
         assert f"tadrib/charts/{chart}/Chart.yaml" in names
         assert f"tadrib/charts/{chart}/charts/tadrib-library/Chart.yaml" in names
+    assert "tadrib/manifests/base/kustomization.yaml" in names
     assert {"tadrib/py.typed", "tadrib/training/presets/zero2.json", "tadrib/examples/01-sft.yaml"} <= names
 
 

@@ -56,7 +56,7 @@ class EpochPlanner:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of the first epoch. Packing may need a bin more or less in another one; see `_rows`."""
+        """Optimizer steps of an epoch, the same in each: no shuffle changes the number of bins."""
         return len(self.plan(0))
 
     def used_within(self, steps: int) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi
 from tadrib.ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, unless_forbidden, unread, warn
+from tadrib.ray_jobs.kube.manifests import OPERATOR_GUIDE, manifest
 from tadrib.ray_jobs.kube.status.pods import is_ready, trouble_of
 
 Object = dict[str, Any]
@@ -17,7 +18,7 @@ Object = dict[str, Any]
 _OLDEST, _NEWEST = (1, 31), (1, 36)
 _KUBERAY = (1, 7)
 _OPERATOR = "app.kubernetes.io/component=kuberay-operator"
-_INSTALL = "Install KubeRay 1.7: docs/kubernetes.md, section 1."
+_INSTALL = f"Install KubeRay 1.7: {OPERATOR_GUIDE}."
 _RIGHTS = (  # group, resource, verb; what `submit` and `helm` do
     ("ray.io", "rayjobs", "create"),
     ("ray.io", "rayjobs", "delete"),
@@ -55,7 +56,7 @@ def _version(api: KubernetesApi) -> Check:
 def _namespace(api: KubernetesApi) -> Iterator[Check]:
     found = looked_up(api, f"/api/v1/namespaces/{api.namespace}")
     if found is None:
-        action = "Apply manifests/ (docs/kubernetes.md, section 1), or name another --namespace."
+        action = f"Apply what tadrib needs there (`kubectl apply -k {manifest('base')}`), or name another --namespace."
         yield fail("namespace", f"there is no namespace {api.namespace}", action)
         return
     level = (found["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce")
@@ -134,13 +135,13 @@ def _rights(api: KubernetesApi) -> Iterator[Check]:
         yield fail("Helm's releases", said, "Set HELM_DRIVER=configmap for tadrib and for helm.")
     if denied:
         said = f"in {api.namespace} you may not {', '.join(f'{verb} {kind}' for _, kind, verb in denied)}"
-        yield fail("rights", said, "Ask for the role tadrib-submitter of manifests/base/rbac.yaml.")
+        yield fail("rights", said, "Ask for the role tadrib-submitter.")
     else:
         yield ok("rights", f"you may submit, follow and stop runs in {api.namespace}")
     lacking = [f"{verb} {kind}" for group, kind, verb in _RIGHTS_TO_ASK if not _may(api, group, kind, verb)]
     if lacking:
         said = f"you may not {', '.join(lacking)}: no logs and steps of running runs, or no causes of waiting ones"
-        yield warn("rights to look", said, "Ask for the role tadrib-submitter of manifests/base/rbac.yaml.")
+        yield warn("rights to look", said, "Ask for the role tadrib-submitter.")
 
 
 def _may(api: KubernetesApi, group: str, resource: str, verb: str) -> bool:

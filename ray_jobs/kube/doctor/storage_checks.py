@@ -8,6 +8,7 @@ from typing import Any
 
 from tadrib.ray_jobs.kube.api import KubernetesApi
 from tadrib.ray_jobs.kube.doctor.checks import Check, fail, looked_up, ok, warn
+from tadrib.ray_jobs.kube.manifests import manifest
 
 Object = dict[str, Any]
 
@@ -26,7 +27,7 @@ def storage_checks(api: KubernetesApi, spec: Object, is_shared: bool) -> Iterato
     path = f"/api/v1/namespaces/{api.namespace}/persistentvolumeclaims/{claims[0]}"
     claim = looked_up(api, path)
     if claim is None:
-        action = "Apply manifests/base/storage.yaml, or correct platform.storage.claim."
+        action = f"Apply {manifest('base/storage.yaml')}, or correct platform.storage.claim."
         yield fail("storage", f"there is no claim {claims[0]} in {api.namespace}", action)
         return
     yield from _claim(api, claim, is_shared)

@@ -10,6 +10,7 @@ from typing import Any
 from yaml import YAMLError
 
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound
+from tadrib.ray_jobs.kube.manifests import OPERATOR_GUIDE
 from tadrib.ray_jobs.kube.status.pods import is_ready, trouble_of
 from tadrib.ray_jobs.kube.status.queues import is_queued
 from tadrib.training.config import JobSpec, parse_spec
@@ -47,7 +48,7 @@ def list_jobs(api: KubernetesApi, run: str | None = None) -> list[Object]:
     try:
         jobs = api.list(rayjobs_path(api.namespace), **selector)
     except NotFound as error:
-        action = "Install the operator (docs/kubernetes.md, section 1), or ask the administrator to."
+        action = f"Install the operator ({OPERATOR_GUIDE}), or ask the administrator to."
         problem = Problem(api.address, "has no RayJobs: the CRDs of KubeRay are missing.", action)
         raise NotFound("KubeRay is not installed", [problem]) from error
     return sorted(jobs, key=_newness, reverse=True)

@@ -79,7 +79,9 @@ def unknown_key(where: str, known: Iterable[str]) -> Problem:
     """The problem of a key nobody knows, with the key that was probably meant; ``known`` are full dotted
     keys."""
     meant = meant_key(where, known)
-    action = f"Did you mean {meant}?" if meant else "Remove it; docs/spec-reference.md lists the keys."
+    action = (
+        f"Did you mean {meant}?" if meant else "Remove it; `tadrib validate --show` then prints every key."
+    )
     return Problem(clip(where, 120), "unknown key.", action)
 
 
