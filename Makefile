@@ -90,6 +90,7 @@ lint: $(INSTALLED) ## Formatting, lint, types, and generated files that must be 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy charts/training-job/files/check.py trainer_image/lock.py trainer_image/smoke.py
 	@$(BIN)/python -m tools.spec_schema --check
 	@$(BIN)/python -m tools.chart_schema --check
 	@$(BIN)/python examples/make_data.py --check
