@@ -155,4 +155,4 @@ release-notes: $(INSTALLED) ## Check that TAG is the version everywhere, and wri
 
 .PHONY: clean
 clean: ## Remove the virtual environment, runs, models and caches
-	@rm -rf $(VENV) runs models checkpoints build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) runs models checkpoints build *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis

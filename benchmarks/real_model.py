@@ -12,10 +12,10 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from benchmarks.harness import compare, report
 
@@ -66,6 +66,8 @@ def _run(case: dict, engine: str) -> float:
 
     settings = dict(case)
     method = settings.pop("method")
+    if method == "sft":
+        settings["packing"] = False
     clock = CpuClock()
     with tempfile.TemporaryDirectory() as folder:
         config = METHODS[method](
@@ -77,7 +79,6 @@ def _run(case: dict, engine: str) -> float:
             load_best_model_at_end=False,
             save_strategy="no",
             callbacks=[clock],
-            **{"packing": False} if method == "sft" else {},
             **settings,
         )
         create_trainer(method, config, engine=engine).train()
@@ -94,7 +95,9 @@ def _rows(folder: Path, method: str, count: int) -> str:
 class CpuClock(TrainerCallback):
     """CPU seconds of this process, from the end of the first step to the end of the last, by steps."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         now = time.process_time()
         if state.global_step == 1:
             self._began = now
