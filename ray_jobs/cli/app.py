@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tadrib.ray_jobs.cli import kubernetes, runs
+from tadrib.ray_jobs.cli import kubernetes, runs, training
 from tadrib.ray_jobs.cli.arguments import Overrides, Run, Spec
 from tadrib.training.errors import TadribError
 
@@ -64,7 +64,7 @@ def _options(
         raise typer.Exit
 
 
-for _name, _command in {**runs.COMMANDS, **kubernetes.COMMANDS}.items():
+for _name, _command in {**training.COMMANDS, **runs.COMMANDS, **kubernetes.COMMANDS}.items():
     app.command(_name)(_command)
 
 

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for runs, the same in every place: train, launch, submit, status, list, logs, stop."""
+"""Commands for runs, the same in every place: submit, status, list, logs, stop."""
 
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,42 +23,6 @@ from tadrib.ray_jobs.cli.places import (
 
 if TYPE_CHECKING:
     from tadrib.ray_jobs.runs.interface import Runs, Submitted
-
-
-def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
-    """Train on Ray: the cluster of RAY_ADDRESS or of this machine, or one started for the run.
-
-    The same command again continues a run that was stopped or failed.
-    """
-    from tadrib.ray_jobs.local.runs import LocalRuns
-
-    LocalRuns().submit(spec, overrides or [], fresh=fresh)
-
-
-def launch(
-    spec: Spec,
-    overrides: Overrides = None,
-    fresh: Fresh = False,
-    directory: Annotated[
-        Path | None, typer.Option(help="Directory from which relative paths of the spec are read.")
-    ] = None,
-    relative: Annotated[
-        list[str] | None, typer.Option(help="Key of the spec whose path must be found from there.")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option(help="Command to show as the way to continue the run.")
-    ] = None,
-) -> None:
-    """Train on the Ray cluster that this machine or job is part of; - reads the spec from standard input.
-
-    This is what a job runs: ray job submit --address http://head:8265 -- tadrib launch spec.yaml
-    """
-    from tadrib.ray_jobs.driver.joining import launch_here
-
-    command = resume or shlex.join(["tadrib", "launch", str(spec), *(overrides or [])])
-    launch_here(
-        spec, overrides or [], command=command, fresh=fresh, directory=directory, relative=relative or []
-    )
 
 
 def submit(
@@ -190,8 +152,6 @@ def _follow(runs: Runs, submitted: Submitted) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "train": train,
-    "launch": launch,
     "submit": submit,
     "status": status,
     "list": list_runs,
