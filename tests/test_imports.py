@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 TRAINING = [
     ["redaction", "errors", "notices", "phases"],
     ["config", "files", "data", "run"],
-    ["engine", "model", "adapters", "tiny", "loop", "losses", "reference", "inference"],
-    ["evaluation", "output_folder", "preference_watch", "kto_answers"],
+    ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],
+    ["evaluation", "output_folder", "preference_watch", "kto_baseline"],
     ["base_trainer", "sft_trainer", "preference_trainer", "dpo_trainer", "trl_engine", "trainers"],
 ]
 """The rooms of ``training/``: a folder, or a file beside the folders. Each imports those before it alone."""

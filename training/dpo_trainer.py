@@ -8,7 +8,7 @@ from torch import Tensor
 from tadrib.training.config import DPOConfig
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.batch import PackedBatch
-from tadrib.training.engine.completions import completion_lengths, pairs_of, sum_by_completion
+from tadrib.training.engine.completions import answers_of, pairs_of
 from tadrib.training.losses.dpo import dpo_loss
 from tadrib.training.preference_trainer import PreferenceTrainer
 
@@ -20,21 +20,12 @@ class DPOTrainer(PreferenceTrainer):
     config: DPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
-        chosen, rejected = pairs_of(batch)
         return dpo_loss(
-            scores[chosen],
-            scores[rejected],
-            batch.reference_scores[chosen],
-            batch.reference_scores[rejected],
+            pairs_of(answers_of(token_log_probs, batch), batch),
             beta=self.config.beta,
-            num_pairs=batch.step.pairs,
             loss_type=self.config.loss_type,
             label_smoothing=self.config.label_smoothing,
-            chosen_lengths=lengths[chosen],
-            rejected_lengths=lengths[rejected],
             sft_weight=self.config.sft_weight,
-            num_chosen_tokens=batch.step.paired_chosen_targets,
         )
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from tadrib.training.base_trainer import BaseTrainer
@@ -18,16 +18,18 @@ from tadrib.training.data.group import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.completions import (
+    answers_of,
     chosen_tokens,
     completion_lengths,
+    groups_of,
+    judged_of,
     pairs_of,
-    sum_by_completion,
-    with_role,
 )
 from tadrib.training.engine.reference_scores import ADAPTERS_OFF, Reference
-from tadrib.training.kto_answers import STEP_BASELINE, KTOAnswers, answers_of, divergence_of, shared_baseline
+from tadrib.training.kto_baseline import STEP_BASELINE, divergence_of, shared_baseline
 from tadrib.training.loop.group_trainer import GroupTrainer
 from tadrib.training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
+from tadrib.training.losses.answers import JudgedAnswers
 from tadrib.training.losses.cpo import cpo_loss
 from tadrib.training.losses.ipo import answer_lengths, ipo_loss
 from tadrib.training.losses.kto import kto_loss
@@ -116,30 +118,27 @@ class KTOTrainer(PreferenceTrainer):
     baseline = STEP_BASELINE
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        return self._loss(answers_of(token_log_probs, batch), batch.step_baseline)
+        return self._loss(judged_of(token_log_probs, batch), batch.step_baseline)
 
     def judge(self, scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
         """One baseline for all held-out answers, where training has one for each step."""
-        found = [(answers_of(*each), divergence_of(*each)) for each in scored]
-        baseline = shared_baseline([divergence for _, divergence in found])
-        for each, _ in found:
-            yield self._loss(each, baseline)[1], bool(each.weight)
+        found = [(judged_of(*each), divergence_of(*each), bool(each[1].weight)) for each in scored]
+        baseline = shared_baseline([divergence for _, divergence, _ in found])
+        for judged, _, counts in found:
+            yield self._loss(judged, baseline)[1], counts
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
         """The margin of answers that come without a counterpart: the difference of two means, where there are both."""
         chosen, rejected = means.get("rewards/chosen"), means.get("rewards/rejected")
         return {} if chosen is None or rejected is None else {"rewards/margins": chosen - rejected}
 
-    def _loss(self, answers: KTOAnswers, baseline: Tensor) -> tuple[Tensor, Metrics]:
+    def _loss(self, judged: JudgedAnswers, baseline: Tensor) -> tuple[Tensor, Metrics]:
         return kto_loss(
-            answers.policy,
-            answers.reference,
-            answers.labels,
+            judged,
             baseline,
             beta=self.config.beta,
             desirable_weight=self.config.desirable_weight,
             undesirable_weight=self.config.undesirable_weight,
-            num_examples=answers.num_examples,
         )
 
 
@@ -150,20 +149,13 @@ class IPOTrainer(PreferenceTrainer):
     config: IPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        scores = sum_by_completion(token_log_probs, batch)
         tokens = completion_lengths(batch)
         lengths = answer_lengths(self.config.length_normalization, tokens, batch.given_lengths)
-        chosen, rejected = pairs_of(batch)
+        answers = replace(answers_of(token_log_probs, batch), lengths=lengths)
         return ipo_loss(
-            scores[chosen],
-            scores[rejected],
-            batch.reference_scores[chosen],
-            batch.reference_scores[rejected],
-            lengths[chosen],
-            lengths[rejected],
+            pairs_of(answers, batch),
             beta=self.config.beta,
             tau=self.config.tau,
-            num_pairs=batch.step.pairs,
             label_smoothing=self.config.label_smoothing,
         )
 
@@ -175,24 +167,14 @@ class CPOTrainer(PreferenceTrainer):
     config: CPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
-        chosen, negatives = with_role(batch, "chosen"), pairs_of(batch).rejected
-        hard = torch.tensor([batch.roles[i] == "hard_negative" for i in negatives.tolist()])
-        weights = torch.where(hard, self.config.hard_negative_weight, 1.0).to(scores.device)
+        answers = answers_of(token_log_probs, batch)
         return cpo_loss(
-            scores[chosen],
-            scores[negatives],
-            batch.group_of_completion[negatives],
-            weights,
+            groups_of(answers, batch, hard_negative_weight=self.config.hard_negative_weight),
             beta=self.config.beta,
-            num_groups=batch.step.groups,
-            num_chosen_tokens=batch.step.chosen_targets,
             loss_type=self.config.loss_type,
             cpo_alpha=self.config.cpo_alpha,
             simpo_gamma=self.config.simpo_gamma,
             multi_negative=self.config.multi_negative,
-            chosen_lengths=lengths[chosen],
-            negative_lengths=lengths[negatives],
         )
 
 
@@ -203,17 +185,8 @@ class SimPOTrainer(PreferenceTrainer):
     config: SimPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        scores, lengths = sum_by_completion(token_log_probs, batch), completion_lengths(batch)
-        chosen, rejected = pairs_of(batch)
-        return simpo_loss(
-            scores[chosen],
-            scores[rejected],
-            lengths[chosen],
-            lengths[rejected],
-            beta=self.config.beta,
-            simpo_gamma=self.config.simpo_gamma,
-            num_pairs=batch.step.pairs,
-        )
+        pairs = pairs_of(answers_of(token_log_probs, batch), batch)
+        return simpo_loss(pairs, beta=self.config.beta, simpo_gamma=self.config.simpo_gamma)
 
 
 def create_kto_trainer(config: KTOConfig, data: PreparedData | None = None) -> KTOTrainer:

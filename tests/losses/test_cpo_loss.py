@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from tadrib.training.losses.cpo import cpo_loss
+from tests.losses.builders import groups as groups_of
 
 BOTH = pytest.mark.parametrize("multi_negative", ["pairwise", "softmax"])
 LOSS_TYPES = pytest.mark.parametrize("loss_type", ["sigmoid", "hinge", "simpo"])
@@ -18,10 +20,10 @@ GROUPS = torch.tensor([0, 0, 1])
 WEIGHTS = torch.tensor([1.0, 3.0, 1.0])
 
 
-def preference(chosen, negatives, groups, weights, **settings):
+def preference(chosen, negatives, groups, weights, lengths=(), **settings):
     """The preference term of every group, [G]."""
-    settings = {"beta": 0.5, "num_groups": 1, "num_chosen_tokens": 1, "cpo_alpha": 0.0} | settings
-    return cpo_loss(chosen, negatives, groups, weights, **settings)[1]["loss"]
+    given = groups_of(chosen, negatives, groups, weights, *lengths)
+    return cpo_loss(given, **{"beta": 0.5, "cpo_alpha": 0.0} | settings)[1]["loss"]
 
 
 def random_groups(sizes: list[int], dtype=torch.float64) -> tuple[torch.Tensor, ...]:
@@ -78,12 +80,11 @@ def test_simpo_compares_log_probs_per_token_and_takes_gamma_off(multi_negative):
         torch.tensor([-8.0]),
         torch.tensor([0]),
         torch.ones(1),
+        (torch.tensor([2]), torch.tensor([4])),
         beta=2.0,
         loss_type="simpo",
         simpo_gamma=1.0,
         multi_negative=multi_negative,
-        chosen_lengths=torch.tensor([2]),
-        negative_lengths=torch.tensor([4]),
     )
 
     assert losses.tolist() == pytest.approx([SOFTPLUS_1])
@@ -96,8 +97,8 @@ def test_gamma_plays_no_part_without_simpo():
     )
 
 
-def test_simpo_without_lengths_is_refused():
-    with pytest.raises(ValueError, match="needs the lengths of all answers"):
+def test_simpo_without_lengths_fails_at_once_with_their_name():
+    with pytest.raises(ValueError, match="this loss needs lengths "):
         preference(CHOSEN, NEGATIVES, GROUPS, WEIGHTS, loss_type="simpo")
 
 
@@ -110,9 +111,8 @@ def test_label_smoothing_mixes_in_the_flipped_label():
 
 def test_the_nll_term_is_the_mean_over_all_chosen_tokens_of_the_step():
     """Chosen answers of -2 and -6 nats over 2 and 3 tokens: 8 / 5 nats a token, not the mean of 1 and 2."""
-    loss, metrics = cpo_loss(
-        CHOSEN, NEGATIVES, GROUPS, WEIGHTS, beta=0.5, num_groups=2, num_chosen_tokens=5, cpo_alpha=0.5
-    )
+    given = groups_of(CHOSEN, NEGATIVES, GROUPS, WEIGHTS, num_groups=2, num_chosen_tokens=5)
+    loss, metrics = cpo_loss(given, beta=0.5, cpo_alpha=0.5)
 
     assert metrics["nll_loss"].mean().item() == pytest.approx(8 / 5)
     preferences = ((SOFTPLUS_1 + 3 * SOFTPLUS_2) / 4 + 1 + SOFTPLUS_1) / 2
@@ -124,22 +124,20 @@ def test_the_nll_term_is_the_mean_over_all_chosen_tokens_of_the_step():
 def test_pairwise_with_many_negatives_is_the_mean_of_as_many_separate_losses(loss_type):
     chosen, negatives, groups, weights = random_groups([4], dtype=torch.float32)
     tokens, lengths = torch.tensor([7]), torch.tensor([3, 9, 1, 5])
-    loss = partial(
-        cpo_loss, beta=0.1, num_groups=1, num_chosen_tokens=7, loss_type=loss_type, simpo_gamma=0.5
-    )
-
-    together, _ = loss(chosen, negatives, groups, weights, chosen_lengths=tokens, negative_lengths=lengths)
-    separate = [
-        loss(
-            chosen,
-            negatives[j : j + 1],
-            groups[:1],
-            weights[:1],
-            chosen_lengths=tokens,
-            negative_lengths=lengths[j : j + 1],
-        )[0]
+    loss = partial(cpo_loss, beta=0.1, loss_type=loss_type, simpo_gamma=0.5)
+    given = groups_of(chosen, negatives, groups, weights, tokens, lengths, num_chosen_tokens=7)
+    apart = [
+        replace(
+            given,
+            negatives=given.negatives[j : j + 1],
+            group_of_negative=groups[:1],
+            weights=weights[:1],
+        )
         for j in range(4)
     ]
+
+    together, _ = loss(given)
+    separate = [loss(each)[0] for each in apart]
 
     assert together.item() == pytest.approx(sum(separate).item() / 4, abs=1e-6)
 
@@ -148,17 +146,14 @@ def test_pairwise_with_many_negatives_is_the_mean_of_as_many_separate_losses(los
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_softmax_with_one_negative_is_the_pairwise_loss(loss_type, label_smoothing):
     chosen, negatives, groups, weights = random_groups([1] * 8, dtype=torch.float32)
-    settings = {
-        "loss_type": loss_type,
-        "label_smoothing": label_smoothing,
-        "simpo_gamma": 0.5,
-        "chosen_lengths": torch.arange(1, 9),
-        "negative_lengths": torch.arange(8, 0, -1),
-    }
+    lengths = torch.arange(1, 9), torch.arange(8, 0, -1)
+    loss = partial(
+        preference, loss_type=loss_type, label_smoothing=label_smoothing, simpo_gamma=0.5, lengths=lengths
+    )
 
-    softmax = preference(chosen, negatives, groups, weights, multi_negative="softmax", **settings)
+    softmax = loss(chosen, negatives, groups, weights, multi_negative="softmax")
 
-    assert softmax.tolist() == preference(chosen, negatives, groups, weights, **settings).tolist()
+    assert softmax.tolist() == loss(chosen, negatives, groups, weights).tolist()
 
 
 def test_softmax_grows_with_every_negative_and_pairwise_does_not():
@@ -185,17 +180,10 @@ def test_a_weight_of_zero_leaves_the_negative_out(multi_negative):
 def test_a_group_without_weight_has_its_nll_alone_and_finite_gradients(multi_negative):
     chosen, negatives = CHOSEN.clone().requires_grad_(), NEGATIVES.clone().requires_grad_()
 
-    loss, metrics = cpo_loss(
-        chosen,
-        negatives,
-        GROUPS,
-        torch.tensor([0.0, 0.0, 1.0]),
-        beta=0.5,
-        num_groups=2,
-        num_chosen_tokens=2,
-        label_smoothing=0.25,
-        multi_negative=multi_negative,
+    given = groups_of(
+        chosen, negatives, GROUPS, torch.tensor([0.0, 0.0, 1.0]), num_groups=2, num_chosen_tokens=2
     )
+    loss, metrics = cpo_loss(given, beta=0.5, label_smoothing=0.25, multi_negative=multi_negative)
     loss.backward()
 
     assert metrics["loss"].tolist() == pytest.approx([2.0, 0.75 * (1 + SOFTPLUS_1) + 0.25 * SOFTPLUS_1 + 6])
@@ -208,17 +196,8 @@ def test_log_probs_far_beyond_the_range_of_exp_keep_finite_losses_and_gradients(
     chosen = torch.tensor([-1e4, -1.0], requires_grad=True)
     negatives = torch.tensor([-1.0, -2e4, -1e4], requires_grad=True)
 
-    loss, metrics = cpo_loss(
-        chosen,
-        negatives,
-        GROUPS,
-        torch.ones(3),
-        beta=1.0,
-        num_groups=2,
-        num_chosen_tokens=1,
-        cpo_alpha=0.0,
-        multi_negative=multi_negative,
-    )
+    given = groups_of(chosen, negatives, GROUPS, torch.ones(3), num_groups=2)
+    loss, metrics = cpo_loss(given, beta=1.0, cpo_alpha=0.0, multi_negative=multi_negative)
     loss.backward()
 
     first = 9999.0 if multi_negative == "softmax" else 9999.0 / 2
@@ -230,7 +209,8 @@ def test_log_probs_far_beyond_the_range_of_exp_keep_finite_losses_and_gradients(
 def test_metrics_count_every_pair_of_a_group():
     chosen, negatives = CHOSEN.clone().requires_grad_(), NEGATIVES.clone().requires_grad_()
 
-    _, metrics = cpo_loss(chosen, negatives, GROUPS, WEIGHTS, beta=0.5, num_groups=2, num_chosen_tokens=5)
+    given = groups_of(chosen, negatives, GROUPS, WEIGHTS, num_groups=2, num_chosen_tokens=5)
+    _, metrics = cpo_loss(given, beta=0.5)
 
     assert metrics["rewards/chosen"].tolist() == [-1.0, -1.0, -3.0]
     assert metrics["rewards/rejected"].tolist() == [-2.0, -3.0, -2.0]
@@ -244,11 +224,12 @@ def test_metrics_count_every_pair_of_a_group():
 @BOTH
 def test_shares_of_a_step_add_up_to_the_loss_of_the_whole(multi_negative):
     chosen, negatives, groups, weights = random_groups([2, 1, 3])
-    loss = partial(cpo_loss, beta=0.1, num_groups=3, num_chosen_tokens=17, multi_negative=multi_negative)
+    share = partial(groups_of, num_groups=3, num_chosen_tokens=17)
+    loss = partial(cpo_loss, beta=0.1, multi_negative=multi_negative)
 
-    whole, metrics = loss(chosen, negatives, groups, weights)
-    first, _ = loss(chosen[:1], negatives[:2], groups[:2], weights[:2])
-    rest, _ = loss(chosen[1:], negatives[2:], groups[2:] - 1, weights[2:])
+    whole, metrics = loss(share(chosen, negatives, groups, weights))
+    first, _ = loss(share(chosen[:1], negatives[:2], groups[:2], weights[:2]))
+    rest, _ = loss(share(chosen[1:], negatives[2:], groups[2:] - 1, weights[2:]))
 
     assert (first + rest).item() == pytest.approx(whole.item())
     assert metrics["loss"].mean().item() == pytest.approx(whole.item())
@@ -258,24 +239,17 @@ def test_shares_of_a_step_add_up_to_the_loss_of_the_whole(multi_negative):
 @LOSS_TYPES
 def test_gradients_match_finite_differences(multi_negative, loss_type):
     chosen, negatives, groups, weights = random_groups([2, 1, 3])
-    settings = {
-        "label_smoothing": 0.1,
-        "simpo_gamma": 0.5,
-        "chosen_lengths": torch.tensor([3, 5, 2]),
-        "negative_lengths": torch.tensor([1, 2, 3, 4, 5, 6]),
-    }
+    weights = weights * torch.tensor([1, 2, 1, 1, 0.5, 1])
+    lengths = torch.tensor([3, 5, 2]), torch.tensor([1, 2, 3, 4, 5, 6])
 
     def loss(*values):
         return cpo_loss(
-            *values,
-            groups,
-            weights * torch.tensor([1, 2, 1, 1, 0.5, 1]),
+            groups_of(*values, groups, weights, *lengths, num_groups=3, num_chosen_tokens=10),
             beta=0.3,
-            num_groups=3,
-            num_chosen_tokens=10,
             loss_type=loss_type,
             multi_negative=multi_negative,
-            **settings,
+            label_smoothing=0.1,
+            simpo_gamma=0.5,
         )[0]
 
     assert torch.autograd.gradcheck(loss, [chosen.requires_grad_(), negatives.requires_grad_()])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tadrib.training.losses.kto import kl_estimate, kto_loss
+from tests.losses.builders import judged
 
 # log-ratios 3 and -1
 POLICY, REFERENCE = torch.tensor([-5.0, -7.0]), torch.tensor([-8.0, -6.0])
@@ -14,9 +15,7 @@ LABELS = torch.tensor([True, False])
 
 def test_each_label_has_its_closed_form():
     """beta = log(3) / 2, kl = 1: beta (3 - 1) and beta (1 + 1) are both log 3: 1 - 3/4 = 1/4."""
-    loss, metrics = kto_loss(
-        POLICY, REFERENCE, LABELS, torch.tensor(1.0), beta=math.log(3) / 2, num_examples=2
-    )
+    loss, metrics = kto_loss(judged(POLICY, REFERENCE, LABELS, 2), torch.tensor(1.0), beta=math.log(3) / 2)
 
     assert metrics["loss"].tolist() == pytest.approx([0.25, 0.25])
     assert loss.item() == pytest.approx(0.25)
@@ -24,19 +23,16 @@ def test_each_label_has_its_closed_form():
 
 def test_the_other_label_turns_the_loss_around():
     """The same log-ratios judged the other way: 1 - sigmoid(-log 3) = 3/4 for both."""
-    _, metrics = kto_loss(POLICY, REFERENCE, ~LABELS, torch.tensor(1.0), beta=math.log(3) / 2, num_examples=2)
+    _, metrics = kto_loss(judged(POLICY, REFERENCE, ~LABELS, 2), torch.tensor(1.0), beta=math.log(3) / 2)
 
     assert metrics["loss"].tolist() == pytest.approx([0.75, 0.75])
 
 
 def test_each_label_has_its_own_weight():
     _, metrics = kto_loss(
-        POLICY,
-        REFERENCE,
-        LABELS,
+        judged(POLICY, REFERENCE, LABELS, 2),
         torch.tensor(1.0),
         beta=math.log(3) / 2,
-        num_examples=2,
         desirable_weight=2.0,
         undesirable_weight=3.0,
     )
@@ -50,7 +46,7 @@ def test_rewards_are_told_apart_by_label_and_judged_against_the_baseline():
     reference = torch.tensor([-8.0, -6.0, -4.5, -5.0])
     labels = torch.tensor([True, False, True, False])
 
-    _, metrics = kto_loss(policy, reference, labels, torch.tensor(1.0), beta=2.0, num_examples=4)
+    _, metrics = kto_loss(judged(policy, reference, labels, 4), torch.tensor(1.0), beta=2.0)
 
     assert metrics["rewards/chosen"].tolist() == [6.0, 1.0]
     assert metrics["rewards/rejected"].tolist() == [-2.0, 4.0]
@@ -60,10 +56,14 @@ def test_rewards_are_told_apart_by_label_and_judged_against_the_baseline():
     assert metrics["kl"].tolist() == [1.0] * 4
 
 
+def test_a_missing_reference_fails_at_once_with_its_name():
+    with pytest.raises(ValueError, match="this loss needs reference "):
+        kto_loss(judged(POLICY, None, LABELS, 2), torch.tensor(0.0), beta=0.1)
+
+
 def test_a_batch_of_one_label_has_no_values_of_the_other():
-    _, metrics = kto_loss(
-        POLICY, REFERENCE, torch.tensor([True, True]), torch.tensor(0.0), beta=0.1, num_examples=2
-    )
+    answers = judged(POLICY, REFERENCE, torch.tensor([True, True]), 2)
+    _, metrics = kto_loss(answers, torch.tensor(0.0), beta=0.1)
 
     assert metrics["rewards/rejected"].shape == (0,)
     assert metrics["logps/rejected"].shape == (0,)
@@ -83,9 +83,8 @@ def test_no_gradient_flows_through_the_baseline():
 def test_the_loss_saturates_at_the_weight_without_overflow():
     policy = torch.tensor([-1e4, 1e4], requires_grad=True)
 
-    loss, metrics = kto_loss(
-        policy, torch.zeros(2), torch.tensor([True, True]), torch.tensor(0.0), beta=1.0, num_examples=2
-    )
+    answers = judged(policy, torch.zeros(2), torch.tensor([True, True]), 2)
+    loss, metrics = kto_loss(answers, torch.tensor(0.0), beta=1.0)
     loss.backward()
 
     assert metrics["loss"].tolist() == [1.0, 0.0]
@@ -96,10 +95,10 @@ def test_the_loss_saturates_at_the_weight_without_overflow():
 def test_shares_of_a_step_add_up_to_the_loss_of_the_whole():
     torch.manual_seed(0)
     policy, reference, labels = -20 * torch.rand(7), -20 * torch.rand(7), torch.rand(7) > 0.5
-    loss = partial(kto_loss, kl=torch.tensor(0.3), beta=0.1, num_examples=7, undesirable_weight=1.5)
+    loss = partial(kto_loss, kl=torch.tensor(0.3), beta=0.1, undesirable_weight=1.5)
 
-    whole, metrics = loss(policy, reference, labels)
-    parts = [loss(policy[s], reference[s], labels[s])[0] for s in (slice(0, 3), slice(3, 7))]
+    whole, metrics = loss(judged(policy, reference, labels, 7))
+    parts = [loss(judged(policy[s], reference[s], labels[s], 7))[0] for s in (slice(0, 3), slice(3, 7))]
 
     assert sum(parts).item() == pytest.approx(whole.item())
     assert metrics["loss"].mean().item() == pytest.approx(whole.item())
@@ -111,7 +110,7 @@ def test_gradients_match_finite_differences():
     labels, kl = torch.tensor([True, False, True, False]), torch.tensor(0.5, dtype=torch.float64)
 
     def loss(*values):
-        return kto_loss(*values, labels, kl, beta=0.1, num_examples=4, desirable_weight=0.5)[0]
+        return kto_loss(judged(*values, labels, 4), kl, beta=0.1, desirable_weight=0.5)[0]
 
     assert torch.autograd.gradcheck(loss, [policy.requires_grad_(), reference.requires_grad_()])
 
@@ -119,7 +118,8 @@ def test_gradients_match_finite_differences():
 def test_a_step_lifts_a_desirable_answer_and_lowers_an_undesirable_one():
     policy = torch.tensor([-5.0, -5.0], requires_grad=True)
 
-    loss, _ = kto_loss(policy, torch.full((2,), -5.0), LABELS, torch.tensor(0.0), beta=0.2, num_examples=1)
+    answers = judged(policy, torch.full((2,), -5.0), LABELS, 1)
+    loss, _ = kto_loss(answers, torch.tensor(0.0), beta=0.2)
     loss.backward()
 
     assert policy.grad.tolist() == pytest.approx([-0.05, 0.05])  # beta sigmoid(0) (1 - sigmoid(0))

@@ -67,7 +67,7 @@ def reference_scores(policy: str, reference: str, source: str, where: Path) -> d
     for loader in (engine.get_train_dataloader(), engine.get_eval_dataloader()):
         for inputs in loader:
             batch = engine._with_reference(engine._prepare_inputs(inputs))
-            scores = batch.reference_scores.split(torch.bincount(batch.group_of_completion).tolist())
+            scores = batch.reference.split(torch.bincount(batch.group_of_completion).tolist())
             found |= dict(zip(batch.rows, [each.tolist() for each in scores], strict=True))
     return found
 

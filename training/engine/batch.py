@@ -91,13 +91,6 @@ class PackedBatch:
         return replace(self, **changed)
 
     @property
-    def reference_scores(self) -> Tensor:
-        """`reference`, for methods that need one. Raises ValueError when nobody computed it."""
-        if self.reference is None:
-            raise ValueError("this batch has no reference log-probs")
-        return self.reference
-
-    @property
     def step_baseline(self) -> Tensor:
         """`baseline`, for methods that need one. Raises ValueError when nobody computed it."""
         if self.baseline is None:

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From token log-probs to completions and pairs. Shapes: T targets, C completions, P pairs, G groups."""
+"""From token log-probs to the records that losses take. Shapes: T targets, C completions."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tadrib.training.data.group import NEGATIVES
 from tadrib.training.engine.batch import PackedBatch
+from tadrib.training.losses.answers import Answers, Groups, JudgedAnswers, Pairs
 
 
 def sum_by_completion(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:
@@ -23,17 +22,39 @@ def completion_lengths(batch: PackedBatch) -> Tensor:
     return torch.bincount(batch.completion_of_target, minlength=len(batch.roles))
 
 
-class Pairs(NamedTuple):
-    """Every chosen answer with each negative of its group: completion numbers, int64 [P] each."""
+def answers_of(token_log_probs: Tensor, batch: PackedBatch) -> Answers:
+    """All completions as answers, [C], with their lengths in targets, and reference log-probs where there are some."""
+    log_probs = sum_by_completion(token_log_probs, batch)
+    return Answers(log_probs, batch.reference, completion_lengths(batch))
 
-    chosen: Tensor
-    rejected: Tensor
 
-
-def pairs_of(batch: PackedBatch) -> Pairs:
+def pairs_of(answers: Answers, batch: PackedBatch) -> Pairs:
+    """Every chosen answer with each negative of its group, out of those of all completions, [C]."""
     rejected = with_role(batch, *NEGATIVES)
-    chosen = with_role(batch, "chosen")
-    return Pairs(chosen[batch.group_of_completion[rejected]], rejected)
+    chosen = with_role(batch, "chosen")[batch.group_of_completion[rejected]]
+    return Pairs(answers[chosen], answers[rejected], batch.step.pairs, batch.step.paired_chosen_targets)
+
+
+def groups_of(answers: Answers, batch: PackedBatch, *, hard_negative_weight: float = 1.0) -> Groups:
+    """Every chosen answer with all negatives of its group, out of those of all completions, [C]; a rejected answer
+    weighs 1."""
+    negatives = with_role(batch, *NEGATIVES)
+    hard = torch.isin(negatives, with_role(batch, "hard_negative"))
+    return Groups(
+        answers[with_role(batch, "chosen")],
+        answers[negatives],
+        batch.group_of_completion[negatives],
+        torch.where(hard, hard_negative_weight, 1.0),
+        batch.step.groups,
+        batch.step.chosen_targets,
+    )
+
+
+def judged_of(token_log_probs: Tensor, batch: PackedBatch) -> JudgedAnswers:
+    """The completions that are judged by themselves, with the labels of their groups."""
+    numbers = with_role(batch, "completion")
+    judged = answers_of(token_log_probs, batch)[numbers]
+    return JudgedAnswers(judged, batch.labels[batch.group_of_completion[numbers]], batch.step.groups)
 
 
 def chosen_tokens(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:

@@ -18,33 +18,26 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tadrib.training.losses.margins import margin_losses, pair_metrics, per_token
+from tadrib.training.losses.answers import Groups
+from tadrib.training.losses.margins import margin_losses, pair_metrics
 
 MarginLosses = Callable[[Tensor], Tensor]
 
 
 def cpo_loss(
-    chosen: Tensor,
-    negatives: Tensor,
-    group_of_negative: Tensor,
-    negative_weights: Tensor,
+    groups: Groups,
     *,
     beta: float,
-    num_groups: int,
-    num_chosen_tokens: int,
     loss_type: str = "sigmoid",
     cpo_alpha: float = 1.0,
     simpo_gamma: float = 0.0,
     label_smoothing: float = 0.0,
     multi_negative: str = "pairwise",
-    chosen_lengths: Tensor | None = None,
-    negative_lengths: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``l + cpo_alpha nll`` of each group: Xu et al. 2024 (arXiv 2401.08417), equation 3 and its NLL term.
 
-    ``chosen`` [G] and ``negatives`` [M] are summed log-probs; ``group_of_negative`` is int [M] in 0..G-1 and
-    ``negative_weights`` [M]. ``num_groups`` and ``num_chosen_tokens`` count over the whole optimizer step.
-    ``simpo`` is ``sigmoid`` of log-probs per token less ``simpo_gamma``; it needs lengths, int [G] and [M].
+    The log-probs are sums, [G] of chosen answers and [M] of negatives. ``simpo`` is ``sigmoid`` of log-probs per token
+    less ``simpo_gamma``; it needs ``lengths`` of both: raises ValueError without them.
 
     Example: ``beta`` 0.5, ``c`` -2, ``r`` -4 and -6, ``w`` 1 and 3: ``m`` 1 and 2, pairwise ``(0.3133 + 3 *
     0.1269) / 4 = 0.1735``, softmax ``log(1 + e^-1 + 3 e^-2) = 0.5733``; two chosen tokens: ``nll = 1``.
@@ -55,19 +48,20 @@ def cpo_loss(
     Metrics: ``loss`` and ``nll_loss`` (on average that of a chosen token), [G]; `pair_metrics` with rewards
     ``beta`` times what is compared, [M]; ``logps/chosen`` is [G], and ``simpo`` has ``logps/*`` per token.
     """
-    nll = -chosen * (num_groups / num_chosen_tokens)
-    gamma = 0.0
+    chosen, negatives, gamma = groups.chosen.log_probs, groups.negatives.log_probs, 0.0
+    nll = -chosen * (groups.num_groups / groups.num_chosen_tokens)
     if loss_type == "simpo":
-        chosen, negatives = per_token(chosen, chosen_lengths), per_token(negatives, negative_lengths)
+        chosen, negatives = groups.chosen.per_token(chosen), groups.negatives.per_token(negatives)
         gamma = simpo_gamma
-    chosen_of_pair = chosen[group_of_negative]
+    group_of = groups.group_of_negative
+    chosen_of_pair = chosen[group_of]
     margins = beta * (chosen_of_pair - negatives) - gamma
     losses_of = partial(margin_losses, loss_type=loss_type, label_smoothing=label_smoothing)
     combine = _COMBINATIONS[multi_negative]
-    weights = negative_weights.to(margins.dtype)
-    losses = combine(margins, weights, group_of_negative, len(chosen), losses_of) + cpo_alpha * nll
+    weights = groups.weights.to(margins.dtype)
+    losses = combine(margins, weights, group_of, len(chosen), losses_of) + cpo_alpha * nll
     metrics = pair_metrics(losses, beta * chosen_of_pair, beta * negatives, chosen, negatives)
-    return losses.sum() / num_groups, metrics | {"nll_loss": nll.detach()}
+    return losses.sum() / groups.num_groups, metrics | {"nll_loss": nll.detach()}
 
 
 def _pairwise(

@@ -6,27 +6,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tadrib.training.losses.margins import kl_of_pairs, pair_metrics, per_token
+from tadrib.training.losses.answers import Pairs
+from tadrib.training.losses.margins import kl_of_pairs, pair_metrics
 
 
 def ipo_loss(
-    chosen: Tensor,
-    rejected: Tensor,
-    ref_chosen: Tensor,
-    ref_rejected: Tensor,
-    chosen_lengths: Tensor,
-    rejected_lengths: Tensor,
-    *,
-    beta: float,
-    tau: float,
-    num_pairs: int,
-    label_smoothing: float = 0.0,
+    pairs: Pairs, *, beta: float, tau: float, label_smoothing: float = 0.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``(h - 1 / (2 tau))^2`` of each pair: Azar et al. 2023 (arXiv 2310.12036), equation 17.
 
-    ``h = (chosen - ref_chosen) / chosen_lengths - (rejected - ref_rejected) / rejected_lengths`` of summed
-    log-probs of P pairs, [P], and of what `answer_lengths` divides them by, int [P]. ``num_pairs`` counts the
-    pairs of the whole optimizer step.
+    ``h`` is the log-ratio of the chosen answer of policy to reference less that of the rejected one, each divided by
+    its answer's length, from the summed log-probs of P pairs, [P]; both answers need ``reference`` and ``lengths``,
+    which `answer_lengths` gives. Raises ValueError with the name of a needed input that is missing.
 
     ``tau`` alone sets the target of ``h``. ``beta`` is no part of the paper's loss nor of this one: it scales
     the logged rewards, so that a pair on target shows a margin of ``beta / (2 tau)``.
@@ -38,13 +29,15 @@ def ipo_loss(
 
     Metrics, [P]: `pair_metrics` with rewards ``beta`` times the two terms of ``h``; and ``kl`` of `kl_of_pairs`.
     """
-    chosen_sums, rejected_sums = chosen - ref_chosen, rejected - ref_rejected
-    chosen_ratios = per_token(chosen_sums, chosen_lengths)
-    rejected_ratios = per_token(rejected_sums, rejected_lengths)
+    chosen, rejected = pairs.chosen, pairs.rejected
+    chosen_ratios = chosen.per_token(chosen.log_ratios)
+    rejected_ratios = rejected.per_token(rejected.log_ratios)
     losses = squared_losses(chosen_ratios - rejected_ratios, tau, label_smoothing)
-    metrics = pair_metrics(losses, beta * chosen_ratios, beta * rejected_ratios, chosen, rejected)
-    metrics["kl"] = kl_of_pairs(chosen_sums, rejected_sums).detach()
-    return losses.sum() / num_pairs, metrics
+    metrics = pair_metrics(
+        losses, beta * chosen_ratios, beta * rejected_ratios, chosen.log_probs, rejected.log_probs
+    )
+    metrics["kl"] = kl_of_pairs(chosen.log_ratios, rejected.log_ratios).detach()
+    return losses.sum() / pairs.num_pairs, metrics
 
 
 def squared_losses(h: Tensor, tau: float, label_smoothing: float = 0.0) -> Tensor:

@@ -6,25 +6,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tadrib.training.losses.answers import JudgedAnswers
 from tadrib.training.losses.margins import share_won
 
 
 def kto_loss(
-    policy: Tensor,
-    reference: Tensor,
-    labels: Tensor,
+    judged: JudgedAnswers,
     kl: Tensor,
     *,
     beta: float,
-    num_examples: int,
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``w (1 - sigmoid(beta g))`` of each answer: Ethayarajh et al. 2024 (arXiv 2402.01306), equation 7.
 
-    ``g = r - kl`` for a desirable answer and ``kl - r`` for an undesirable one; ``r = policy - reference`` of
-    the summed log-probs of E answers, [E]; ``labels`` is bool [E], True for desirable, and ``kl`` is
-    `kl_estimate`'s scalar. ``num_examples`` counts the answers of the whole optimizer step.
+    ``g = r - kl`` for a desirable answer and ``kl - r`` for an undesirable one; ``r`` is the log-ratio of policy to
+    reference of the summed log-probs of E answers, [E], and ``kl`` is `kl_estimate`'s scalar. Raises ValueError for
+    answers without ``reference``.
 
     Example: ``beta`` 0.5, ``kl`` 1 and ``r`` 3: ``beta g = 1``, ``1 - sigmoid(1) = 0.2689`` times
     ``desirable_weight``; labelled undesirable, the same answer has 0.7311 times ``undesirable_weight``.
@@ -37,7 +35,8 @@ def kto_loss(
     ``logps/chosen`` of the desirable answers only, ``rewards/rejected`` and ``logps/rejected`` of the others.
     Answers come without a counterpart, so a margin is the difference of two means, for the caller to take.
     """
-    log_ratios = policy - reference
+    log_probs, labels = judged.answers.log_probs, judged.desirable
+    log_ratios = judged.answers.log_ratios
     gains = torch.where(labels, log_ratios - kl, kl - log_ratios)
     losses = torch.where(labels, desirable_weight, undesirable_weight) * torch.sigmoid(-beta * gains)
     rewards = beta * log_ratios
@@ -47,10 +46,10 @@ def kto_loss(
         "rewards/chosen": rewards[labels],
         "rewards/rejected": rewards[~labels],
         "rewards/accuracies": share_won(gains),
-        "logps/chosen": policy[labels],
-        "logps/rejected": policy[~labels],
+        "logps/chosen": log_probs[labels],
+        "logps/rejected": log_probs[~labels],
     }
-    return losses.sum() / num_examples, {name: values.detach() for name, values in metrics.items()}
+    return losses.sum() / judged.num_examples, {name: values.detach() for name, values in metrics.items()}
 
 
 def kl_estimate(log_ratio_sum: Tensor, count: Tensor | int) -> Tensor:

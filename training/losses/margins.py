@@ -36,13 +36,6 @@ def margin_losses(margins: Tensor, loss_type: str, label_smoothing: float = 0.0)
     return kept * loss(margins) + flipped * loss(-margins)
 
 
-def per_token(log_probs: Tensor, lengths: Tensor | None) -> Tensor:
-    """``log_probs`` of answers, [P], divided by their ``lengths`` in tokens, int [P]."""
-    if lengths is None:
-        raise ValueError("a length-normalised loss needs the lengths of all answers, found None")
-    return log_probs / lengths.clamp_min(1)
-
-
 def share_won(margins: Tensor) -> Tensor:
     """1 for a positive margin, 0 for a negative one, 1/2 for a tie, [P].
 

@@ -1,50 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KTO's answers of a batch, and the baseline that all answers of an optimizer step share."""
+"""KTO's baseline, which all answers of an optimizer step share: the divergence of mismatched answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from tadrib.training.engine.batch import PackedBatch
-from tadrib.training.engine.completions import sum_by_completion, with_role
+from tadrib.training.engine.completions import answers_of, with_role
 from tadrib.training.loop.objective import Baseline, Scored
 from tadrib.training.losses.kto import kl_estimate
 
 
-class KTOAnswers(NamedTuple):
-    """The judged answers of a batch, E of them; a stand-in's have no ``weight``."""
-
-    policy: Tensor
-    """[E]: summed log-probs; ``reference`` the same under the reference."""
-    reference: Tensor
-    labels: Tensor
-    """bool [E]: True for desirable."""
-    weight: float
-    num_examples: int
-    """Answers of the whole optimizer step."""
-
-
-def answers_of(token_log_probs: Tensor, batch: PackedBatch) -> KTOAnswers:
-    scores, reference = sum_by_completion(token_log_probs, batch), batch.reference_scores
-    answers = with_role(batch, "completion")
-    return KTOAnswers(
-        scores[answers],
-        reference[answers],
-        batch.labels,
-        batch.weight,
-        batch.step.groups,
-    )
-
-
 def divergence_of(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:
     """[2]: sum and number of the log-ratios of a batch's mismatched answers, without gradient; 0 for a stand-in."""
-    mismatched = with_role(batch, "kl")
-    log_ratios = (sum_by_completion(token_log_probs, batch) - batch.reference_scores)[mismatched].detach()
+    log_ratios = answers_of(token_log_probs, batch)[with_role(batch, "kl")].log_ratios.detach()
     divergence = torch.stack([log_ratios.sum(), log_ratios.new_tensor(len(log_ratios))])
     return divergence if batch.weight else torch.zeros_like(divergence)
 
