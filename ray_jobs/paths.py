@@ -4,21 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container
 from pathlib import Path
 
 from tadrib.training.config import JobSpec
 from tadrib.training.config.locations import is_url
+from tadrib.training.config.types import LocalPath
 from tadrib.training.errors import Problem, SpecError
 
-_LOCATIONS = (
-    "model_name",
-    "ref_model_name",
-    "dataset_path",
-    "eval_dataset_path",
-    "deepspeed",
-    "storage_path",
-)
 _UPLOADED = "runtime_resources/working_dir_files"  # where Ray unpacks a job's working_dir
 _ACTION = "Write the path as the nodes see it, or an object-store URL; code and data are not uploaded."
 
@@ -28,21 +21,24 @@ def relative_keys(spec: JobSpec) -> list[str]:
 
     ``a/b`` may also be a name on a hub; it is a path where there is such a file here.
     """
-    return [key for key in _LOCATIONS if (value := _value(spec, key)) and _is_relative(key, value)]
+    return [key for key, value, mark in spec.paths() if _is_relative(value, mark)]
 
 
-def require_directory(directory: Path, spec: JobSpec, keys: Iterable[str]) -> None:
+def require_directory(directory: Path, spec: JobSpec, keys: Container[str]) -> None:
     """Refuse a spec whose relative paths cannot be found from ``directory``, which is that of the submitter.
 
     Raises SpecError with every key that leads nowhere.
     """
     problems = []
-    for key in keys:
-        value = _value(spec, key)
+    for key, value, mark in spec.paths():
+        if key not in keys:
+            continue
         if not directory.is_dir():
             message = f"{value} is relative to {directory}, where it was submitted, and the cluster has no such folder."
-        elif key != "storage_path" and not (directory / str(value)).exists():
-            message = f"{value} is {directory / str(value)}, where it was submitted, and the cluster has no such file."
+        elif mark.must_exist and not (directory / value).exists():
+            message = (
+                f"{value} is {directory / value}, where it was submitted, and the cluster has no such file."
+            )
         else:
             continue
         problems.append(Problem(key, message, _ACTION))
@@ -61,12 +57,7 @@ def require_lasting_storage(spec: JobSpec) -> None:
     raise SpecError("the run would be lost", [Problem("storage_path", message, _ACTION)])
 
 
-def _value(spec: JobSpec, key: str) -> str | None:
-    value = getattr(spec if key == "storage_path" else spec.config, key, None)
-    return value if isinstance(value, str) else None
-
-
-def _is_relative(key: str, value: str) -> bool:
+def _is_relative(value: str, mark: LocalPath) -> bool:
     if is_url(value) or os.path.isabs(value):
         return False
-    return key == "storage_path" or value.startswith(("./", "../")) or os.path.exists(value)
+    return not mark.must_exist or value.startswith(("./", "../")) or os.path.exists(value)

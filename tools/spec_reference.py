@@ -16,6 +16,7 @@ from tadrib.training.config.resources import Resources
 from tadrib.training.config.rules.adjusters import ADJUSTERS
 from tadrib.training.config.rules.common import RULES
 from tadrib.training.config.spec import JobSpec
+from tadrib.training.config.types import MayChange, marks
 
 _INTRODUCTION = """\
 # Spec reference
@@ -63,6 +64,10 @@ def spec_reference() -> str:
         summary = " ".join((config.__doc__ or "").split())
         parts += [f"## Method `{name}`\n\n{summary} Python: `{config.__name__}`.\n", _table(own)]
     parts += [
+        "## Keys that may change\n\nA run that is started again continues with the spec that it began with. These keys"
+        " may have other values then; a difference in any other key is refused.\n",
+        ", ".join(f"`{key}`" for section in (JobSpec, CommonConfig) for key in marks(section, MayChange))
+        + ".\n",
         "## Rules\n\nA spec that breaks one of these is refused, and the message names the rule.\n",
         _list((each.name, each.summary) for each in RULES),
         "## Adjusted defaults\n\nA default that cannot hold in a run is adjusted, with a warning that names"

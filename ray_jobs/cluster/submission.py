@@ -14,9 +14,9 @@ from pathlib import Path
 from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
 from tadrib.ray_jobs.paths import relative_keys
 from tadrib.training.config import JobSpec
-from tadrib.training.config.differences import differences
 from tadrib.training.config.loading import load_text
 from tadrib.training.config.locations import is_url
+from tadrib.training.config.problems.differences import differences
 from tadrib.training.config.yaml.file import read_text
 from tadrib.training.errors import ClusterError, Problem, SpecError
 

@@ -22,7 +22,6 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.versions import versions
 
 _SECONDS_TO_ANSWER = 120  # a node may first have to start a process, and import nothing but Python
-_LOADED_BY_WORKERS = ("model_name", "ref_model_name", "deepspeed")
 
 
 def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
@@ -60,9 +59,8 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
 
 def _local_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """Keys and absolute paths of what every worker reads; rows are read by the driver alone."""
-    for key in _LOADED_BY_WORKERS:
-        value = getattr(spec.config, key, None)
-        if isinstance(value, str) and Path(value).is_absolute():
+    for key, value, mark in spec.paths():
+        if mark.reader == "workers" and mark.must_exist and Path(value).is_absolute():
             yield key, value
     for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
         if source is None or source.folder is None:

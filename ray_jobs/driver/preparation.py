@@ -20,8 +20,6 @@ from tadrib.training.run.names import DATA
 if TYPE_CHECKING:
     from tadrib.training.data.report.check import DataReport
 
-_PATHS = ("model_name", "ref_model_name", "dataset_path", "eval_dataset_path")
-
 
 def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
     """The spec for workers, its defaults adjusted. Their working directory may be another: paths that exist here are
@@ -34,11 +32,11 @@ def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
         placed.storage_path = str(run.path.parent)
     config = resolve(placed).spec.config
     _settle_strategy(config)
-    for key in _PATHS:
-        value = getattr(config, key, None)
-        if value is not None and os.path.exists(value):
+    resolved = placed.with_config(config)
+    for key, value, mark in list(resolved.paths()):
+        if mark.must_exist and os.path.exists(value):
             setattr(config, key, os.path.abspath(value))
-    return placed.with_config(config)
+    return resolved
 
 
 def _settle_strategy(config: CommonConfig) -> None:

@@ -10,7 +10,7 @@ from tadrib.ray_jobs.kube.release import Release
 from tadrib.ray_jobs.kube.status.explain import explain
 from tadrib.ray_jobs.kube.status.objects import Object, RunObjects, list_jobs, read_spec
 from tadrib.training.config import parse_spec
-from tadrib.training.config.differences import differences
+from tadrib.training.config.problems.differences import differences
 from tadrib.training.config.yaml.file import parse_yaml
 from tadrib.training.errors import ClusterError, Problem, SpecError
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from tadrib.training.config import JobSpec, parse_spec
-from tadrib.training.config.differences import differences
 from tadrib.training.config.locations import inside
+from tadrib.training.config.problems.differences import differences
 from tadrib.training.config.strategy import as_text, is_json
 from tadrib.training.config.yaml.file import parse_yaml
 from tadrib.training.errors import Problem, SpecError
@@ -20,28 +20,6 @@ from tadrib.training.run.directory import RunDirectory
 
 _LAST_KEY = "engine"
 """Of those that every spec written by a run has, in its order: a torn one lacks it."""
-# what a run may change between starts without becoming another run
-_FREE_KEYS = {
-    "resources",
-    "storage_path",
-    "output_dir",
-    "max_failures",
-    "hang_factor",
-    "hang_seconds",
-    "logging_steps",
-    "report_to",
-    "evaluation_strategy",
-    "eval_steps",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "greater_is_better",
-    "gradient_checkpointing",
-    "ddp_backend",
-    "ddp_find_unused_parameters",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-}
 
 
 def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
@@ -57,7 +35,7 @@ def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
     text = "was {0!r} and is {1!r}."
     spec = self_contained(spec)
-    ignored = _FREE_KEYS | _newer_than(before, spec)
+    ignored = spec.changeable | _newer_than(before, spec)
     return differences(
         _by_setting(before), _by_setting(spec.to_mapping()), text, action=action, ignoring=ignored
     )

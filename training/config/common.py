@@ -12,6 +12,7 @@ from tadrib.training.config.metrics import COMMON, plain_name
 from tadrib.training.config.section import Section
 from tadrib.training.config.strategy import Strategy
 from tadrib.training.config.types import (
+    MAY_CHANGE,
     Count,
     Document,
     Few,
@@ -19,6 +20,7 @@ from tadrib.training.config.types import (
     Index,
     Layers,
     LearningRate,
+    LocalPath,
     Location,
     NonNegative,
     Positive,
@@ -66,7 +68,7 @@ class CommonConfig(Section):
     Raises SpecError, with every problem found, on construction and on assignment.
     """
 
-    model_name: Location = "Qwen/Qwen2.5-7B"
+    model_name: Annotated[Location, LocalPath("workers")] = "Qwen/Qwen2.5-7B"
     """Model to start from: a Hugging Face Hub id or a directory that `transformers` or `peft` opens, such as the
     `final/` of another run. What training starts from is also the reference: an adapter stays below the new one, or
     is merged without LoRA."""
@@ -81,10 +83,10 @@ class CommonConfig(Section):
     load_in_8bit: Flag = False
     """Load the weights as 8-bit integers (bitsandbytes, LLM.int8())."""
 
-    dataset_path: Location = "data/training.jsonl"
+    dataset_path: Annotated[Location, LocalPath("driver")] = "data/training.jsonl"
     """Training rows: a JSONL, JSON, CSV or Parquet file, a `datasets` directory, a Hub id, or an fsspec URL
     such as `s3://bucket/rows.parquet`. A spec must name it."""
-    eval_dataset_path: Location | None = None
+    eval_dataset_path: Annotated[Location | None, LocalPath("driver")] = None
     """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
     validation_split: Share = 0.0
     """Share of the training prompts held out with their rows for evaluation, at least one; chosen by `seed`. 0 holds
@@ -130,7 +132,7 @@ class CommonConfig(Section):
     """As `per_device_train_batch_size`, for evaluation."""
     gradient_accumulation_steps: Few = 1
     """Micro-batches of each worker that make one optimizer step."""
-    gradient_checkpointing: Flag = True
+    gradient_checkpointing: Annotated[Flag, MAY_CHANGE] = True
     """Recompute activations in the backward pass: much less memory for about a third more time."""
     optim: Optimizer = "adamw_torch"
     """Optimizer, by its transformers name; the 8-bit and paged ones come from bitsandbytes."""
@@ -151,16 +153,16 @@ class CommonConfig(Section):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of everything random: data order, splits, adapter weights, dropout."""
 
-    evaluation_strategy: Schedule = "steps"
+    evaluation_strategy: Annotated[Schedule, MAY_CHANGE] = "steps"
     """When to evaluate: never, every `eval_steps` steps, or after each epoch. Without evaluation data the
     default becomes `no`."""
-    eval_steps: Count = 500
+    eval_steps: Annotated[Count, MAY_CHANGE] = 500
     """Optimizer steps between evaluations, with `evaluation_strategy: steps`."""
-    save_strategy: Schedule = "steps"
+    save_strategy: Annotated[Schedule, MAY_CHANGE] = "steps"
     """When to write a checkpoint: never, every `save_steps` steps, or after each epoch."""
-    save_steps: Count = 1000
+    save_steps: Annotated[Count, MAY_CHANGE] = 1000
     """Optimizer steps between checkpoints, with `save_strategy: steps`."""
-    save_total_limit: Count | None = 3
+    save_total_limit: Annotated[Count | None, MAY_CHANGE] = 3
     """Checkpoints to keep, the newest and the best always among them; null keeps all."""
     load_best_model_at_end: Flag = True
     """Finish with the checkpoint that has the best `metric_for_best_model`. Needs evaluation; one without a
@@ -168,19 +170,20 @@ class CommonConfig(Section):
     metric_for_best_model: Text = "eval_loss"
     """Metric on the held-out rows that picks the best checkpoint, one of those that the method logs; `eval_` may be
     left out."""
-    greater_is_better: Flag | None = None
+    greater_is_better: Annotated[Flag | None, MAY_CHANGE] = None
     """Whether a higher `metric_for_best_model` is better; null means as is known of it. Needed for metrics of which
     neither is, such as `eval_kl`."""
-    logging_steps: Count = 10
+    logging_steps: Annotated[Count, MAY_CHANGE] = 10
     """Optimizer steps between lines of metrics."""
     report_to: Annotated[
         list[Tracker],
         Field(strict=False),
         BeforeValidator(listed, json_schema_input_type=list[Tracker] | Literal[Tracker, "none"]),
+        MAY_CHANGE,
     ] = Field(default_factory=list)
     """Trackers that also receive the metrics; `metrics.jsonl` is always written."""
 
-    output_dir: Location = "./checkpoints"
+    output_dir: Annotated[Location, MAY_CHANGE] = "./checkpoints"
     """Directory for checkpoints and weights when a trainer is used from Python. A spec derives it from
     `storage_path` and `name`."""
 
@@ -188,19 +191,19 @@ class CommonConfig(Section):
     """Mixed precision in float16 with loss scaling; needs a GPU."""
     bf16: Flag = False
     """Mixed precision in bfloat16 for weights that are kept in float32."""
-    dataloader_num_workers: Processes = 0
+    dataloader_num_workers: Annotated[Processes, MAY_CHANGE] = 0
     """Processes per worker that prepare batches; 0 prepares them in the training process."""
-    dataloader_pin_memory: Flag | None = None
+    dataloader_pin_memory: Annotated[Flag | None, MAY_CHANGE] = None
     """Put batches in page-locked memory, for faster copies to a GPU; null means where there is one."""
-    ddp_backend: Literal["nccl", "gloo"] | None = None
+    ddp_backend: Annotated[Literal["nccl", "gloo"] | None, MAY_CHANGE] = None
     """How workers exchange gradients; null means `nccl` on GPU and `gloo` on CPU."""
-    ddp_find_unused_parameters: Flag | None = None
+    ddp_find_unused_parameters: Annotated[Flag | None, MAY_CHANGE] = None
     """Look for weights without a gradient in each step; null does where the model may leave some, such as experts that
     no token chose."""
     strategy: Strategy = "ddp"
     """What workers share: nothing but gradients (`ddp`), the optimizer's states and gradients (`zero2`), the weights as
     well (`zero3`), with states and weights in main memory between their uses (`zero3-offload`)."""
-    deepspeed: Document | None = None
+    deepspeed: Annotated[Document | None, LocalPath("driver")] = None
     """A DeepSpeed configuration of your own in place of `strategy`: the path of a JSON file, or the settings
     themselves, as a mapping or as JSON text. Where there is no file `configs/deepspeed_zero2.json`, the name stands for
     the preset; so do `…_zero3.json` and `…_zero3_offload.json`."""

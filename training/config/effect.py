@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tadrib.training.config.common import CommonConfig
 from tadrib.training.config.problems.violations import show
 from tadrib.training.config.view import View
 
@@ -52,16 +51,14 @@ def idle(*keys: str, reads: tuple[str, ...]) -> Callable[[Reason], Reason]:
     return register
 
 
-def without_effect(view: View, section: type[CommonConfig]) -> list[Idle]:
+def without_effect(view: View) -> list[Idle]:
     """What the user set in ``view`` (settled) to another value than its default, for nothing."""
     found = []
     for each in CIRCUMSTANCES:
         if not view.has(each.reads) or not (reason := each.reason(view)):
             continue
         for key in each.keys:
-            field = section.model_fields.get(key)
-            default = field and field.get_default(call_default_factory=True)
-            if key in view.given and key in view.values and view[key] != default:
+            if key in view.given and key in view.values and not view.is_default(key):
                 found.append(Idle(key, view[key], reason))
     return found
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from tadrib.training.config import metrics
 from tadrib.training.config.common import CommonConfig, Template
@@ -12,6 +12,7 @@ from tadrib.training.config.types import (
     Count,
     Flag,
     LearningRate,
+    LocalPath,
     Location,
     NonNegative,
     Positive,
@@ -57,7 +58,7 @@ class PreferenceConfig(CommonConfig):
 class ReferencedConfig(PreferenceConfig):
     """What the methods that compare with a reference model share."""
 
-    ref_model_name: Location | None = None
+    ref_model_name: Annotated[Location | None, LocalPath("workers")] = None
     """Reference model: a Hub id or a directory, of an adapter too; null means the model that training starts from."""
     reference: Literal["auto", "adapter_off", "copy", "model", "cache"] = "auto"
     """Where reference log-probabilities come from: the trained model with its adapters off, a frozen copy,

@@ -51,7 +51,7 @@ def resolve(spec: JobSpec) -> Resolved:
     from."""
     view = spec.view()
     settled, adjustments = settle(view)
-    idle = without_effect(settled, type(spec.config))
+    idle = without_effect(settled)
     notes = {each.key: f"no effect: {each.reason}" for each in idle}
     notes |= {adjustment.key: adjustment.reason for adjustment in adjustments}
     rows = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -125,7 +125,7 @@ def read_section(
             bad.add(key)
     view = _view_of(blank, bad)
     for inner in nested_views:
-        view = View({**view.values, **inner.values}, view.given | inner.given)
+        view = view.joined(inner)
     return Reading(view, problems)
 
 
@@ -162,20 +162,32 @@ def _unknown(section: type[Section], key: Any, value: Any, known: list[str]) -> 
 def _view_of(section: Section, without: Iterable[str]) -> View:
     values: dict[str, Any] = dict(section.facts)
     given: set[str] = set()
+    nested: list[View] = []
     skipped = set(without)
     for key in type(section).model_fields:
         if key in skipped:
             continue
         value = getattr(section, key)
         if isinstance(value, Section):
-            inner = value.view()
-            values |= inner.values
-            given |= inner.given
+            nested.append(value.view())
             continue
         values[f"{section.key_prefix}{key}"] = value
         if key in section.model_fields_set:
             given.add(f"{section.key_prefix}{key}")
-    return View(values, frozenset(given))
+    view = View(values, frozenset(given), _defaults(type(section)))
+    for inner in nested:
+        view = view.joined(inner)
+    return view
+
+
+@cache
+def _defaults(section: type[Section]) -> dict[str, Any]:
+    """The default of each field that has one."""
+    return {
+        f"{section.key_prefix}{key}": field.get_default(call_default_factory=True)
+        for key, field in section.model_fields.items()
+        if not field.is_required()
+    }
 
 
 def _nested_section(section: type[Section], key: str) -> type[Section] | None:

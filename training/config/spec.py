@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,7 +19,7 @@ from tadrib.training.config.rules.adjusters import settle
 from tadrib.training.config.rules.conflicts import conflicts
 from tadrib.training.config.run_name import NAME_LENGTH, RUN_NAME
 from tadrib.training.config.section import Section, read_section
-from tadrib.training.config.types import Index, Location, Positive
+from tadrib.training.config.types import MAY_CHANGE, Index, LocalPath, Location, MayChange, Positive, marks
 from tadrib.training.config.view import View
 from tadrib.training.config.yaml.text import to_yaml
 from tadrib.training.config.yaml.written import plain
@@ -46,18 +46,18 @@ class JobSpec(Section):
     ]
     """Name of the run and of its directory: lower-case letters, digits and hyphens, at most 40 characters.
     Starting a spec with the same name again continues the run."""
-    resources: Annotated[Resources, Field(strict=False)] = Field(default_factory=Resources)
+    resources: Annotated[Resources, Field(strict=False), MAY_CHANGE] = Field(default_factory=Resources)
     """Workers that the run asks for; see the keys below."""
-    storage_path: Location = "./runs"
+    storage_path: Annotated[Location, LocalPath("workers", must_exist=False), MAY_CHANGE] = "./runs"
     """Directory or object-store URL in which the run directory `{storage_path}/{name}` is made."""
-    max_failures: Index = 3
+    max_failures: Annotated[Index, MAY_CHANGE] = 3
     """Times that training is restarted from its last checkpoint after a worker failed; preemptions do not
     count. A failure that no restart mends, such as a NaN loss or a full GPU, ends the run at once, and one that
     comes back at the same step ends it the second time."""
-    hang_factor: Annotated[float, Field(ge=2)] = 20.0
+    hang_factor: Annotated[float, Field(ge=2), MAY_CHANGE] = 20.0
     """A step that takes this many times the median is taken for hung: every worker's stack is written to `logs/`
     and training restarts from its last checkpoint."""
-    hang_seconds: Positive = 120.0
+    hang_seconds: Annotated[Positive, MAY_CHANGE] = 120.0
     """Shortest time, in seconds, after which a step is taken for hung; the first steps get ten times as long."""
     engine: Literal["tadrib", "trl"] = "tadrib"
     """What trains: `tadrib`, or the stock trainer of TRL on the same rows, for comparison."""
@@ -94,6 +94,18 @@ class JobSpec(Section):
         """The run directory, ``{storage_path}/{name}``: a path or a URL."""
         return inside(self.storage_path, self.name)
 
+    def paths(self) -> Iterator[tuple[str, str, LocalPath]]:
+        """Key, value and mark of each setting that may be a path, where it is set."""
+        for section in (self._config, self):
+            for key, mark in marks(type(section), LocalPath).items():
+                if (value := getattr(section, key)) is not None:
+                    yield key, value, mark
+
+    @property
+    def changeable(self) -> set[str]:
+        """The keys that a later start of the run may set to other values."""
+        return {key for section in (type(self), type(self._config)) for key in marks(section, MayChange)}
+
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[Problem]:
         """All that is wrong with a flat mapping: credentials, keys and types, then rules on whatever
@@ -109,11 +121,11 @@ class JobSpec(Section):
         reading = read_section(config_class, own, known=spec_keys(config_class))
         missing = [] if config.get("dataset_path") is not None else [_DATASET_MISSING]
         found = [*secrets, *job_reading.problems, *missing, *foreign, *reading.problems]
-        view = _with_facts(_joined(job_reading.view, reading.view))
+        view = _with_facts(job_reading.view.joined(reading.view))
         return [*_once_per_secret(found, secrets), *conflicts(view)]
 
     def view(self) -> View:
-        return _with_facts(_joined(super().view(), self._config.view()))
+        return _with_facts(super().view().joined(self._config.view()))
 
     def as_given(self) -> dict[str, Any]:
         """The flat mapping of what was set, defaults left out; ``parse_spec`` of it gives an equal spec."""
@@ -200,10 +212,6 @@ def _foreign_keys(
             foreign.append(Problem(key, f"not a key of method {method}.", action))
         own.pop(key, None)
     return own, foreign
-
-
-def _joined(first: View, second: View) -> View:
-    return View({**first.values, **second.values}, first.given | second.given)
 
 
 def _with_facts(view: View) -> View:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Field types that several sections share."""
+"""Field types that several sections share, and marks: what is true of a setting beside its type, said on its field,
+as in ``Annotated[Location, LocalPath("driver")]``."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag
 
 from tadrib.training.config.strategy import is_json
 
@@ -113,3 +115,30 @@ Schedule = Annotated[
     Literal["no", "steps", "epoch"],
     BeforeValidator(_false_to_no, json_schema_input_type=Literal["no", "steps", "epoch", False]),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """The value may be a path, which counts from where the spec was written, and which ``reader`` opens.
+
+    ``must_exist`` is False for a folder that a run makes where it is missing.
+    """
+
+    reader: Literal["driver", "workers"]
+    must_exist: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MayChange:
+    """A later start of a run may set another value, and continues the same run."""
+
+
+MAY_CHANGE = MayChange()
+
+Mark = TypeVar("Mark", LocalPath, MayChange)
+
+
+def marks(section: type[BaseModel], kind: type[Mark]) -> dict[str, Mark]:
+    """The fields of ``section`` that carry a mark of ``kind``, with it."""
+    fields = section.model_fields.items()
+    return {key: mark for key, field in fields for mark in field.metadata if isinstance(mark, kind)}

@@ -5,7 +5,7 @@ at."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tadrib.training.config.locations import inside
@@ -15,7 +15,8 @@ from tadrib.training.config.locations import inside
 class View:
     """Values by dotted key (``lora_r``, ``resources.gpus_per_worker``); a value that did not parse is absent.
 
-    ``given`` holds the keys the user wrote; all others carry their default. Keys that start with ``run.`` are
+    ``given`` holds the keys the user wrote; all others carry their default, which ``defaults`` has of every field that
+    is not required. Keys that start with ``run.`` are
     facts about the run rather than settings, and are present only where they are known:
 
     - ``run.device``: "cpu" or "cuda"; ``run.device_reason``: the half-sentence that says why
@@ -28,6 +29,7 @@ class View:
 
     values: Mapping[str, Any]
     given: frozenset[str]
+    defaults: Mapping[str, Any]
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -37,7 +39,16 @@ class View:
 
     def with_values(self, **changes: Any) -> View:
         """The same view with some values replaced; what counts as given stays."""
-        return View({**self.values, **changes}, self.given)
+        return replace(self, values={**self.values, **changes})
+
+    def joined(self, other: View) -> View:
+        """The view of two sections together."""
+        defaults = {**self.defaults, **other.defaults}
+        return View({**self.values, **other.values}, self.given | other.given, defaults)
+
+    def is_default(self, key: str) -> bool:
+        """Whether ``key`` has its field's default, which a spec may also spell out."""
+        return key in self.defaults and self.values.get(key) == self.defaults[key]
 
     def with_device(self, device: str, reason: str, bf16: bool | None = None) -> View:
         """The view with what is known of the device; ``bf16=None`` leaves that open."""
@@ -60,7 +71,7 @@ class View:
         if not self.has(("storage_path", "name")):
             return self
         checkpoints = inside(self["storage_path"], self["name"], "checkpoints")
-        facts = {"run.checkpoints": checkpoints}
-        if self.values.get("output_dir") == "./checkpoints":  # the default, which a spec may spell out
-            return View({**self.values, **facts, "output_dir": checkpoints}, self.given - {"output_dir"})
-        return self.with_values(**facts)
+        placed = self.with_values(**{"run.checkpoints": checkpoints})
+        if self.is_default("output_dir"):
+            return replace(placed.with_values(output_dir=checkpoints), given=self.given - {"output_dir"})
+        return placed

@@ -35,7 +35,7 @@ def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Con
     kind: Literal["cpu", "cuda"] = "cuda" if device.type == "cuda" else "cpu"
     bf16 = kind == "cpu" or torch.cuda.is_bf16_supported()
     fitted, adjustments = adjust(config, device=kind, bf16=bf16, has_eval_data=has_eval_data)
-    idle = without_effect(fitted.view().with_device(kind, "", bf16), type(fitted))
+    idle = without_effect(fitted.view().with_device(kind, "", bf16))
     for notice in (*adjustments, *idle):
         warn(str(notice))
     tell_of_preset(fitted)

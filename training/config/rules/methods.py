@@ -109,7 +109,7 @@ def batch_has_one_size(view: View) -> Problem | None:
     """`max_tokens_per_batch` and a `per_device_train_batch_size` other than its default exclude each other: both give
     a micro-batch's size."""
     tokens, rows = view["max_tokens_per_batch"], view["per_device_train_batch_size"]
-    if tokens is not None and rows != 4:
+    if tokens is not None and not view.is_default("per_device_train_batch_size"):
         return Problem(
             "max_tokens_per_batch",
             f"{tokens} together with per_device_train_batch_size: {rows}; both give the size of a micro-batch.",
@@ -135,7 +135,7 @@ def smoothing_fits_loss(view: View) -> Problem | None:
 def gamma_fits_loss(view: View) -> Problem | None:
     """In CPO, `simpo_gamma` other than its default works with `loss_type: simpo` alone."""
     gamma, loss = view["simpo_gamma"], view["loss_type"]
-    if gamma != 1.0 and loss != "simpo":
+    if not view.is_default("simpo_gamma") and loss != "simpo":
         action = "Set loss_type: simpo, or remove simpo_gamma."
         return Problem("simpo_gamma", f"{gamma}, but loss_type: {loss} has no margin to set.", action)
     return None
