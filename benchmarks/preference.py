@@ -171,7 +171,8 @@ def run_ours(case: dict) -> float:
     install_scoring(model)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = cast(PreferenceTrainer, create_trainer(method, METHODS[method](output_dir=folder)))
+        config = METHODS[method].config(output_dir=folder)
+        trainer = cast(PreferenceTrainer, create_trainer(method, config))
         GroupTrainer(
             objective=trainer.objective,
             baseline=trainer.baseline,

@@ -70,7 +70,7 @@ def _run(case: dict, engine: str) -> float:
         settings["packing"] = False
     clock = CpuClock()
     with tempfile.TemporaryDirectory() as folder:
-        config = METHODS[method](
+        config = METHODS[method].config(
             dataset_path=_rows(Path(folder), method, case["per_device_train_batch_size"] * case["max_steps"]),
             output_dir=folder,
             torch_dtype="float32",

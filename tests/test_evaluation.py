@@ -40,7 +40,7 @@ def fields(folder, method: str, **changes) -> dict:
 
 def evaluate(method: str, given: dict) -> dict[str, float]:
     """Held-out metrics of a policy that has moved away from its reference, the same one each time."""
-    trainer = create_trainer(method, METHODS[method](**given))
+    trainer = create_trainer(method, METHODS[method].config(**given))
     noise = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for _, weight in sorted(trainer.ready_trainer().model.named_parameters()):
@@ -95,7 +95,7 @@ def test_a_step_with_fewer_rows_than_places_trains_on_those_alone(tmp_path, meth
     given |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "warmup_ratio": 0.0}
     given |= {"dataset_path": write_rows(tmp_path / "train.jsonl", f"{method}_train.jsonl", 3)}
     given |= {"packing": False, "max_seq_length": 128} if method == "sft" else {}
-    trainer = create_trainer(method, METHODS[method](**given))
+    trainer = create_trainer(method, METHODS[method].config(**given))
     engine = trainer.ready_trainer()
     *_, filled, empty = engine.get_train_dataloader()
     assert (filled.weight, empty.weight) == (1.0, 0.0)

@@ -31,7 +31,7 @@ def trainer_of(folder, method: str, **changes):
         "load_best_model_at_end": False,
         "report_to": [],
     }
-    return create_trainer(method, METHODS[method](**given | changes))
+    return create_trainer(method, METHODS[method].config(**given | changes))
 
 
 def old_checkpoint(folder, step: int) -> None:

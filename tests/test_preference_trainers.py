@@ -14,7 +14,7 @@ from tests.tiny import tiny_model, write_rows
 
 
 def config(tmp_path, method: str, **changes):
-    return METHODS[method](
+    return METHODS[method].config(
         **{
             "model_name": tiny_model(),
             "dataset_path": write_rows(tmp_path / "train.jsonl", f"{method}_train.jsonl", 16),

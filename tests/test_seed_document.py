@@ -215,7 +215,7 @@ def test_preference_optimization_methods(method, create, config, first_loss):
 
 @pytest.mark.parametrize("method", SPECIFIC)
 def test_common_and_method_specific_parameters(method):
-    config = METHODS[method](**COMMON | SPECIFIC[method])
+    config = METHODS[method].config(**COMMON | SPECIFIC[method])
     given = COMMON | SPECIFIC[method]
     assert {key: getattr(config, key) for key in given} == given
 

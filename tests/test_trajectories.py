@@ -31,7 +31,7 @@ def train(
     method: str, fields: dict, resume_from: str | None = None, planned_workers: int | None = None
 ) -> dict:
     """Train by the public trainers; the losses of every step and the tokens that were seen."""
-    trainer = create_trainer(method, METHODS[method](**fields))
+    trainer = create_trainer(method, METHODS[method].config(**fields))
     trainer.planned_workers = planned_workers
     trainer.train(resume_from_checkpoint=resume_from)
     state = trainer.trainer.state
@@ -145,7 +145,7 @@ def test_a_run_goes_on_with_any_number_of_workers_as_if_nothing_had_changed(tmp_
 def test_a_token_budget_bounds_every_micro_batch_and_uses_every_group_once(tmp_path):
     given = fields(tmp_path, "dpo", max_tokens_per_batch=200)
     del given["per_device_train_batch_size"]
-    trainer = create_trainer("dpo", METHODS["dpo"](**given))
+    trainer = create_trainer("dpo", METHODS["dpo"].config(**given))
 
     batches = list(trainer.get_data_loader())
 

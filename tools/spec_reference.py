@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from tadrib.training.config.common import CommonConfig
 from tadrib.training.config.effect import CIRCUMSTANCES
-from tadrib.training.config.methods import METHODS
 from tadrib.training.config.problems.violations import show
+from tadrib.training.config.registry import METHODS
 from tadrib.training.config.resources import Resources
 from tadrib.training.config.rules.adjusters import ADJUSTERS
 from tadrib.training.config.rules.common import RULES
@@ -59,7 +59,8 @@ def spec_reference() -> str:
         "## Keys of every method\n",
         _table(common),
     ]
-    for name, config in METHODS.items():
+    for name, method in METHODS.items():
+        config = method.config
         own = [row for row in _keys(config, required=("dataset_path",)) if row not in common]
         summary = " ".join((config.__doc__ or "").split())
         parts += [f"## Method `{name}`\n\n{summary} Python: `{config.__name__}`.\n", _table(own)]

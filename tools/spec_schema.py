@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrib.training.config.common import CommonConfig
-from tadrib.training.config.methods import METHODS
+from tadrib.training.config.registry import METHODS
 from tadrib.training.config.spec import JobSpec
 from tools.generated import write_or_check
 from tools.spec_reference import spec_reference
@@ -33,7 +33,7 @@ def spec_schema() -> Schema:
     Rules across several settings are not in it; ``parse_spec`` checks those.
     """
     job = tidy(JobSpec.model_json_schema())
-    methods = {name: _method_properties(config) for name, config in METHODS.items()}
+    methods = {name: _method_properties(method.config) for name, method in METHODS.items()}
     names = list(dict.fromkeys(key for properties in methods.values() for key in properties))
     shared = {key: schema for key in names if (schema := _agreed(key, methods)) is not None}
     branches = []

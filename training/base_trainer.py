@@ -7,7 +7,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -16,7 +16,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from tadrib.training.adapters.composed_adapter import complete
 from tadrib.training.adapters.lora import add_lora
 from tadrib.training.config import CommonConfig
-from tadrib.training.config.methods import method_of
+from tadrib.training.config.registry import method_of
 from tadrib.training.config.rules.adjusters import early_stopping
 from tadrib.training.data.generation import encode_prompt
 from tadrib.training.data.prepare import PreparedData, prepare_data
@@ -54,11 +54,8 @@ class BaseTrainer(ABC):
     `transformers.Trainer`; its rows are those of the config's method.
     """
 
-    method: ClassVar[str]
-
     def __init__(self, config: CommonConfig, data: PreparedData | None = None) -> None:
-        if not hasattr(self, "method"):
-            self.method = method_of(config)  # type: ignore[misc]
+        self.method = method_of(config)
         held_out = None if data is None else data.eval is not None
         self.config = fit_to_hardware(config, has_eval_data=held_out)
         self.data = data

@@ -16,7 +16,6 @@ from tadrib.training.preference_trainer import PreferenceTrainer
 class DPOTrainer(PreferenceTrainer):
     """Every rejected answer of a row is a pair with the chosen one."""
 
-    method = "dpo"
     config: DPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -113,7 +113,6 @@ class PreferenceTrainer(BaseTrainer):
 class KTOTrainer(PreferenceTrainer):
     """Single answers with a label, against a baseline that all answers of an optimizer step share."""
 
-    method = "kto"
     config: KTOConfig
     baseline = STEP_BASELINE
 
@@ -145,7 +144,6 @@ class KTOTrainer(PreferenceTrainer):
 class IPOTrainer(PreferenceTrainer):
     """Pairs whose margin is pulled to a set distance."""
 
-    method = "ipo"
     config: IPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
@@ -163,7 +161,6 @@ class IPOTrainer(PreferenceTrainer):
 class CPOTrainer(PreferenceTrainer):
     """A chosen answer against one or many negatives, without a reference."""
 
-    method = "cpo"
     config: CPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
@@ -181,7 +178,6 @@ class CPOTrainer(PreferenceTrainer):
 class SimPOTrainer(PreferenceTrainer):
     """Pairs compared by log-prob per token, without a reference."""
 
-    method = "simpo"
     config: SimPOConfig
 
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:

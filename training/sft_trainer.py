@@ -16,7 +16,6 @@ from tadrib.training.losses.sft import sft_loss
 class SFTTrainer(BaseTrainer):
     """Trains on responses; with ``packing``, rows of ``max_seq_length`` tokens hold several isolated documents."""
 
-    method = "sft"
     config: SFTConfig
 
     def create_trainer(self) -> GroupTrainer:

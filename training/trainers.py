@@ -4,16 +4,8 @@
 from __future__ import annotations
 
 from tadrib.training.base_trainer import BaseTrainer
-from tadrib.training.config import CommonConfig
+from tadrib.training.config import METHODS, CommonConfig
 from tadrib.training.data.prepare import PreparedData
-from tadrib.training.dpo_trainer import DPOTrainer
-from tadrib.training.preference_trainer import CPOTrainer, IPOTrainer, KTOTrainer, SimPOTrainer
-from tadrib.training.sft_trainer import SFTTrainer
-
-TRAINERS: dict[str, type[BaseTrainer]] = {
-    trainer.method: trainer
-    for trainer in (SFTTrainer, DPOTrainer, KTOTrainer, IPOTrainer, CPOTrainer, SimPOTrainer)
-}
 
 
 def create_trainer(
@@ -27,4 +19,4 @@ def create_trainer(
         from tadrib.training.trl_engine.engine import create_trl_trainer  # loads TRL, which takes seconds
 
         return create_trl_trainer(method, config, data)
-    return TRAINERS[method](config, data)
+    return METHODS[method].trainer_class(config, data)

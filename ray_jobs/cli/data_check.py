@@ -31,7 +31,7 @@ def data_report(file: str, *, method: str | None, spec_path: Path | None, model:
         spec = load_spec(spec_path, [f"method={method}"] if method else [])
         method, config = spec.method, spec.config
     else:
-        config = METHODS[_known(method)]()
+        config = METHODS[_known(method)].config()
     if model is not None:
         config.model_name = model
     from tadrib.training.data.report.check import check_data

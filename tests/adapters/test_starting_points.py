@@ -25,7 +25,7 @@ SENTENCE = "عاصمة مصر القاهرة."
 
 
 def config(folder: Path, method: str, **changes):
-    return METHODS[method](
+    return METHODS[method].config(
         **{
             "model_name": tiny_model(),
             "dataset_path": write_rows(folder / f"{method}.jsonl", f"{method}_train.jsonl", 12),

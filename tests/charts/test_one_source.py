@@ -135,8 +135,8 @@ def test_one_row_can_serve_all_six_methods_as_the_preset_says(tmp_path):
         row |= {"rejected": rejected, "completion": chosen if label else rejected, "label": label}
         rows.append(json.dumps(row, ensure_ascii=False))
     path.write_text("\n".join(rows), encoding="utf-8")
-    for method, config in METHODS.items():
-        report = check_data(str(path), method, config(), None)
+    for method in METHODS:
+        report = check_data(str(path), method, METHODS[method].config(), None)
         assert report.ok, method
         assert report.to_dict()["usable_rows"] == 20
 

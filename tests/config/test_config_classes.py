@@ -103,7 +103,7 @@ OWN = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_promised_defaults(method):
-    config = METHODS[method]()
+    config = METHODS[method].config()
     expected = COMMON | OWN[method]
     assert {key: getattr(config, key) for key in expected} == expected
 

@@ -279,7 +279,7 @@ def test_every_rule_has_a_case():
 
 
 def test_every_rule_has_words_and_reads_keys_that_exist():
-    known = {key for config in METHODS.values() for key in config.model_fields} | set(JobSpec.model_fields)
+    known = {key for each in METHODS.values() for key in each.config.model_fields} | set(JobSpec.model_fields)
     known |= {f"resources.{key}" for key in Resources.model_fields}
     known |= {
         "run.device",

@@ -52,7 +52,7 @@ def test_ordinary_words_are_not_taken_for_credentials(tmp_path, line):
 
 
 def test_no_key_of_a_spec_has_the_name_of_a_credential():
-    assert [key for kind in METHODS.values() for key in spec_keys(kind) if is_secret_name(key)] == []
+    assert [key for each in METHODS.values() for key in spec_keys(each.config) if is_secret_name(key)] == []
     assert not is_secret_name("pad_token")
 
 

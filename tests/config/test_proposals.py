@@ -17,7 +17,7 @@ from tadrib.training.config.yaml.file import parse_yaml
 from tadrib.training.errors import Problem, SpecError
 from tests.config.test_config_rules import CASES, make_mapping
 
-KEYS = sorted({key for config in METHODS.values() for key in spec_keys(config)}, key=len, reverse=True)
+KEYS = sorted({key for each in METHODS.values() for key in spec_keys(each.config)}, key=len, reverse=True)
 SETTING = re.compile(rf"({'|'.join(map(re.escape, KEYS))}): (\{{[^}}]*\}}|\[[^\]]*\]|\"[^\"]*\"|[^\s,;]+)")
 REMOVAL = re.compile(rf"[Rr]emove ({'|'.join(map(re.escape, KEYS))}|it|the key)\b")
 _LEADS = "Did you mean|Write|Put it in quotes:|Example:|Use|Name those you want, such as"

@@ -150,6 +150,6 @@ def write_jsonl(path: Path, items: Iterable[Any]) -> str:
 def config(method: str, dataset: str = "rows.jsonl", **fields: Any) -> CommonConfig:
     """A config with SFT's ``alpaca`` or ``plain``, whatever template the tokenizer has, unless ``fields`` say more."""
     template = "alpaca" if method == "sft" else "plain"
-    return METHODS[method](
+    return METHODS[method].config(
         model_name="tiny", dataset_path=dataset, **{"instruction_template": template} | fields
     )

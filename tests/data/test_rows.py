@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tadrib.training.config import METHODS
 from tadrib.training.data.rows.dialogue import Answer, Dialogue
-from tadrib.training.data.rows.models import ROW_MODELS, parse_row
+from tadrib.training.data.rows.models import parse_row
 from tadrib.training.data.rows.row_problem import RowError
 from tests.data.builders import assistant, row, user
 
@@ -112,7 +113,7 @@ def test_a_good_row_becomes_the_dialogue_it_stands_for(case: str) -> None:
     assert parse_row(method, value).dialogue == expected
 
 
-@pytest.mark.parametrize("method", ROW_MODELS)
+@pytest.mark.parametrize("method", METHODS)
 def test_columns_that_only_carry_data_are_no_problem(method: str) -> None:
     value = row(method) | {"id": 7, "source": "web", "message_id": "x", "score": float("nan")}
     assert parse_row(method, value).dialogue == parse_row(method, row(method)).dialogue

@@ -13,7 +13,7 @@ import pytest
 from make_data import DATA, data_sets, style_questions
 
 from tadrib.training.config import METHODS
-from tadrib.training.data.rows.models import ROW_MODELS
+from tadrib.training.data.rows.models import row_model
 
 STEMS = [f"{method}_{name}" for method in METHODS for name in ("train", "heldout")]
 
@@ -62,7 +62,7 @@ def test_the_files_are_small_and_readable():
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_row_is_valid_for_its_method(stem):
-    model = ROW_MODELS[stem.split("_")[0]]
+    model = row_model(stem.split("_")[0])
     for row in read(stem):
         model.model_validate(row)
         assert set(row) <= set(model.model_fields)

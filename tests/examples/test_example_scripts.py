@@ -19,7 +19,7 @@ from tadrib.training.config import METHODS
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "docs" / "data.md"]
-CONFIGS = {config.__name__: config for config in METHODS.values()}
+CONFIGS = {each.config.__name__: each.config for each in METHODS.values()}
 
 
 def sources() -> Iterator[tuple[str, str]]:

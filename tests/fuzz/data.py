@@ -22,7 +22,7 @@ HOW_MANY_ARE_SHOWN = 0.05
 
 @cache
 def _config(method: str, max_bad_rows: int) -> CommonConfig:
-    return METHODS[method](max_bad_rows=max_bad_rows)
+    return METHODS[method].config(max_bad_rows=max_bad_rows)
 
 
 def check(random: Random, path: Path, method: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from tadrib.training.config import METHODS
-from tadrib.training.data.rows.models import ROW_MODELS
+from tadrib.training.data.rows.models import row_model
 from tests.fuzz.data import check
 from tests.fuzz.fragments import WORDS, json_fragment, json_key
 from tests.fuzz.specs import EXAMPLES
@@ -32,7 +32,7 @@ def _examples(method: str) -> list[str]:
 
 def _row(random: Random, method: str) -> str:
     columns = {key: json.dumps(item) for key, item in json.loads(random.choice(_examples(method))).items()}
-    known = [*ROW_MODELS[method].model_fields, "messages", "prompts", "chosen_lenght", "x" * 10_000]
+    known = [*row_model(method).model_fields, "messages", "prompts", "chosen_lenght", "x" * 10_000]
     for _ in range(random.choice([0, 1, 1, 2, 3])):
         column = random.choice(known)
         match random.randrange(4):

@@ -40,7 +40,7 @@ def _examples() -> list[str]:
 
 @cache
 def _keys(method: str) -> list[str]:
-    return spec_keys(METHODS[method])
+    return spec_keys(METHODS[method].config)
 
 
 def _content(random: Random) -> bytes:

@@ -222,12 +222,13 @@ def test_a_metric_knows_its_direction(config, given, greatest):
 
 
 def test_every_metric_that_picks_the_best_is_logged(tmp_path):
-    for method, config in METHODS.items():
+    for method in METHODS:
         rows = {
             "dataset_path": write_rows(tmp_path / f"{method}.jsonl", f"{method}_train.jsonl", 4),
             "eval_dataset_path": write_rows(tmp_path / f"{method}-eval.jsonl", f"{method}_heldout.jsonl", 4),
         }
         given = {"model_name": tiny_model(), "output_dir": str(tmp_path / "out"), **rows}
-        logged = create_trainer(method, config(**given, max_seq_length=256)).evaluate()
+        config = METHODS[method].config(**given, max_seq_length=256)
+        logged = create_trainer(method, config).evaluate()
         found = {name: logged[f"eval_{name}"] for name in config.facts["run.metrics"]}
         assert all(math.isfinite(value) for value in found.values()), found

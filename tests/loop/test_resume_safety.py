@@ -48,7 +48,7 @@ def refusal_of(given: dict, *names: str, legacy: bool = False) -> str:
         mark.rmdir()  # which fails unless the planted code works
     try:
         # in a folder of its own, as a training sets the checkpoints of others in its folder aside
-        again = METHODS["sft"](**{**given, "output_dir": str(folder / "again")})
+        again = METHODS["sft"].config(**{**given, "output_dir": str(folder / "again")})
         create_trainer("sft", again).train(resume_from_checkpoint=str(harmed))
         said = "resumed"
     except TrainingError as error:
@@ -67,7 +67,7 @@ def check(said: str, name: str) -> None:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> dict:
     given = config(tmp_path_factory.mktemp("plain"))
-    create_trainer("sft", METHODS["sft"](**given)).train()
+    create_trainer("sft", METHODS["sft"].config(**given)).train()
     return given
 
 
@@ -84,7 +84,7 @@ def test_nor_does_it_in_torch_s_older_format(plain):
 
 
 def test_an_honest_plain_checkpoint_resumes(plain):
-    trainer = create_trainer("sft", METHODS["sft"](**plain))
+    trainer = create_trainer("sft", METHODS["sft"].config(**plain))
     trainer.train(resume_from_checkpoint=f"{plain['output_dir']}/checkpoint-1")
     assert trainer.trainer.state.global_step == 2
 
@@ -112,9 +112,9 @@ def sharded_refusals(cases: list[dict]) -> list[dict]:
     and what was said."""
     found = []
     for given in cases:
-        create_trainer("sft", METHODS["sft"](**given)).train()
+        create_trainer("sft", METHODS["sft"].config(**given)).train()
         checkpoint = Path(given["output_dir"]) / "checkpoint-1"
-        honest = create_trainer("sft", METHODS["sft"](**given))
+        honest = create_trainer("sft", METHODS["sft"].config(**given))
         honest.train(resume_from_checkpoint=str(checkpoint))
         pickles = [path for path in sorted(checkpoint.rglob("*")) if path.suffix in (".pt", ".pth")]
         names = [path.relative_to(checkpoint).as_posix() for path in pickles]

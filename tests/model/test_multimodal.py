@@ -99,7 +99,7 @@ def test_a_package_that_an_encoder_needs_is_named(tmp_path):
 def train_all(cases: dict[str, tuple[str, dict]]) -> dict[str, list]:
     found = {}
     for name, (method, given) in cases.items():
-        trainer = create_trainer(method, METHODS[method](**given))
+        trainer = create_trainer(method, METHODS[method].config(**given))
         trainer.train()
         trainer.save_model()
         losses = [row["loss"] for row in trainer.trainer.state.log_history if "loss" in row]

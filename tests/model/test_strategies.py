@@ -20,7 +20,7 @@ SAVED_AT = 4
 
 
 def train(method: str, given: dict, resume_from: str | None = None) -> dict:
-    trainer = create_trainer(method, METHODS[method](**given))
+    trainer = create_trainer(method, METHODS[method].config(**given))
     before = trainer.evaluate()["eval_loss"] if resume_from is None else None
     trainer.train(resume_from_checkpoint=resume_from)
     losses = [row["loss"] for row in trainer.trainer.state.log_history if "loss" in row]

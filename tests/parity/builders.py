@@ -66,7 +66,7 @@ def build_rows(
 
 def settings(method: str, architecture: str, folder: Path, lora: bool, **changes) -> CommonConfig:
     """A config for which all of `build_rows` is one micro-batch in float32, without dropout."""
-    return METHODS[method](
+    return METHODS[method].config(
         **{
             "model_name": model_folder(architecture),
             "output_dir": str(folder),

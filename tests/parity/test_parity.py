@@ -7,8 +7,8 @@ from trl import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
+from tadrib.training.config import METHODS
 from tadrib.training.data.lengths import Limits, fit
-from tadrib.training.trl_engine.translation import TRANSLATIONS
 from tests.parity.builders import ROLES, assert_equal, both_engines, build_rows, compute, settings
 
 CASES = {
@@ -73,7 +73,7 @@ def test_our_cut_is_the_one_that_trl_would_make(tmp_path, method, collator):
     config = settings(method, "qwen2", tmp_path, lora=True, max_prompt_length=39, max_length=40)
     whole = build_rows(ROLES[method], prompts=[1, 39, 3, 30, 12, 2])
     cut = fit(whole, Limits.of(config, method), "truncate", bos=None)
-    row = TRANSLATIONS[method].row
+    row = METHODS[method].on_trl.row
 
     ours = collator(pad_token_id=0)([row(group) for group in cut.groups])
     theirs = collator(pad_token_id=0, max_length=40)([row(group) for group in whole])

@@ -27,7 +27,7 @@ from tests.tiny import tiny_model, write_rows
 def on_tiny_model(tmp_path, method: str, **changes) -> BaseTrainer:
     """A trainer on bundled rows; CPO's have many negatives, so it takes those of DPO."""
     source = "dpo" if method == "cpo" else method
-    config = METHODS[method](
+    config = METHODS[method].config(
         **{
             "model_name": tiny_model(),
             "dataset_path": write_rows(tmp_path / "train.jsonl", f"{source}_train.jsonl", 16),
@@ -205,7 +205,7 @@ def test_whole_runs_agree_step_by_step(tmp_path, method, changes):
 )
 def test_a_setting_without_an_equal_is_refused_with_the_way_out(method, changes, message):
     with pytest.raises(SpecError, match=message) as caught:
-        create_trl_trainer(method, METHODS[method](**changes))
+        create_trl_trainer(method, METHODS[method].config(**changes))
     assert "or use engine: tadrib." in str(caught.value)
 
 

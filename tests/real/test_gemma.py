@@ -52,7 +52,7 @@ def gemma(request) -> str:
 
 def trained(create, method: str, model: str, folder: Path, **way) -> tuple[BaseTrainer, list[float]]:
     """The trainer after three steps on the same two rows, and the loss of each."""
-    config = METHODS[method](
+    config = METHODS[method].config(
         model_name=model,
         learning_rate=LORA_RATES[method] if way["use_lora"] else 1e-5,
         dataset_path=write_rows(folder / "rows.jsonl", f"{method}_train.jsonl", 2),

@@ -30,7 +30,7 @@ def train(given: dict, url: str, machines: str, resume: bool) -> list[float]:
         resume_from = str(checkpoints / f"checkpoint-{SAVED_AT}")
         damage = bring(store, f"{CHECKPOINTS}/checkpoint-{SAVED_AT}", Path(resume_from))
         assert damage is None, damage
-    trainer = create_trainer("sft", METHODS["sft"](**given | {"output_dir": str(checkpoints)}))
+    trainer = create_trainer("sft", METHODS["sft"].config(**given | {"output_dir": str(checkpoints)}))
     engine = trainer.ready_trainer()
     engine.keeper = StoreKeeper(store)
     trainer.train(resume_from_checkpoint=resume_from)

@@ -4,7 +4,6 @@
 from tadrib.training.config.common import CommonConfig
 from tadrib.training.config.loading import load_spec
 from tadrib.training.config.methods import (
-    METHODS,
     CPOConfig,
     DPOConfig,
     IPOConfig,
@@ -12,6 +11,7 @@ from tadrib.training.config.methods import (
     SFTConfig,
     SimPOConfig,
 )
+from tadrib.training.config.registry import METHODS, Method
 from tadrib.training.config.resolve import Resolved, adjust, resolve
 from tadrib.training.config.resources import Resources
 from tadrib.training.config.rules.adjusters import Adjustment
@@ -26,6 +26,7 @@ __all__ = [
     "IPOConfig",
     "JobSpec",
     "KTOConfig",
+    "Method",
     "Resolved",
     "Resources",
     "SFTConfig",

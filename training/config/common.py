@@ -211,6 +211,8 @@ class CommonConfig(Section):
     callbacks: Annotated[list[Any], Field(strict=False, exclude=True)] = Field(default_factory=list)
     """`transformers.TrainerCallback` objects; from Python only, not a key of a spec."""
 
+    method: ClassVar[str] = ""
+    """The name of the method whose settings these are; none has the common ones alone."""
     facts: ClassVar[Mapping[str, Any]] = {"run.metrics": COMMON}
 
     @property

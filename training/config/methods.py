@@ -19,12 +19,12 @@ from tadrib.training.config.types import (
     Smoothing,
     Text,
 )
-from tadrib.training.errors import Problem, SpecError
 
 
 class SFTConfig(CommonConfig):
     """Supervised fine-tuning: learn to write the response to an instruction."""
 
+    method: ClassVar = "sft"
     facts: ClassVar = {"run.metrics": metrics.SFT}
 
     packing: Flag = True
@@ -69,6 +69,7 @@ class ReferencedConfig(PreferenceConfig):
 class DPOConfig(ReferencedConfig):
     """Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290)."""
 
+    method: ClassVar = "dpo"
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
     steadied_by: ClassVar = ("beta", "sft_weight")
 
@@ -89,6 +90,7 @@ class DPOConfig(ReferencedConfig):
 class KTOConfig(ReferencedConfig):
     """Kahneman-Tversky Optimization (Ethayarajh et al. 2024, arXiv 2402.01306)."""
 
+    method: ClassVar = "kto"
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
     steadied_by: ClassVar = ("beta",)
 
@@ -103,6 +105,7 @@ class KTOConfig(ReferencedConfig):
 class IPOConfig(ReferencedConfig):
     """Identity Preference Optimization (Azar et al. 2023, arXiv 2310.12036)."""
 
+    method: ClassVar = "ipo"
     facts: ClassVar = {"run.metrics": metrics.REFERENCED}
     steadied_by: ClassVar = ("tau",)
 
@@ -122,6 +125,7 @@ class IPOConfig(ReferencedConfig):
 class CPOConfig(PreferenceConfig):
     """Contrastive Preference Optimization (Xu et al. 2024, arXiv 2401.08417); takes many rejected answers."""
 
+    method: ClassVar = "cpo"
     facts: ClassVar = {"run.metrics": metrics.CPO}
     steadied_by: ClassVar = ("cpo_alpha",)
 
@@ -144,6 +148,7 @@ class SimPOConfig(PreferenceConfig):
     """Simple Preference Optimization (Meng et al. 2024, arXiv 2405.14734); no reference,
     length-normalised."""
 
+    method: ClassVar = "simpo"
     facts: ClassVar = {"run.metrics": metrics.PREFERENCE}
 
     learning_rate: LearningRate = 5e-7
@@ -152,23 +157,3 @@ class SimPOConfig(PreferenceConfig):
     """Scale of the length-normalised reward."""
     simpo_gamma: NonNegative = 1.0
     """Margin that the chosen answer must win by."""
-
-
-METHODS: dict[str, type[CommonConfig]] = {
-    "sft": SFTConfig,
-    "dpo": DPOConfig,
-    "kto": KTOConfig,
-    "ipo": IPOConfig,
-    "cpo": CPOConfig,
-    "simpo": SimPOConfig,
-}
-
-
-def method_of(config: CommonConfig) -> str:
-    """The method whose settings ``config`` holds. Raises SpecError for the settings of none."""
-    for name, kind in METHODS.items():
-        if isinstance(config, kind):
-            return name
-    kinds = ", ".join(kind.__name__ for kind in METHODS.values())
-    message = f"{type(config).__name__} holds the settings of no method."
-    raise SpecError("no method to train", [Problem("config", message, f"Use one of {kinds}.")])

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from tadrib.training.config.common import CommonConfig
 from tadrib.training.config.credentials import find_credentials
 from tadrib.training.config.locations import inside
-from tadrib.training.config.methods import METHODS
 from tadrib.training.config.problems.violations import missing_key, show
+from tadrib.training.config.registry import METHODS, known_method
 from tadrib.training.config.resources import Resources
 from tadrib.training.config.rules.adjusters import settle
 from tadrib.training.config.rules.conflicts import conflicts
@@ -25,8 +25,6 @@ from tadrib.training.config.yaml.text import to_yaml
 from tadrib.training.config.yaml.written import plain
 from tadrib.training.errors import Problem, SpecError, nearest
 
-MethodName = Literal["sft", "dpo", "kto", "ipo", "cpo", "simpo"]
-
 
 class JobSpec(Section):
     """One run: a method, its settings, and the workers it wants.
@@ -35,7 +33,14 @@ class JobSpec(Section):
     beta=0.2)``. The method's settings are then at ``spec.config``. Raises SpecError with every problem found.
     """
 
-    method: Annotated[MethodName, Field(examples=["method: sft"])]
+    method: Annotated[
+        str,
+        BeforeValidator(known_method),
+        Field(
+            examples=["method: sft"],
+            json_schema_extra=lambda schema: schema.update(enum=list(METHODS)),
+        ),
+    ]
     """Training method; it decides which further keys there are."""
     name: Annotated[
         str,
@@ -70,7 +75,7 @@ class JobSpec(Section):
     def _accept(self, values: dict[str, Any]) -> None:
         job, config = split_keys(values)
         super()._accept(job)
-        self._config = METHODS[self.method](**config)
+        self._config = METHODS[self.method].config(**config)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "method":
@@ -81,7 +86,7 @@ class JobSpec(Section):
 
     @property
     def config(self) -> CommonConfig:
-        """The settings of the method: an instance of ``METHODS[spec.method]``."""
+        """The settings of the method: an instance of ``METHODS[spec.method].config``."""
         return self._config
 
     @property
@@ -114,9 +119,7 @@ class JobSpec(Section):
         job, config = split_keys(values)
         job_reading = read_section(cls, job)
         method = job.get("method")
-        config_class = METHODS.get(str(method)) or METHODS.get(
-            nearest(str(method), METHODS) or "", CommonConfig
-        )
+        config_class = _config_class(method, meant=nearest(str(method), METHODS))
         own, foreign = _foreign_keys(config, config_class, method)
         reading = read_section(config_class, own, known=spec_keys(config_class))
         missing = [] if config.get("dataset_path") is not None else [_DATASET_MISSING]
@@ -171,8 +174,14 @@ def split_keys(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 def holds_text(method: Any, key: str) -> bool:
     """Whether a key of a spec of ``method`` holds a text of any kind, such as a name or a path, and no list of them."""
-    fields = {**METHODS.get(str(method), CommonConfig).model_fields, **JobSpec.model_fields}
+    fields = {**_config_class(method).model_fields, **JobSpec.model_fields}
     return key in fields and str in _members(fields[key].annotation)
+
+
+def _config_class(method: Any, meant: str | None = None) -> type[CommonConfig]:
+    """The settings of ``method``, or else of the method ``meant``; those of every method where neither is one."""
+    found = METHODS.get(str(method)) or METHODS.get(meant or "")
+    return found.config if found else CommonConfig
 
 
 def _members(annotation: Any) -> set[Any]:
@@ -200,7 +209,7 @@ def _foreign_keys(
     """Split off the keys that only Python or another method has, with a problem for each."""
     own, foreign = {key: value for key, value in config.items() if (key, value) != ("dataset_path", None)}, []
     for key in config:
-        owners = [name for name, each in METHODS.items() if key in each.model_fields]
+        owners = [name for name, each in METHODS.items() if key in each.config.model_fields]
         if key == "callbacks":
             foreign.append(
                 Problem(key, "holds Python objects and is not a key of a spec.", "Set it from Python.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.data.group import NEGATIVES, Completion, Group
+from tadrib.training.data.rows.models import row_model
 from tadrib.training.errors import Problem
 
 
@@ -30,11 +31,10 @@ class Limits:
 
     @classmethod
     def of(cls, config: CommonConfig, method: str) -> Limits:
-        if method == "sft":
+        if not isinstance(config, PreferenceConfig):
             return cls(config.max_seq_length, "max_seq_length")
-        assert isinstance(config, PreferenceConfig)
         budget = config.max_tokens_per_batch
-        if budget is not None and method == "kto":
+        if budget is not None and row_model(method).is_judged:
             budget -= 1  # the baseline answer takes the room that a group leaves, and needs a token of it
         return cls(config.max_length, "max_length", config.max_prompt_length, group=budget)
 

@@ -14,6 +14,7 @@ from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits, over_long_problems
 from tadrib.training.data.mask_check import mask_problems
 from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.rows.models import row_model
 from tadrib.training.data.rows.row_problem import RowError
 from tadrib.training.data.validation import Validated, validate
 from tadrib.training.errors import Problem
@@ -65,7 +66,7 @@ def refusal(
     problems = loaded.validated.bad.refusal(loaded.validated.num_rows)
     if not loaded.dialogues:
         return problems or [Problem(name, "has no usable row.", "Mend the rows.")]
-    if method == "kto":
+    if row_model(method).is_judged:
         problems += one_sided(name, [dialogue.label for dialogue in loaded.dialogues])
     if getattr(config, "length_normalization", "") == "given":
         problems += _missing_lengths(name, loaded.dialogues)

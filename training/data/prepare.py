@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from tadrib.training.config import CommonConfig, KTOConfig
+from tadrib.training.config import CommonConfig
+from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.data.baselines import with_baselines
 from tadrib.training.data.group import Group, GroupDataset
 from tadrib.training.data.lengths import Limits, fit
 from tadrib.training.data.loading import Loaded, load, one_sided, refusal
 from tadrib.training.data.report.check import DataReport, build_report
+from tadrib.training.data.rows.models import row_model
 from tadrib.training.data.split import held_out, prompt_key
 from tadrib.training.errors import DataError, Problem
 from tadrib.training.files.manifest import Manifest, describe, seal
@@ -143,8 +145,8 @@ def _fitted(
 
 
 def _dataset(groups: list[Group], config: CommonConfig, method: str) -> GroupDataset:
-    if method == "kto":
-        assert isinstance(config, KTOConfig)
+    if row_model(method).is_judged:
+        assert isinstance(config, PreferenceConfig)
         groups = with_baselines(groups, config.seed, config.max_length, config.max_tokens_per_batch)
     return GroupDataset.from_groups(groups)
 
@@ -156,7 +158,7 @@ def _split(
     dialogues = {item.group.row: item.dialogue for item in loaded.encoded}
     held = held_out(name, [dialogues[group.row] for group in groups], config.validation_split, config.seed)
     train = list(compress(groups, (not flag for flag in held)))
-    if method == "kto" and (
+    if row_model(method).is_judged and (
         problems := one_sided(f"{name} without validation_split", [g.label for g in train])
     ):
         raise DataError(name, problems)

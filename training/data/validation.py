@@ -14,7 +14,7 @@ from pathlib import Path
 from tadrib.training.data.readers.raw_row import RawRow
 from tadrib.training.data.readers.sources import Source, open_source
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.models import ROW_MODELS, parse_row
+from tadrib.training.data.rows.models import parse_row, row_model
 from tadrib.training.data.rows.row_problem import RowError, RowProblem
 from tadrib.training.errors import Problem
 
@@ -133,7 +133,7 @@ def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
     """
     source = open_source(name)
     bad = BadRows(source, max_bad_rows)
-    known = ROW_MODELS[method].model_fields
+    known = row_model(method).model_fields
     rows: list[ValidRow] = []
     unknown: Counter[str] = Counter()
     has_more = False

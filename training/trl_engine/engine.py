@@ -12,14 +12,14 @@ in float32, and a reference that is computed in every step, also with ``referenc
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
 
-from tadrib.training import dpo_trainer, preference_trainer, sft_trainer
 from tadrib.training.base_trainer import BaseTrainer
-from tadrib.training.config import CommonConfig
+from tadrib.training.config import METHODS, CommonConfig
 from tadrib.training.config.methods import PreferenceConfig, ReferencedConfig
 from tadrib.training.data.group import GroupDataset
 from tadrib.training.data.prepare import PreparedData
@@ -31,8 +31,7 @@ from tadrib.training.model.source import ModelSource
 from tadrib.training.model.tokenizer import load_tokenizer
 from tadrib.training.preference_watch import PreferenceWatch
 from tadrib.training.trl_engine.rows import refused_rows
-from tadrib.training.trl_engine.trainers import STOCK
-from tadrib.training.trl_engine.translation import TRANSLATIONS
+from tadrib.training.trl_engine.translation import Translation
 
 
 def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
@@ -40,9 +39,9 @@ def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | N
 
     Raises SpecError for settings that TRL has no equal for; for such rows, when they are first needed.
     """
-    if problems := list(TRANSLATIONS[method].lacking(config)):
+    if problems := list(METHODS[method].on_trl.lacking(config)):
         raise SpecError("TRL has no equal", problems)
-    return _ON_TRL[method](config, data)
+    return _on_trl(METHODS[method].trainer_class)(config, data)
 
 
 class _OnTrl(BaseTrainer):
@@ -52,14 +51,12 @@ class _OnTrl(BaseTrainer):
         data = self.load_and_validate_dataset()
         train = self._rows(data.train)
         held_out = None if data.eval is None else self._rows(data.eval)
-        if self.method == "kto":
-            # TRL reads these rows in their order, which may be sorted by label
+        if self._translation.in_order:
             train = train.shuffle(seed=self.config.seed)
-        model = self.ready_model()
-        stock, arguments = STOCK[self.method]
+        model, stock = self.ready_model(), self._translation.trainer
         trainer = stock(
             model=model,
-            args=arguments(**self._settings(model) | _router_loss(arguments, model)),
+            args=stock.arguments(**self._settings(model) | _router_loss(stock.arguments, model)),
             train_dataset=train,
             eval_dataset=held_out,
             processing_class=self.tokenizer,
@@ -73,23 +70,26 @@ class _OnTrl(BaseTrainer):
             PreferenceWatch(self.config, self._tokens_per_answer(data.train)).first_of(trainer)
         return trainer
 
+    @property
+    def _translation(self) -> Translation:
+        return METHODS[self.method].on_trl
+
     def _settings(self, model: Any) -> dict[str, Any]:
         shared = training_arguments(self.config, model=model).to_dict()
         shared["hub_token"] = None  # to_dict writes a text in place of tokens
-        return shared | TRANSLATIONS[self.method].settings(self.config)
+        return shared | self._translation.settings(self.config)
 
     def _tokens_per_answer(self, groups: GroupDataset) -> float:
         """Of the first answers of groups; 1 where TRL logs means over tokens."""
-        if "simpo" in (self.method, getattr(self.config, "loss_type", None)):
+        if self._translation.settings(self.config).get("loss_type") == "simpo":
             return 1.0
         lengths = [group.completions[0].num_targets for group in groups]
         return sum(lengths) / len(lengths)
 
     def _rows(self, groups: GroupDataset) -> Dataset:
-        translation = TRANSLATIONS[self.method]
-        if problems := refused_rows(groups, self.config.dataset_path, masks=translation.masks):
+        if problems := refused_rows(groups, self.config.dataset_path, masks=self._translation.masks):
             raise SpecError("TRL has no equal", problems)
-        return Dataset.from_list([translation.row(group) for group in groups])
+        return Dataset.from_list([self._translation.row(group) for group in groups])
 
     def _reference(self) -> dict[str, Any]:
         """None stands for the model with its adapters off."""
@@ -114,14 +114,7 @@ def _router_loss(arguments: type, model: Any) -> dict[str, float]:
     return {"router_aux_loss_coef": router_coefficient(model)} if has_it else {}
 
 
-_ON_TRL: dict[str, type[BaseTrainer]] = {
-    base.method: type(f"Trl{base.__name__}", (_OnTrl, base), {"__doc__": base.__doc__})
-    for base in (
-        sft_trainer.SFTTrainer,
-        dpo_trainer.DPOTrainer,
-        preference_trainer.IPOTrainer,
-        preference_trainer.KTOTrainer,
-        preference_trainer.CPOTrainer,
-        preference_trainer.SimPOTrainer,
-    )
-}
+@cache
+def _on_trl(base: type[BaseTrainer]) -> type[BaseTrainer]:
+    """The public trainer ``base`` with TRL's inside."""
+    return type(f"Trl{base.__name__}", (_OnTrl, base), {"__doc__": base.__doc__})

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 from trl.import_utils import TRLExperimentalWarning
@@ -28,6 +28,8 @@ with warnings.catch_warnings():
 class _Housekept(KeepsSchedule, KeepsBest):
     """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
 
+    arguments: ClassVar[type[TrainingArguments]]
+    """The trainer's config class."""
     aux_loss_enabled: bool  # TRL's
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,9 +80,11 @@ def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"tokens": real, "computed_tokens": real.new_tensor([computed])}
 
 
-class _SFT(_Housekept, SFTTrainer):
+class StockSFT(_Housekept, SFTTrainer):
     """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
     them."""
+
+    arguments = SFTConfig
 
     def __init__(self, *args: Any, model: PreTrainedModel, **kwargs: Any) -> None:
         config = model.config.get_text_config()
@@ -97,27 +101,22 @@ class _SFT(_Housekept, SFTTrainer):
         return output
 
 
-class _DPO(_Housekept, DPOTrainer):
+class StockDPO(_Housekept, DPOTrainer):
+    arguments = DPOConfig
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
 
-class _KTO(_Housekept, KTOTrainer):
+class StockKTO(_Housekept, KTOTrainer):
+    arguments = KTOConfig
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
 
-class _CPO(_Housekept, CPOTrainer):
+class StockCPO(_Housekept, CPOTrainer):
+    arguments = CPOConfig
+
     def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
         return feature
-
-
-STOCK: dict[str, tuple[type, type]] = {
-    "sft": (_SFT, SFTConfig),
-    "dpo": (_DPO, DPOConfig),
-    "ipo": (_DPO, DPOConfig),
-    "kto": (_KTO, KTOConfig),
-    "cpo": (_CPO, CPOConfig),
-    "simpo": (_CPO, CPOConfig),
-}
-"""The trainer inside and its config class, by method."""

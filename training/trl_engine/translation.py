@@ -20,6 +20,7 @@ from tadrib.training.config.metrics import plain_name
 from tadrib.training.data.group import Group
 from tadrib.training.errors import Problem
 from tadrib.training.trl_engine.rows import cpo_row, kto_row, no_equal, pair_row, sft_row
+from tadrib.training.trl_engine.trainers import StockCPO, StockDPO, StockKTO, StockSFT
 
 Settings = dict[str, Any]
 
@@ -28,15 +29,20 @@ Settings = dict[str, Any]
 class Translation:
     """A method as TRL knows it.
 
-    ``settings`` are keyword arguments of TRL's config class. ``row`` gives a group's tokens the column names that
+    ``trainer`` is the stock trainer as we run it, ``settings`` are keyword arguments of its config class.
+    ``row`` gives a group's tokens the column names that
     TRL's own preparation would. ``lacking`` finds settings that TRL has no equal for. ``masks`` says whether TRL takes
-    answers of which only some tokens are scored.
+    answers of which only some tokens are scored, and ``in_order`` whether it reads rows in their order, which may be
+    sorted by label.
     """
+
+    trainer: Any
 
     settings: Callable[[Any], Settings]
     row: Callable[[Group], dict[str, Any]]
     lacking: Callable[[Any], Iterator[Problem]] = lambda config: iter(())
     masks: bool = False
+    in_order: bool = False
 
 
 # --- settings: rows are cut already, and lora_dropout holds as the spec says
@@ -135,11 +141,9 @@ def _cpo_lacking(config: CPOConfig) -> Iterator[Problem]:
         yield no_equal("multi_negative", found, "Set multi_negative: pairwise")
 
 
-TRANSLATIONS: dict[str, Translation] = {
-    "sft": Translation(_sft_settings, sft_row, masks=True),
-    "dpo": Translation(_dpo_settings, pair_row, _dpo_lacking),
-    "ipo": Translation(_ipo_settings, pair_row, _ipo_lacking),
-    "kto": Translation(_kto_settings, kto_row, _kto_lacking),
-    "cpo": Translation(_cpo_settings, cpo_row, _cpo_lacking, masks=True),
-    "simpo": Translation(_simpo_settings, cpo_row, masks=True),
-}
+SFT = Translation(StockSFT, _sft_settings, sft_row, masks=True)
+DPO = Translation(StockDPO, _dpo_settings, pair_row, _dpo_lacking)
+IPO = Translation(StockDPO, _ipo_settings, pair_row, _ipo_lacking)
+KTO = Translation(StockKTO, _kto_settings, kto_row, _kto_lacking, in_order=True)
+CPO = Translation(StockCPO, _cpo_settings, cpo_row, _cpo_lacking, masks=True)
+SIMPO = Translation(StockCPO, _simpo_settings, cpo_row, masks=True)

@@ -21,6 +21,7 @@ from tadrib.training.data.report.statistics import (
     tokens_per_word,
 )
 from tadrib.training.data.report.warnings import data_warnings
+from tadrib.training.data.rows.models import row_model
 from tadrib.training.data.split import prompt_key
 from tadrib.training.data.templates.normalization import arabic_share
 from tadrib.training.data.templates.template_change import template_change
@@ -161,7 +162,7 @@ def build_report(
         arabic_share=arabic_share(text for dialogue in dialogues for text in dialogue.texts()),
         length_bias=length_bias(loaded),
     )
-    if method == "kto":
+    if row_model(method).is_judged:
         labels = Counter("desirable" if dialogue.label else "undesirable" for dialogue in dialogues)
         report.labels = {kind: labels[kind] for kind in ("desirable", "undesirable")}
     if tokenizer is None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 
+from tadrib.training.config.registry import METHODS
 from tadrib.training.data.rows.column_types import (
     AnswersColumn,
     ContentColumn,
@@ -37,6 +38,8 @@ class Row(BaseModel, ABC):
     system: OptionalText = ""
     tools: ToolsColumn = []
     optional: ClassVar[tuple[str, ...]] = ("system", "tools")
+    is_judged: ClassVar[bool] = False
+    """Whether a row is one answer with a label, which is measured against a baseline and not against another answer."""
     _dialogue: Dialogue = PrivateAttr()
 
     @classmethod
@@ -175,20 +178,15 @@ class KTORow(Row):
     prompt: ContentColumn
     completion: ContentColumn
     label: LabelColumn
+    is_judged = True
 
     def _to_dialogue(self) -> Dialogue:
         prompt, (completion,) = align(self.prompt, [("completion", self.completion)])
         return Dialogue(prompt, (Answer("completion", completion),), label=self.label)
 
 
-ROW_MODELS: dict[str, type[Row]] = {
-    "sft": SFTRow,
-    "dpo": DPORow,
-    "kto": KTORow,
-    "ipo": IPORow,
-    "cpo": CPORow,
-    "simpo": SimPORow,
-}
+def row_model(method: str) -> type[Row]:
+    return METHODS[method].row_model
 
 
 def parse_row(method: str, value: dict[str, Any]) -> Row:
@@ -197,7 +195,7 @@ def parse_row(method: str, value: dict[str, Any]) -> Row:
     Raises:
         RowError: with every problem of the row.
     """
-    model = ROW_MODELS[method]
+    model = row_model(method)
     present = {column: item for column, item in value.items() if not is_missing(item)}
     required = model.required(present)
     problems = [_absent(c, value, model) for c in required if c not in present]
