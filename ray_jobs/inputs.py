@@ -18,9 +18,6 @@ from tadrib.training.config.strategy import is_json, read_settings
 from tadrib.training.errors import Problem, SpecError, nearest
 from tadrib.training.model.source import ModelSource, locate
 
-_DATASETS = ("dataset_path", "eval_dataset_path")
-_MODELS = ("model_name", "ref_model_name")
-_WORKERS = ("ref_model_name",)
 _DATA_FILE = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|parquet)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(:[\w.\-\[\]%:]+)?")
 _SHOWN = 5
@@ -37,13 +34,12 @@ class Missing:
 
 def missing_inputs(spec: JobSpec, without: Iterable[str] = ()) -> list[Missing]:
     """Every path in ``spec`` that leads nowhere on this machine, but for those of the keys ``without``."""
-    looks = {**dict.fromkeys(_MODELS, _model), **dict.fromkeys(_DATASETS, _dataset), "deepspeed": _deepspeed}
+    looks = {"model": _model, "rows": _dataset, "settings": _deepspeed}
     found = []
-    for key, look in looks.items():
-        value = getattr(spec.config, key, None)
-        if key in without or value is None or is_url(value):
+    for key, value, mark in spec.config.paths():
+        if key in without or is_url(value):
             continue
-        path = Path(value).expanduser()
+        path, look = Path(value).expanduser(), looks[mark.holds]
         found += [Missing(problem, _may_be_elsewhere(path)) for problem in look(spec, key, path)]
     return found
 
@@ -54,7 +50,11 @@ def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
     Raises SpecError with every path that leads nowhere on this machine, or when the Hub does not have a model.
     """
     # nodes that are joined are asked themselves for what workers alone load
-    without = [*(_WORKERS if named() else ()), *(_DATASETS if has_rows else ())]
+    without = [
+        key
+        for key, _, mark in spec.config.paths()
+        if (mark.reader == "workers" and named()) or (mark.holds == "rows" and has_rows)
+    ]
     missing = missing_inputs(spec, without)
     if missing:
         raise SpecError("what the spec names is not here", [each.problem for each in missing])

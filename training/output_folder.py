@@ -20,9 +20,8 @@ def final_folder(config: CommonConfig) -> Path:
 
 def require_source_kept(config: CommonConfig, target: Path) -> None:
     """Refuse to write a model into the folder that it was made from. Raises SpecError."""
-    for key in ("model_name", "ref_model_name"):
-        source = getattr(config, key, None)
-        if source is not None and os.path.isdir(source) and Path(source).resolve() == target.resolve():
+    for key, source, mark in config.paths():
+        if mark.holds == "model" and os.path.isdir(source) and Path(source).resolve() == target.resolve():
             message = f"{source} is where the trained model goes ({target}), which would overwrite it."
             action = "Set output_dir to another folder, one for each training."
             raise SpecError(

@@ -60,7 +60,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
 def _local_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """Keys and absolute paths of what every worker reads; rows are read by the driver alone."""
     for key, value, mark in spec.paths():
-        if mark.reader == "workers" and mark.must_exist and Path(value).is_absolute():
+        if mark.reader != "driver" and mark.must_exist and Path(value).is_absolute():
             yield key, value
     for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
         if source is None or source.folder is None:

@@ -33,11 +33,11 @@ def test_every_setting_that_takes_a_path_says_who_reads_it(section):
 def test_the_paths_of_a_spec_are_those_that_are_set():
     spec = JobSpec(method="dpo", name="a", dataset_path="./rows.jsonl", ref_model_name="./reference")
 
-    assert {key: (value, mark.reader, mark.must_exist) for key, value, mark in spec.paths()} == {
-        "model_name": ("Qwen/Qwen2.5-7B", "workers", True),
-        "ref_model_name": ("./reference", "workers", True),
-        "dataset_path": ("./rows.jsonl", "driver", True),
-        "storage_path": ("./runs", "workers", False),
+    assert {key: (value, mark.holds, mark.reader) for key, value, mark in spec.paths()} == {
+        "model_name": ("Qwen/Qwen2.5-7B", "model", "all"),
+        "ref_model_name": ("./reference", "model", "workers"),
+        "dataset_path": ("./rows.jsonl", "rows", "driver"),
+        "storage_path": ("./runs", "runs", "all"),
     }
 
 

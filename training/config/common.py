@@ -68,7 +68,7 @@ class CommonConfig(Section):
     Raises SpecError, with every problem found, on construction and on assignment.
     """
 
-    model_name: Annotated[Location, LocalPath("workers")] = "Qwen/Qwen2.5-7B"
+    model_name: Annotated[Location, LocalPath("model", "all")] = "Qwen/Qwen2.5-7B"
     """Model to start from: a Hugging Face Hub id or a directory that `transformers` or `peft` opens, such as the
     `final/` of another run. What training starts from is also the reference: an adapter stays below the new one, or
     is merged without LoRA."""
@@ -83,10 +83,10 @@ class CommonConfig(Section):
     load_in_8bit: Flag = False
     """Load the weights as 8-bit integers (bitsandbytes, LLM.int8())."""
 
-    dataset_path: Annotated[Location, LocalPath("driver")] = "data/training.jsonl"
+    dataset_path: Annotated[Location, LocalPath("rows", "driver")] = "data/training.jsonl"
     """Training rows: a JSONL, JSON, CSV or Parquet file, a `datasets` directory, a Hub id, or an fsspec URL
     such as `s3://bucket/rows.parquet`. A spec must name it."""
-    eval_dataset_path: Annotated[Location | None, LocalPath("driver")] = None
+    eval_dataset_path: Annotated[Location | None, LocalPath("rows", "driver")] = None
     """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
     validation_split: Share = 0.0
     """Share of the training prompts held out with their rows for evaluation, at least one; chosen by `seed`. 0 holds
@@ -203,7 +203,7 @@ class CommonConfig(Section):
     strategy: Strategy = "ddp"
     """What workers share: nothing but gradients (`ddp`), the optimizer's states and gradients (`zero2`), the weights as
     well (`zero3`), with states and weights in main memory between their uses (`zero3-offload`)."""
-    deepspeed: Annotated[Document | None, LocalPath("driver")] = None
+    deepspeed: Annotated[Document | None, LocalPath("settings", "driver")] = None
     """A DeepSpeed configuration of your own in place of `strategy`: the path of a JSON file, or the settings
     themselves, as a mapping or as JSON text. Where there is no file `configs/deepspeed_zero2.json`, the name stands for
     the preset; so do `…_zero3.json` and `…_zero3_offload.json`."""

@@ -58,7 +58,7 @@ class PreferenceConfig(CommonConfig):
 class ReferencedConfig(PreferenceConfig):
     """What the methods that compare with a reference model share."""
 
-    ref_model_name: Annotated[Location | None, LocalPath("workers")] = None
+    ref_model_name: Annotated[Location | None, LocalPath("model", "workers")] = None
     """Reference model: a Hub id or a directory, of an adapter too; null means the model that training starts from."""
     reference: Literal["auto", "adapter_off", "copy", "model", "cache"] = "auto"
     """Where reference log-probabilities come from: the trained model with its adapters off, a frozen copy,

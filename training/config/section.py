@@ -4,7 +4,7 @@ valid."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, ClassVar, Self
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tadrib.training.config.credentials import find_credentials
 from tadrib.training.config.problems.violations import meant_key, missing_key, unknown_key, violation
 from tadrib.training.config.rules.conflicts import conflicts
+from tadrib.training.config.types import LocalPath, marks
 from tadrib.training.config.view import View
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.redaction import is_secret_name
@@ -53,6 +54,12 @@ class Section(BaseModel):
     def view(self) -> View:
         """The settings as rules see them, with nested sections flattened to dotted keys."""
         return _view_of(self, ())
+
+    def paths(self) -> Iterator[tuple[str, str, LocalPath]]:
+        """Key, value and mark of each setting that may be a path, where it is set."""
+        for key, mark in marks(type(self), LocalPath).items():
+            if (value := getattr(self, key)) is not None:
+                yield key, value, mark
 
     def replace(self, **changes: Any) -> Self:
         """A copy with several settings changed together, checked as a whole.

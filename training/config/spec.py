@@ -53,7 +53,7 @@ class JobSpec(Section):
     Starting a spec with the same name again continues the run."""
     resources: Annotated[Resources, Field(strict=False), MAY_CHANGE] = Field(default_factory=Resources)
     """Workers that the run asks for; see the keys below."""
-    storage_path: Annotated[Location, LocalPath("workers", must_exist=False), MAY_CHANGE] = "./runs"
+    storage_path: Annotated[Location, LocalPath("runs", "all"), MAY_CHANGE] = "./runs"
     """Directory or object-store URL in which the run directory `{storage_path}/{name}` is made."""
     max_failures: Annotated[Index, MAY_CHANGE] = 3
     """Times that training is restarted from its last checkpoint after a worker failed; preemptions do not
@@ -100,11 +100,8 @@ class JobSpec(Section):
         return inside(self.storage_path, self.name)
 
     def paths(self) -> Iterator[tuple[str, str, LocalPath]]:
-        """Key, value and mark of each setting that may be a path, where it is set."""
-        for section in (self._config, self):
-            for key, mark in marks(type(section), LocalPath).items():
-                if (value := getattr(section, key)) is not None:
-                    yield key, value, mark
+        yield from self._config.paths()
+        yield from super().paths()
 
     @property
     def changeable(self) -> set[str]:

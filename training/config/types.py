@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Field types that several sections share, and marks: what is true of a setting beside its type, said on its field,
-as in ``Annotated[Location, LocalPath("driver")]``."""
+as in ``Annotated[Location, LocalPath("rows", "driver")]``."""
 
 from __future__ import annotations
 
@@ -119,13 +119,16 @@ Schedule = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class LocalPath:
-    """The value may be a path, which counts from where the spec was written, and which ``reader`` opens.
+    """The value may be a path, which counts from where the spec was written: of what ``holds`` says, opened by
+    ``reader``."""
 
-    ``must_exist`` is False for a folder that a run makes where it is missing.
-    """
+    holds: Literal["model", "rows", "settings", "runs"]
+    reader: Literal["driver", "workers", "all"]
 
-    reader: Literal["driver", "workers"]
-    must_exist: bool = True
+    @property
+    def must_exist(self) -> bool:
+        """A folder of runs is made where it is missing."""
+        return self.holds != "runs"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from tadrib.training.files.manifest import sha256
 
 def fingerprints(config: CommonConfig) -> dict[str, str]:
     """By key, that of each dataset which has one."""
-    named = {key: getattr(config, key) for key in ("dataset_path", "eval_dataset_path")}
-    found = {key: fingerprint(name) for key, name in named.items() if name}
+    found = {key: fingerprint(name) for key, name, mark in config.paths() if mark.holds == "rows"}
     return {key: value for key, value in found.items() if value is not None}
 
 
