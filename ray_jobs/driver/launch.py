@@ -11,7 +11,8 @@ from typing import Any, Literal
 from tadrib.ray_jobs import disk
 from tadrib.ray_jobs.address import require_answer
 from tadrib.ray_jobs.driver.display import Display
-from tadrib.ray_jobs.driver.preparation import in_background, prepare, settled
+from tadrib.ray_jobs.driver.plan import Plan
+from tadrib.ray_jobs.driver.preparation import in_background, prepare
 from tadrib.ray_jobs.driver.summary import print_finished, print_summary, shown
 from tadrib.ray_jobs.events import Failure, Outcome, WorkersFailed
 from tadrib.ray_jobs.failures import describe, of_workers, report
@@ -23,7 +24,7 @@ from tadrib.ray_jobs.runs.starts import begin, finished, set_aside
 from tadrib.ray_jobs.streams import output_sent_to
 from tadrib.ray_jobs.trackers import require_trackers
 from tadrib.training.adapters.starting_point import starting_point
-from tadrib.training.config import JobSpec, resolve
+from tadrib.training.config import JobSpec
 from tadrib.training.errors import StoppedError, TrainingError
 from tadrib.training.notices import forwarded
 from tadrib.training.run.directory import RunDirectory
@@ -116,7 +117,10 @@ class _Start:
 
     def _train(self) -> Outcome:
         self._introduce()
-        spec = settled(self._spec, self._run)
+        plan = Plan.of(self._spec, self._run)
+        for notice in plan.notices:
+            self._display.warn(notice)
+        spec = plan.spec
         # preparing the data computes while starting Ray waits
         prepared = in_background(lambda: prepare(spec, self._run, self._display))
         from tadrib.ray_jobs.driver.capacity import check_room
@@ -139,8 +143,6 @@ class _Start:
         self._display.note(
             f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
         )
-        for notice in resolve(spec).notices:
-            self._display.warn(notice)
 
     def _require_complete(self, outcome: Outcome) -> None:
         if outcome.steps_done < outcome.steps_planned:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -11,45 +10,13 @@ from typing import TYPE_CHECKING
 
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.runs.kept_rows import are_whole
-from tadrib.training.config import CommonConfig, JobSpec, resolve
-from tadrib.training.config.strategy import as_text, read_settings
+from tadrib.training.config import JobSpec
 from tadrib.training.model.adapter_folder import require_models
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.names import DATA
 
 if TYPE_CHECKING:
     from tadrib.training.data.report.check import DataReport
-
-
-def settled(spec: JobSpec, run: RunDirectory) -> JobSpec:
-    """The spec for workers, its defaults adjusted. Their working directory may be another: paths that exist here are
-    absolute.
-
-    Raises SpecError or ResourceError when the strategy's DeepSpeed cannot be used.
-    """
-    placed = spec.with_config(spec.config)
-    if run.store is None:
-        placed.storage_path = str(run.path.parent)
-    config = resolve(placed).spec.config
-    _settle_strategy(config)
-    resolved = placed.with_config(config)
-    for key, value, mark in list(resolved.paths()):
-        if mark.must_exist and os.path.exists(value):
-            setattr(config, key, os.path.abspath(value))
-    return resolved
-
-
-def _settle_strategy(config: CommonConfig) -> None:
-    """Put the text of a DeepSpeed file in place of its path, which other machines may not have."""
-    settings = read_settings(config.strategy, config.deepspeed)
-    if settings is None:
-        return
-    from tadrib.training.model.deepspeed import check_tools
-    from tadrib.training.model.hardware import tell_of_preset
-
-    tell_of_preset(config)
-    check_tools(settings)
-    config.deepspeed = as_text(config.deepspeed)
 
 
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from tadrib.ray_jobs.driver.preparation import _left_out, settled
-from tadrib.training.config import parse_spec
+from tadrib.ray_jobs.driver.preparation import _left_out
 from tadrib.training.data.report.check import DataReport
-from tadrib.training.run.directory import RunDirectory
 
 
 def report(**counts: int) -> DataReport:
@@ -19,17 +17,3 @@ def test_every_row_that_is_left_out_or_cut_is_said_with_the_key_that_allowed_it(
 
 def test_nothing_is_said_when_every_row_is_kept():
     assert list(_left_out(report())) == []
-
-
-def test_workers_get_the_adjusted_values_and_the_driver_prepares_by_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    mapping = {"method": "sft", "name": "run", "dataset_path": "rows.jsonl", "evaluation_strategy": "epoch"}
-    spec = parse_spec(mapping)
-
-    used = settled(spec, RunDirectory(spec.run_dir))
-
-    assert (used.config.validation_split, used.config.save_strategy) == (0.05, "epoch")
-    assert used.config.output_dir == f"{tmp_path}/runs/run/checkpoints"
-    assert (spec.storage_path, spec.config.validation_split) == ("./runs", 0.0), (
-        "what was given stays as it is"
-    )
