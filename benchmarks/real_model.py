@@ -2,13 +2,16 @@
 """`python -m benchmarks.real_model FOLDER`: CPU seconds of a step of a model that people train, against stock TRL.
 
 FOLDER holds the model, such as Gemma 3 270M with its tied vocabulary of 262,144 tokens (CONTRIBUTING.md says where it
-comes from). Both sides are the trainer of the same config, on our engine and on TRL's, in float32, on the first rows
-of the bundled data, in the same micro-batches and unpacked; both compute DPO's reference in every step. CPU seconds
-are those of all threads, so that what else the machine does counts little. The first step, which sets up, is left out.
+comes from). Both sides are the trainer of the same config, on our engine and on TRL's, in float32, on the same rows in
+the same micro-batches and unpacked; both compute DPO's reference in every step. Texts are words of the bundled data, as
+many as chat data have: a prompt's median is 40 words and an answer's 30, with a long tail. CPU seconds are those of all
+threads, so that what else the machine does counts little. The first step, which sets up, is left out.
 """
 
 from __future__ import annotations
 
+import json
+import random
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +21,7 @@ import typer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from benchmarks.harness import compare, report
+from benchmarks.material import draw_lengths
 
 LORA = {"use_lora": True, "lora_target_modules": "all-linear", "lora_dropout": 0.0}
 CASES: dict[str, dict] = {
@@ -25,6 +29,11 @@ CASES: dict[str, dict] = {
     "DPO, LoRA": {"method": "dpo", **LORA, "instruction_template": "plain", "reference": "adapter_off"},
     "SFT, full": {"method": "sft", "use_lora": False, "instruction_template": "alpaca"},
 }
+COLUMNS = {
+    "sft": {"instruction": 40, "response": 30},
+    "dpo": {"prompt": 40, "chosen": 30, "rejected": 30},
+}
+"""Median words of each column."""
 BAR = 2.0
 DATA = Path(__file__).parent.parent / "examples" / "data"
 
@@ -86,9 +95,17 @@ def _run(case: dict, engine: str) -> float:
 
 
 def _rows(folder: Path, method: str, count: int) -> str:
-    lines = (DATA / f"{method}_train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    """A file of ``count`` rows, with the columns and lengths in words that `COLUMNS` says."""
+    bundled = (DATA / f"{method}_train.jsonl").read_text(encoding="utf-8").splitlines()
+    words = " ".join(str(text) for line in bundled for text in json.loads(line).values()).split()
+    draw = random.Random(0)
+    texts = {
+        column: [" ".join(draw.choices(words, k=n)) for n in draw_lengths(count, median, 0.8, 400, seed)]
+        for seed, (column, median) in enumerate(COLUMNS[method].items())
+    }
     path = folder / "rows.jsonl"
-    path.write_text("".join(lines[:count]), encoding="utf-8")
+    rows = (dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True))
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 
 

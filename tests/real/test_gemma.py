@@ -30,8 +30,8 @@ pytestmark = [
     ),
 ]
 LORA = {"use_lora": True, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
-LORA_RATES = {"sft": 1e-3, "dpo": 1e-4}
-"""With more, DPO's loss of two rows is as good as 0 after one step."""
+RATES = {("sft", True): 1e-3, ("sft", False): 1e-5, ("dpo", True): 1e-4, ("dpo", False): 1e-6}
+"""By method and whether adapters are trained. With more, DPO's loss of two rows is as good as 0 after one step."""
 WAYS = {
     "lora": LORA,
     "qlora": {**LORA, "load_in_4bit": True},
@@ -54,7 +54,7 @@ def trained(create, method: str, model: str, folder: Path, **way) -> tuple[BaseT
     """The trainer after three steps on the same two rows, and the loss of each."""
     config = METHODS[method].config(
         model_name=model,
-        learning_rate=LORA_RATES[method] if way["use_lora"] else 1e-5,
+        learning_rate=RATES[method, way["use_lora"]],
         dataset_path=write_rows(folder / "rows.jsonl", f"{method}_train.jsonl", 2),
         output_dir=str(folder / "out"),
         torch_dtype="float32",
@@ -99,7 +99,7 @@ def test_each_step_has_the_loss_of_trl(gemma, tmp_path, method, way):
 
     assert len(losses) == 3
     assert losses == pytest.approx(expected, abs=1e-5)
-    assert 1e-4 < losses[2] < losses[0] - 0.01
+    assert 1e-2 < losses[2] < losses[0] - 0.01
 
 
 def test_what_was_converted_speaks(gemma):
