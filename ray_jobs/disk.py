@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tadrib.training.config import CommonConfig
 from tadrib.training.errors import Problem, ResourceError
-from tadrib.training.model.adapter_folder import base_of
-from tadrib.training.model.source import ModelSource
-from tadrib.training.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tadrib.training.run.directory import RunDirectory
 
 _FLOOR = 32 * 1024**2  # bytes: logs, metrics, tokenizer, adapters
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -30,6 +31,9 @@ def check_space(run: RunDirectory, config: CommonConfig) -> None:
 def least_bytes(config: CommonConfig) -> int:
     """A lower bound in bytes: the tokens of a local dataset and, when all weights are trained, the final
     weights and one checkpoint with two optimizer moments. A model yet to be downloaded counts as nothing."""
+    from tadrib.training.model.adapter_folder import base_of  # errors are told without what these need
+    from tadrib.training.model.source import ModelSource
+
     data = Path(config.dataset_path)
     needed = _FLOOR + (data.stat().st_size if data.is_file() else 0)
     if not config.use_lora:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TRAINING = [
-    ["redaction", "errors", "notices", "phases"],
+    ["redaction", "errors", "extras", "notices", "phases"],
     ["config", "files", "data", "run"],
     ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],
     ["evaluation", "output_folder", "preference_watch", "kto_baseline"],

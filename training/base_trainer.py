@@ -9,9 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from tadrib.training.extras import explained
+
+try:
+    from torch.utils.data import DataLoader
+    from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+except ImportError as error:
+    raise explained(error) from error
 
 from tadrib.training.adapters.composed_adapter import complete
 from tadrib.training.adapters.lora import add_lora

@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from tadrib.training.extras import explained
+
+try:
+    from torch import Tensor
+except ImportError as error:
+    raise explained(error) from error
 
 from tadrib.training.config import DPOConfig
 from tadrib.training.data.prepare import PreparedData

@@ -9,7 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from torch import Tensor
+from tadrib.training.extras import explained
+
+try:
+    from torch import Tensor
+except ImportError as error:
+    raise explained(error) from error
 
 from tadrib.training.base_trainer import BaseTrainer
 from tadrib.training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig

@@ -15,6 +15,7 @@ import typer
 from tadrib.ray_jobs.cli import kubernetes, runs, training
 from tadrib.ray_jobs.cli.arguments import Overrides, Run, Spec
 from tadrib.training.errors import TadribError
+from tadrib.training.extras import explained
 
 app = typer.Typer(
     help="Fine-tune language models from one YAML spec.",
@@ -35,6 +36,10 @@ def main() -> None:
         app()
     except (TadribError, OSError) as error:
         sys.exit(_ended_by(error))
+    except ImportError as error:
+        if isinstance(known := explained(error), TadribError):
+            sys.exit(_ended_by(known))
+        raise
 
 
 def _ended_by(error: TadribError | OSError) -> int:

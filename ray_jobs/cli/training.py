@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tadrib.ray_jobs.cli.arguments import Fresh, Overrides, Spec
+from tadrib.training.extras import require
 
 
 def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None:
@@ -18,6 +19,7 @@ def train(spec: Spec, overrides: Overrides = None, fresh: Fresh = False) -> None
 
     The same command again continues a run that was stopped or failed.
     """
+    require("ray")
     from tadrib.ray_jobs.local.runs import LocalRuns
 
     LocalRuns().submit(spec, overrides or [], fresh=fresh)
@@ -41,6 +43,7 @@ def launch(
 
     This is what a job runs: ray job submit --address http://head:8265 -- tadrib launch spec.yaml
     """
+    require("ray")
     from tadrib.ray_jobs.driver.joining import launch_here
 
     command = resume or shlex.join(["tadrib", "launch", str(spec), *(overrides or [])])

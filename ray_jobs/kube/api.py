@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tadrib.ray_jobs.runs.contact import Unreachable
-from tadrib.training.errors import ClusterError, Problem, ResourceError
+from tadrib.training.errors import ClusterError, Problem
+from tadrib.training.extras import require
 
 Object = dict[str, Any]
 
@@ -55,12 +56,9 @@ class KubernetesApi:
     """
 
     def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
-        try:
-            from kubernetes import client
-        except ImportError:
-            action = "Install it with: pip install 'tadrib[kubernetes]'"
-            problem = Problem("kubernetes", "the Python package is not installed.", action)
-            raise ResourceError("there is no Kubernetes client", [problem]) from None
+        require("kubernetes")
+        from kubernetes import client
+
         configuration, own = _configuration(context)
         configuration.retries = 1
         self._client = client.ApiClient(configuration)

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
-
 from tadrib.ray_jobs.runs import liveness
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.run.directory import RunDirectory
@@ -69,6 +67,8 @@ class _Lock:
     def _take(self, seen: Holder | None) -> None:
         """Put our name into the lock in place of the dead holder ``seen``, or of none, unless a rival was quicker."""
         if self._run.store is None:
+            from filelock import FileLock, Timeout  # what reads a lock does without it
+
             guard = FileLock(self._run.lock_file.with_name(f".{self._run.lock_file.name}.guard"))
             try:
                 with guard.acquire(timeout=_SECONDS_FOR_THE_GUARD):

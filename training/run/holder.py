@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 from pydantic import BaseModel, Field, ValidationError
 
 Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
@@ -78,6 +77,8 @@ def _machine() -> str:
 
 
 def _started_at(pid: int) -> float | None:
+    import psutil
+
     try:
         return psutil.Process(pid).create_time()
     except psutil.Error:

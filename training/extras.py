@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Extras: which packages come with ``tadrib[training]``, ``tadrib[ray]`` and ``tadrib[kubernetes]``, and what is said
+where they are not installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Literal
+
+from tadrib.training.errors import Problem, ResourceError
+
+Extra = Literal["training", "ray", "kubernetes"]
+_TRAINING = (
+    *(
+        "torch",
+        "transformers",
+        "trl",
+        "peft",
+        "accelerate",
+        "bitsandbytes",
+        "deepspeed",
+        "datasets",
+        "safetensors",
+    ),
+    *(
+        "pyarrow",
+        "fsspec",
+        "matplotlib",
+        "jinja2",
+        "tensorboard",
+        "psutil",
+        "numpy",
+        "huggingface_hub",
+        "tokenizers",
+    ),
+)
+PACKAGES: dict[Extra, tuple[str, ...]] = {
+    "training": _TRAINING,
+    "ray": ("ray", "filelock", "requests", "grpc"),
+    "kubernetes": ("kubernetes",),
+}
+"""By the names they are imported by, those that come with these packages included; ``ray`` has ``training`` too."""
+_TRIED: dict[Extra, tuple[str, ...]] = {
+    "training": ("torch", "transformers"),
+    "ray": ("torch", "transformers", "ray"),
+    "kubernetes": ("kubernetes",),
+}
+
+
+class MissingExtra(ResourceError, ImportError):
+    """Packages of an extra are not installed; an ImportError as well, for programs that do without."""
+
+
+def require(extra: Extra) -> None:
+    """Raise MissingExtra unless the main packages of ``extra`` are installed; imports none of them."""
+    if missing := [name for name in _TRIED[extra] if not _is_installed(name)]:
+        raise _missing(missing, extra)
+
+
+def explained(error: ImportError) -> ImportError:
+    """MissingExtra for a package of an extra that is not installed; any other error as it is."""
+    name = (error.name or "").partition(".")[0]
+    for extra, packages in PACKAGES.items():
+        if isinstance(error, ModuleNotFoundError) and name in packages:
+            return _missing([name], extra)
+    return error
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _missing(names: list[str], extra: Extra) -> MissingExtra:
+    kind = f"Python package{'s' if len(names) > 1 else ''} not installed"
+    message = f"{'are' if len(names) > 1 else 'is'} not installed."
+    return MissingExtra(
+        kind, [Problem(", ".join(names), message, f"Install it with: pip install 'tadrib[{extra}]'")]
+    )
