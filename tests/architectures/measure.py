@@ -22,7 +22,10 @@ from tests.architectures.families import VOCABULARY, WINDOW, build
 Method = Literal["sft", "dpo"]
 First = Literal["short", "long"]
 FLOOR = 2e-5
-"""What float32 sums in another order may make of log-probs, and of a gradient relative to its norm."""
+"""What float32 sums in another order may make of log-probs."""
+GRADIENT_FLOOR = 1e-4
+"""And of a gradient relative to its norm. Tiny random models that carry state multiply what is rounded: the gradient of
+Qwen3.5's is wrong by up to 8 times its norm in bfloat16, whose steps are 2**16 times those of float32."""
 FACTOR = 1.5
 """How many times the error of transformers' own 16-bit forward a path in 16 bit may have."""
 
@@ -43,7 +46,7 @@ class Cell:
     @property
     def is_right(self) -> bool:
         within = self.error <= FACTOR * self.plain_error + FLOOR
-        return within and self.gradient_error <= FACTOR * self.plain_gradient_error + FLOOR
+        return within and self.gradient_error <= FACTOR * self.plain_gradient_error + GRADIENT_FLOOR
 
 
 def rows(method: Method, first: First, *, shortest_only: bool = False) -> list[Group]:
