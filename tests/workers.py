@@ -27,6 +27,7 @@ def run_workers(num_workers: int, function: Callable[..., object], *arguments, f
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    (folder / f"rendezvous-{port}").unlink(missing_ok=True)
     for rank in range(num_workers):
         _result(folder, rank).unlink(missing_ok=True)
     try:
@@ -51,7 +52,9 @@ def _run(rank: int, num_workers: int, port: int, function, arguments, folder: st
         MASTER_PORT=str(port),
     )
     if num_workers > 1:
-        torch.distributed.init_process_group("gloo")
+        # a port that is free when it is looked for may be taken by when it is used; a file is not
+        meeting = (Path(folder) / f"rendezvous-{port}").absolute().as_uri()
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_workers)
     _write(_result(Path(folder), rank), json.dumps(function(*arguments)))
     _wait_for([_result(Path(folder), other) for other in range(num_workers)])
     # in torch 2.13 gloo's destructor, which holds the GIL, may wait for a thread that waits for the GIL, or abort

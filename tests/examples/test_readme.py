@@ -56,7 +56,7 @@ def test_the_commands_name_what_the_spec_makes(newcomer):
     spec = load_spec("spec.yaml")
     named = {command[1]: command for command in commands()}
     assert list(named) == ["validate", "data", "train", "compare"]
-    assert Path(named["compare"][2]) == Path(spec.run_dir)
+    assert named["compare"][2] == spec.name
     assert Path(named["data"][3]) == Path(spec.config.dataset_path)
     for command in commands():
         if command[1] == "train":

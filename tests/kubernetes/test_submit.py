@@ -153,7 +153,7 @@ def test_render_refuses_what_kuberay_would_leave_at_validation_failed(files, tad
     (tmp_path / "platform.yaml").write_text("platform:\n  storage: {claim: c}\n  rayVersion: 2.40.0\n")
     done = tadrib("render", *files)
     assert done.code == 2
-    assert "authOptions.mode token needs rayVersion 2.52" in done.err
+    assert "platform.rayVersion: 2.40.0, but Ray requires tokens only since 2.52.0" in done.err
 
 
 def test_submit_follows_and_ends_as_the_run_ends(files, cluster, tadrib):

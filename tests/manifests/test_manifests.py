@@ -65,6 +65,7 @@ def test_every_file_is_used_by_a_kustomization_or_known():
     assert alone == {
         *("kind/cluster.yaml", "kind/volume.yaml", "kind/up.sh", "kind/down.sh"),
         "monitoring/metrics.yaml",
+        "README.md",
     }
 
 

@@ -51,7 +51,8 @@ def test_a_hub_name_stays_one(tmp_path):
 @pytest.mark.parametrize(
     "written", ["models/tiny", "/elsewhere/project/models/tiny"], ids=["a relative path", "a moved project"]
 )
-def test_a_base_beside_the_run_is_found_from_any_directory_and_said(tmp_path, caplog, written):
+def test_a_base_beside_the_run_is_found_from_any_directory_and_said(tmp_path, caplog, monkeypatch, written):
+    monkeypatch.chdir(tmp_path.parent)  # a checkout may have models of its own
     shutil.copytree(tiny_model(), tmp_path / "models" / "tiny")
     folder = adapter(tmp_path / "runs" / "sft" / "final", written)
 

@@ -89,7 +89,7 @@ def test_a_wheel_holds_one_package_with_the_charts_in_it(wheel):
 
 def test_two_packages_called_training_live_side_by_side(project):
     program = (
-        "import tadrib.training, tadrib; from tadrib.training.config import SFTConfig;"
+        "import training, tadrib; from tadrib.training.config import SFTConfig;"
         " print(training.MINE, tadrib.__file__, SFTConfig.__module__)"
     )
     mine, file, module = python(project, "-c", program).split()
