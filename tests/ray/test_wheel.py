@@ -116,7 +116,5 @@ def test_the_chart_of_the_wheel_is_rendered(project):
 
 
 def test_a_checkouts_folder_says_its_name():
-    done = subprocess.run(
-        [sys.executable, "-c", "import tadrib.training"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", "import training"], cwd=ROOT, capture_output=True, text=True)
     assert "training is imported as tadrib.training" in done.stderr
