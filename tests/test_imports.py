@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TRAINING = [
+    ["compat"],
     ["redaction", "errors", "extras", "notices", "phases"],
     ["config", "files", "data", "run"],
     ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],

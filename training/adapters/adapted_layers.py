@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peft import LoraConfig
-from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from tadrib.training.compat.peft import refuses
 from tadrib.training.config.types import ALL_LINEAR
 from tadrib.training.errors import nearest
 from tadrib.training.model.language_model import lies_in, other_parts
@@ -41,7 +40,7 @@ class Layers:
             for name, module in modules.items()
             if module is not head and _is_linear(module) and not lies_in(name, others)
         }
-        refused = frozenset(last for last in {_last(name) for name in inside} if _is_refused(model, last))
+        refused = frozenset(last for last in {_last(name) for name in inside} if refuses(model, last))
         linear = frozenset(name for name in inside if _last(name) not in refused)
         return cls(modules, linear, others, refused)
 
@@ -128,14 +127,6 @@ class Layers:
 def _is_linear(module: nn.Module) -> bool:
     """A layer with a matrix, as `torch.nn`, GPT-2 and quantized models have it."""
     return hasattr(module, "in_features") or isinstance(module, Conv1D)
-
-
-def _is_refused(model: PreTrainedModel, last: str) -> bool:
-    try:
-        _check_lora_target_modules_mamba(LoraConfig(), model, last)
-    except ValueError:
-        return True
-    return False
 
 
 def _last(name: str) -> str:

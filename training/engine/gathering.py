@@ -14,6 +14,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from tadrib.training.compat.deepspeed import whole
+
 
 @contextlib.contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
@@ -25,7 +27,7 @@ def gathered(model: nn.Module) -> Iterator[None]:
     held: list[contextlib.AbstractContextManager] = []
 
     def gather(module: nn.Module, _: Any) -> None:
-        held.append(_whole(_own_weights(module, model)))
+        held.append(whole(_own_weights(module, model)))
         held[-1].__enter__()
 
     def let_go(*_: Any) -> None:
@@ -46,7 +48,7 @@ def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """A state dict of whole weights in main memory. Collective."""
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        with _whole([tensor]):
+        with whole([tensor]):
             state[name] = tensor.detach().cpu().clone()
     return state
 
@@ -58,11 +60,3 @@ def _own_weights(module: nn.Module, model: nn.Module) -> list[nn.Parameter]:
         return own
     head: nn.Module = cast(Any, model).get_output_embeddings()
     return [*own, *head.parameters()]
-
-
-def _whole(weights: list) -> contextlib.AbstractContextManager:
-    """Gathers those of ``weights`` that are in shards now; tied weights may be whole already."""
-    from deepspeed.runtime.zero.partition_parameters import GatheredParameters, ZeroParamStatus
-
-    absent = [w for w in weights if getattr(w, "ds_status", None) is ZeroParamStatus.NOT_AVAILABLE]
-    return GatheredParameters(absent) if absent else contextlib.nullcontext()

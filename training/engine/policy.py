@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
+from tadrib.training.compat.transformers import attention_implementation, supports_sdpa
 from tadrib.training.engine import attention
 from tadrib.training.engine.collate import Path
 from tadrib.training.engine.layout import AttentionLayout
@@ -151,7 +152,7 @@ def plain_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _implementation(model: PreTrainedModel) -> str:
-    return model.get_decoder().config._attn_implementation
+    return attention_implementation(model.get_decoder())
 
 
 def _attend(model: PreTrainedModel, implementation: str) -> None:
@@ -161,4 +162,4 @@ def _attend(model: PreTrainedModel, implementation: str) -> None:
 
 def _own_implementation(model: PreTrainedModel) -> str:
     capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
-    return "sdpa" if model.get_decoder()._supports_sdpa and not capped else "eager"
+    return "sdpa" if supports_sdpa(model.get_decoder()) and not capped else "eager"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tadrib.training.compat.transformers import is_recurrent
 from tadrib.training.data.group import Group, GroupDataset
 from tadrib.training.engine.attention import Unpackable
 from tadrib.training.engine.collate import PATHS, Path, collate
@@ -171,7 +172,7 @@ def _on_path(model: PreTrainedModel, groups: Sequence[Group], path: Path) -> Ite
 def _may_share(model: PreTrainedModel) -> bool:
     """Recurrent layers carry state from token to token whatever the mask says (Mamba, gated delta nets, ...)."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    return kinds <= _ATTENDING if kinds else not getattr(model, "_is_stateful", False)
+    return kinds <= _ATTENDING if kinds else not is_recurrent(model)
 
 
 def _alone(model: PreTrainedModel, groups: Sequence[Group]) -> Iterator[Tensor]:

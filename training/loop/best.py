@@ -20,20 +20,20 @@ class KeepsBest(SavesWhole):
     ``best_global_step`` of the trainer state is the truth about it; a path would not outlive a move.
     """
 
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+    def is_best(self, metrics: dict[str, float], trial: Any) -> bool:
         """An evaluation without a checkpoint cannot win: there would be nothing to finish with."""
-        return self.control.should_save and super()._determine_best_metric(metrics, trial)
+        return self.control.should_save and super().is_best(metrics, trial)
 
-    def _init_training_state(
+    def begin_training(
         self,
         max_steps: int,
-        steps_per_epoch: int,
-        num_epochs: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
         resume_from_checkpoint: str | None,
         trial: Any,
     ) -> tuple[int, int]:
-        begun = super()._init_training_state(
-            max_steps, steps_per_epoch, num_epochs, resume_from_checkpoint, trial
+        begun = super().begin_training(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
         )
         if resume_from_checkpoint is not None:
             self._recall_best(Path(resume_from_checkpoint).parent)
@@ -58,21 +58,21 @@ class KeepsBest(SavesWhole):
         best = (max if self.args.greater_is_better else min)(scores, key=scores.__getitem__)
         return best, scores[best]
 
-    def _finalize_training(self, *args: Any, **kwargs: Any) -> TrainOutput:
+    def end_training(self, *args: Any, **kwargs: Any) -> TrainOutput:
         # with a limit of 1 transformers would delete the newest checkpoint for the best, and a run that dies before its
         # final weights are written would go back to that
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            output = super()._finalize_training(*args, **kwargs)
+            output = super().end_training(*args, **kwargs)
         finally:
             self.args.save_total_limit = limit
         if self.args.load_best_model_at_end and self.state.global_step >= self.state.max_steps:
             self._say_what_was_missed()
         return output
 
-    def _load_best_model(self) -> None:
+    def load_best_model(self) -> None:
         self.keeper.bring(Path(self.state.best_model_checkpoint))
-        super()._load_best_model()
+        super().load_best_model()
 
     def _say_what_was_missed(self) -> None:
         name, saved = self.args.metric_for_best_model, self.state.best_global_step

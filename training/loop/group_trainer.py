@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
 from tadrib.training.data.group import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
@@ -30,7 +30,7 @@ from tadrib.training.loop.schedule import KeepsSchedule
 from tadrib.training.notices import warn
 
 
-class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
+class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
     ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a
@@ -134,12 +134,12 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
     def num_examples(self, dataloader: DataLoader) -> int:
         return len(cast(PlannedBatches, dataloader.dataset).groups)
 
-    def _prepare_inputs(self, inputs: PackedBatch) -> PackedBatch:
+    def on_device(self, inputs: PackedBatch) -> PackedBatch:
         return inputs.to(self.args.device)
 
     # --- training
 
-    def _get_num_items_in_batch(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
+    def count_items(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
         """Nothing to count or gather: every batch carries the counts of its optimizer step."""
 
     def compute_loss(
@@ -165,14 +165,13 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges, Trainer):
         return loss * self.accelerator.num_processes
 
     def _begin_step(self) -> None:
-        self._before_step = vars(self)["_tr_loss"].clone(), self._meter.sums()
+        self._before_step = self.loss_to_log.clone(), self._meter.sums()
 
     def _take_step_back(self) -> None:
         """A step that was left out is in no logged mean, nor among the steps that means are taken over."""
-        self._tr_loss, sums = self._before_step
+        loss, sums = self._before_step
         self._meter.restore(sums)
-        self._globalstep_last_logged += 1
-        self._initial_global_step += 1
+        self.forget_step(loss)
 
     def _score_for_training(self, model: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
         """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from tadrib.training.compat.transformers import Steps
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.gathering import gathered
 from tadrib.training.engine.reference_scores import Reference
@@ -25,7 +25,7 @@ TOTALS = ("tokens", "computed_tokens", "prompt_tokens_saved")
 """Metrics that are added up rather than averaged."""
 
 
-class Judges(Trainer):
+class Judges(Steps):
     """Stands among the first bases of a trainer of packed groups."""
 
     reference: Reference | None
@@ -73,7 +73,7 @@ class Judges(Trainer):
         self, model: nn.Module, inputs: Iterable[PackedBatch], meter: Meter | None = None
     ) -> Iterator[Scored]:
         for each in inputs:
-            batch = self._with_reference(self._prepare_inputs(each))
+            batch = self._with_reference(self.on_device(each))
             if meter is not None:
                 count_tokens(meter, batch)
             yield model(**batch.model_inputs()), batch

@@ -72,11 +72,9 @@ class NonfiniteGuard(TrainerCallback):
 
     def _is_bad(self, model: nn.Module) -> bool:
         values = [loss.reshape(1).float() for loss, _ in self._seen]
-        if self._own_gradients:
-            gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            values += (
-                [norm.reshape(1).float() for norm in torch._foreach_norm(gradients)] if gradients else []
-            )
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        if self._own_gradients and gradients:
+            values.append(torch.nn.utils.get_total_norm(gradients).reshape(1).float())
         bad = (~torch.isfinite(torch.cat(values)).all()).to(torch.int32)
         if dist.is_initialized():
             dist.all_reduce(bad, op=dist.ReduceOp.MAX)

@@ -4,30 +4,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import pickle
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_pt_utils import safe_globals as numpy_globals
 
+from tadrib.training.compat import deepspeed
 from tadrib.training.errors import Problem, TrainingError
 
 _PICKLES = (".pt", ".pth", ".bin")
 _ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """torch reads it in `torch.load`, also where the caller asks for a full unpickling, as DeepSpeed 0.19 does."""
-# What the states of DeepSpeed's optimizers hold besides tensors and Python's own types: plain records.
-_OF_DEEPSPEED = (
-    ("deepspeed.runtime.fp16.loss_scaler", "LossScaler"),
-    ("deepspeed.runtime.fp16.loss_scaler", "DynamicLossScaler"),
-    ("deepspeed.runtime.zero.config", "ZeroStageEnum"),
-    ("deepspeed.utils.tensor_fragment", "fragment_address"),
-)
 
 
 @contextlib.contextmanager
@@ -37,7 +28,7 @@ def loading_data_alone(checkpoint: Path | None) -> Iterator[None]:
 
     Raises TrainingError, with file and what it would have called, for a file that holds more.
     """
-    with _set(_ONLY_WEIGHTS, "1"), numpy_globals(), torch.serialization.safe_globals(_records_of_deepspeed()):
+    with _set(_ONLY_WEIGHTS, "1"), numpy_globals(), torch.serialization.safe_globals(deepspeed.records()):
         if checkpoint is not None:
             found = [problem for file in _pickles(checkpoint) if (problem := _code_in(file, checkpoint))]
             if found:
@@ -82,13 +73,6 @@ def _problem(where: Path | str, called: str, checkpoint: Path | None) -> Problem
 
 def _refused(problems: list[Problem]) -> TrainingError:
     return TrainingError("a checkpoint would have had code run", problems)
-
-
-def _records_of_deepspeed() -> list[Any]:
-    """No record where DeepSpeed is not loaded: then nothing saved by it is read."""
-    if "deepspeed" not in sys.modules:
-        return []
-    return [getattr(importlib.import_module(module), name) for module, name in _OF_DEEPSPEED]
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from typing import Any
 
 from peft import PeftModel
 from torch import nn
-from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint
 
 from tadrib.training.adapters.composed_adapter import complete, load_trained
+from tadrib.training.compat.transformers import Steps
 from tadrib.training.files.containment import require_contained
 from tadrib.training.files.manifest import Manifest
 from tadrib.training.files.permissions import follow_umask
@@ -32,7 +32,7 @@ from tadrib.training.run.names import step_of
 from tadrib.training.run.versions import versions
 
 
-class SavesWhole(Trainer):
+class SavesWhole(Steps):
     """Stands first among the bases of a trainer that saves so.
 
     ``keeper`` commits what was written. ``global_batch`` is the rows of a step, for the manifest; None where
@@ -58,7 +58,7 @@ class SavesWhole(Trainer):
                 self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
             return super().train(resume_from_checkpoint, **kwargs)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
         began = time.perf_counter()
         output, step = Path(self.args.output_dir), self.state.global_step
@@ -67,7 +67,7 @@ class SavesWhole(Trainer):
             self._require_room(output)
         name = f"{PREFIX_CHECKPOINT_DIR}-{step}"
         with self._saving_to(output / STAGING):
-            super()._save_checkpoint(model, trial)
+            super().save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.state.best_global_step == step:
             self.state.best_model_checkpoint = str(output / name)
@@ -114,8 +114,8 @@ class SavesWhole(Trainer):
         finally:
             self.args.output_dir = output
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
+    def save_weights(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super().save_weights(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
             # a pickle has no place beside weights that others will load
@@ -123,17 +123,17 @@ class SavesWhole(Trainer):
             complete(self.model, folder)
             follow_umask(folder)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+    def load_weights(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """As transformers', which leaves out with a log line what does not fit. Raises SpecError for it."""
         model, folder = model or self.model, Path(resume_from_checkpoint)
         if isinstance(model, PeftModel):
             load_trained(model, folder)
             return
         require_fitting(model, folder)
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        super().load_weights(resume_from_checkpoint, model)
 
-    def _load_best_model(self) -> None:
+    def load_best_model(self) -> None:
         if isinstance(self.model, PeftModel) and not self.is_deepspeed_enabled:
             load_trained(self.model, Path(str(self.state.best_model_checkpoint)))
         else:
-            super()._load_best_model()
+            super().load_best_model()

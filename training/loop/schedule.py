@@ -9,10 +9,11 @@ from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from transformers import Trainer
+
+from tadrib.training.compat.transformers import Steps
 
 
-class KeepsSchedule(Trainer):
+class KeepsSchedule(Steps):
     """Stands among the first bases of a trainer that keeps to its schedule."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
@@ -30,15 +31,15 @@ class KeepsSchedule(Trainer):
             schedule = self.lr_scheduler = LambdaLR(schedule.optimizer, shares)
         return schedule
 
-    def _run_epoch(self, **kwargs: Any) -> None:
+    def run_epoch(self, **kwargs: Any) -> None:
         """As transformers', which would do one step more after a checkpoint of the last step within an epoch."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
-        super()._run_epoch(**kwargs)
+        super().run_epoch(**kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "train_loss" in logs and self.state.global_step == self._initial_global_step:
+        if "train_loss" in logs and not self.has_stepped:
             del logs["train_loss"]  # the mean over no step, which transformers says is 0
         super().log(logs, start_time)
 

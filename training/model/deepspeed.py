@@ -7,13 +7,14 @@ import importlib.util
 import logging
 import os
 import shutil
-import sys
 import warnings
 from pathlib import Path
 from typing import Literal
 
 import torch.distributed as dist
 
+from tadrib.training.compat.accelerate import import_deepspeed_on_demand
+from tadrib.training.compat.deepspeed import compile_no_shared_memory
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.rules.deepspeed import computes_in
 from tadrib.training.config.strategy import (
@@ -100,8 +101,7 @@ def ready_process(settings: Settings) -> None:
     import deepspeed
 
     if device == "cpu":
-        # would be compiled at start, and only inference uses it
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        compile_no_shared_memory()
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 
@@ -132,13 +132,6 @@ def leave_deepspeed() -> None:
     """Undo what an earlier DeepSpeed run left in this process, and leave DeepSpeed unloaded in any other."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    import_on_demand()
+    import_deepspeed_on_demand()
     unset_hf_deepspeed_config()
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
-
-
-def import_on_demand() -> None:
-    """Keep accelerate from importing DeepSpeed only to see, when it saves a model, that none is wrapped in it."""
-    from accelerate.utils import other
-
-    other.is_deepspeed_available = lambda: "deepspeed" in sys.modules

@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from tadrib.training.compat.bitsandbytes import keep_differentiable_layout
 from tadrib.training.config import CommonConfig
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.model.adapter_folder import MERGE_IT, adapter_of, base_of
@@ -105,7 +106,7 @@ def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreT
         raise _lacks_package(source, error) from error
     require_whole(source, model, report)
     if config.load_in_4bit:
-        _keep_differentiable_layout(model)
+        keep_differentiable_layout(model)
     return model
 
 
@@ -133,20 +134,6 @@ def _not_mergeable_in_shards(source: ModelSource) -> SpecError:
     message = f"{source.name} is an adapter, which cannot be merged into a model that zero3 reads in shards."
     action = f"Set use_lora: true or strategy: zero2. {MERGE_IT}"
     return SpecError(TITLE, [Problem(source.key, message, action)])
-
-
-def _keep_differentiable_layout(model: PreTrainedModel) -> None:
-    """No rearranging of 4-bit weights for inference.
-
-    On a CPU with AVX512_BF16, bitsandbytes 0.50 turns the weights at the first evaluation into a layout that has no
-    backward, with scales rounded to bfloat16, and does not turn them back for training: layers with a bias raise, and
-    those without pass no gradient on.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _quantization(config: CommonConfig, dtype: torch.dtype) -> BitsAndBytesConfig | None:

@@ -40,7 +40,7 @@ def build_tiny_model(
     """
     target = Path(directory)
     _refuse_other_content(target)
-    from tadrib.training.model.deepspeed import import_on_demand
+    from tadrib.training.compat.accelerate import import_deepspeed_on_demand
 
     tokenizer = build_tokenizer(None if texts is None else [Path(text) for text in texts])
     model = _model(tokenizer, seed)
@@ -48,7 +48,7 @@ def build_tiny_model(
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         aside.chmod(0o755)
-        import_on_demand()
+        import_deepspeed_on_demand()
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
         follow_umask(aside)

@@ -4,28 +4,22 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any, ClassVar
 
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
-from trl.import_utils import TRLExperimentalWarning
+from trl import DPOConfig, KTOConfig, SFTConfig, SFTTrainer
 
+from tadrib.training.compat.trl import CPOConfig, Quiet, TokenizedCPO, TokenizedDPO, TokenizedKTO
 from tadrib.training.loop.best import KeepsBest
 from tadrib.training.loop.group_trainer import perplexity
 from tadrib.training.loop.meter import Meter
 from tadrib.training.loop.schedule import KeepsSchedule
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TRLExperimentalWarning)  # the pinned version is the one that is tested
-    from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-
-class _Housekept(KeepsSchedule, KeepsBest):
+class _Housekept(Quiet, KeepsSchedule, KeepsBest):
     """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
 
     arguments: ClassVar[type[TrainingArguments]]
@@ -43,8 +37,7 @@ class _Housekept(KeepsSchedule, KeepsBest):
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        for own in getattr(self, "_metrics", {}).values():
-            own.pop("num_tokens", None)  # counts no baselines and starts again at 0 in a resumed run
+        self.forget_token_counts()
         if "loss" in logs:
             now = time.perf_counter()
             totals = self._meter.drain(totals=("tokens", "computed_tokens"))
@@ -61,12 +54,6 @@ class _Housekept(KeepsSchedule, KeepsBest):
         self.aux_loss_enabled = asked
         self._logged_at = time.perf_counter()
         return output
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: TRL's card would lie beside the checkpoints."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing: a run tells nobody about itself."""
 
 
 def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,22 +88,13 @@ class StockSFT(_Housekept, SFTTrainer):
         return output
 
 
-class StockDPO(_Housekept, DPOTrainer):
+class StockDPO(_Housekept, TokenizedDPO):
     arguments = DPOConfig
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
 
-
-class StockKTO(_Housekept, KTOTrainer):
+class StockKTO(_Housekept, TokenizedKTO):
     arguments = KTOConfig
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
 
-
-class StockCPO(_Housekept, CPOTrainer):
+class StockCPO(_Housekept, TokenizedCPO):
     arguments = CPOConfig
-
-    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, Any]:
-        return feature
