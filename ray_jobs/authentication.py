@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
+from tadrib.ray_jobs.compat.ray_core import ask_for_cluster_id, send_token
 from tadrib.training.config.yaml.text_file import read_bytes
 from tadrib.training.errors import ClusterError, Problem
 
@@ -25,12 +25,7 @@ def use_token() -> None:
     if _MODE not in os.environ and token_source() is None:
         return
     os.environ.setdefault(_MODE, "token")
-    import ray._raylet
-    from ray._private.authentication.authentication_utils import is_token_auth_enabled
-
-    if is_token_auth_enabled() != (os.environ[_MODE] == "token"):
-        core: Any = ray._raylet  # there is no public way to have the environment read again
-        core.Config.initialize("")
+    send_token(os.environ[_MODE] == "token")
 
 
 def token_source() -> str | None:
@@ -68,22 +63,15 @@ def require_accepted(address: str, where: str) -> None:
     Raises ClusterError when it is not. Any other trouble is left to Ray.
     """
     import grpc
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
     from ray.exceptions import AuthenticationError
 
-    messages: Any = gcs_service_pb2
-    channel = init_grpc_channel(address)
-    stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
     try:
-        stub.GetClusterId(messages.GetClusterIdRequest(), timeout=_SECONDS_TO_ANSWER)
+        ask_for_cluster_id(address, _SECONDS_TO_ANSWER)
     except AuthenticationError as error:
         raise refused(where) from error
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise refused(where) from error
-    finally:
-        channel.close()
 
 
 def _has_text(file: str) -> bool:

@@ -20,6 +20,7 @@ TRAINING = [
 ]
 """The rooms of ``training/``: a folder, or a file beside the folders. Each imports those before it alone."""
 JOBS = [
+    ["compat"],
     ["disk", "streams", "address", "authentication", "console"],
     ["paths", "events", "mirror", "failures", "trackers", "inputs"],
     ["runs", "worker", "driver", "local", "kube", "cluster", "cli"],

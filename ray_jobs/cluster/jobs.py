@@ -10,15 +10,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import requests
 from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus
 
 from tadrib.ray_jobs.address import answers
 from tadrib.ray_jobs.authentication import refused, use_token
+from tadrib.ray_jobs.compat.ray_job_client import Client
 from tadrib.ray_jobs.runs.contact import Unreachable
 from tadrib.training.errors import ClusterError, Problem
 
@@ -26,7 +26,6 @@ __all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken"]
 
 logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every connection
 
-_SECONDS_TO_ANSWER = 30
 _SECONDS_BETWEEN_LOOKS = 0.3
 RUN, RUN_DIRECTORY, SPEC = "tadrib.run", "tadrib.run_directory", "tadrib.spec"  # keys of a job's metadata
 
@@ -53,13 +52,6 @@ class Call:
     output: str
 
 
-class _Client(JobSubmissionClient):
-    """Ray's client waits for ever on a server that stopped answering; this one does not."""
-
-    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
-        return super()._do_request(*arguments, timeout=_SECONDS_TO_ANSWER, **options)
-
-
 class JobServer:
     """The dashboard at ``address``, such as ``http://head:8265``.
 
@@ -77,10 +69,10 @@ class JobServer:
         use_token()
         os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # else RAY_ADDRESS would win over the argument
         with self._errors_in_words():
-            self._client = _Client(self.address)
+            self._client = Client(self.address)
 
     def ray_version(self) -> str | None:
-        return self._client._server_ray_version
+        return self._client.ray_version
 
     def jobs(self, run: str | None = None) -> list[JobDetails]:
         """Runs submitted to this cluster, or those of one name; the newest first."""

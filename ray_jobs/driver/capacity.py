@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from tadrib.ray_jobs.compat.ray_core import can_add_nodes, resources_here
 from tadrib.training.config import Resources
 from tadrib.training.errors import Problem, ResourceError
 
@@ -33,9 +34,8 @@ def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> 
     ``patience`` seconds nodes may still join. ``joined`` tells a cluster of others from one of the run's own.
     """
     import ray
-    from ray._private.state import state as cluster_state  # the limits of an autoscaler have no public reader
 
-    if cluster_state.get_max_resources_from_cluster_config():
+    if can_add_nodes():
         return
     deadline = time.monotonic() + patience
     while True:
@@ -50,10 +50,7 @@ def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> 
 
 def require_room_here(resources: Resources) -> None:
     """Refuse a run that a Ray of this machine would have no room for, before one is started. Raises ResourceError."""
-    from ray._private.resource_and_label_spec import ResourceAndLabelSpec  # what a Ray that starts finds here
-
-    found = ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
-    if problem := lack_of_room(resources, [found], joined=False):
+    if problem := lack_of_room(resources, [resources_here()], joined=False):
         raise ResourceError("Ray has no room for this run", [problem])
 
 

@@ -9,6 +9,7 @@ import re
 import time
 from pathlib import Path
 
+from tadrib.ray_jobs.compat.ray_core import temporary_folder
 from tadrib.training.errors import ClusterError, Problem
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
@@ -89,13 +90,6 @@ def _action(message: str, folder: Path, logs: Path | None) -> str:
     if "Permission denied" in message or "Read-only" in message:
         return f"Let this user write to {folder.parent}, or set RAY_TMPDIR to a folder of its own with a short path."
     return _LOGS_ACTION.format(logs or folder)
-
-
-def temporary_folder() -> Path:
-    """Where Ray keeps its sessions: RAY_TMPDIR or /tmp, and `ray` in it."""
-    from ray._common.utils import get_default_ray_temp_dir
-
-    return Path(get_default_ray_temp_dir())
 
 
 def newest_session(folder: Path, began: float) -> Path | None:

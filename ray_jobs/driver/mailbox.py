@@ -77,11 +77,15 @@ class Mailbox:
         group = self._group
         if not group.workers:
             return []
-        group.ask(Orders(self._go, self.hopeless(), group.begin_at, self._save, self._stop))
+        group.ask(self.orders())
         events = group.answers(timeout)
         for event in events:
             self.take(event, group)
         return events
+
+    def orders(self) -> Orders:
+        """What holds for the workers of the attempt that runs."""
+        return Orders(self._go, self.hopeless(), self._group.begin_at, self._save, self._stop)
 
     def take(self, event: Event, group: Group) -> None:
         """Remember what says how the attempt of ``group`` goes."""

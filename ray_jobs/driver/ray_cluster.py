@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tadrib.ray_jobs.address import answers, unreachable
 from tadrib.ray_jobs.authentication import require_accepted, use_token
+from tadrib.ray_jobs.compat.ray_core import address_here
 from tadrib.ray_jobs.driver.capacity import require_room_here
 from tadrib.ray_jobs.driver.local_ray import start
 from tadrib.training.config import Resources
@@ -55,12 +56,10 @@ def cluster(resources: Resources | None = None) -> Iterator[bool]:
 
 
 def _connect(address: str, resources: Resources | None) -> bool:
-    from ray._private.services import find_bootstrap_address  # there is no public way to ask without joining
-
     if address not in ("", "local", "auto"):
         _join(address, f"RAY_ADDRESS={address}")
         return False
-    running = find_bootstrap_address(None) if address != "local" else None
+    running = address_here() if address != "local" else None
     if running is not None and answers(running):
         _join(running, f"the Ray of this machine, {running},")
         return False

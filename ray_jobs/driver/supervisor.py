@@ -16,10 +16,9 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig
 
 from tadrib.ray_jobs.driver.capacity import worker_bundle
-from tadrib.ray_jobs.driver.controller import Training
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.gauges import Gauges
-from tadrib.ray_jobs.driver.mailbox import Mailbox
+from tadrib.ray_jobs.driver.ray_trainer import ray_trainer
 from tadrib.ray_jobs.events import Failure, Metrics, Outcome, ReadyToResize, Started, Step, WorkersFailed
 from tadrib.ray_jobs.failures import HUNG, of_hung
 from tadrib.ray_jobs.worker.loop import WorkerJob, train_loop
@@ -42,7 +41,7 @@ class Supervisor:
         self, spec: JobSpec, run: RunDirectory, display: Display, fence: Fence, lost: threading.Event
     ) -> None:
         self._spec, self._run, self._display, self._fence, self._lost = spec, run, display, fence, lost
-        self._mailbox = Mailbox()
+        self._mailbox, self._trainer = ray_trainer(display)
         self._failure: Failure | None = None
         self._hung: list[Failure] = []
         self._workers = spec.world_size
@@ -82,14 +81,14 @@ class Supervisor:
 
     # --- in the background
 
-    def _fit(self, training: Training) -> None:
+    def _fit(self, training: Any) -> None:
         try:
             result: Any = training.fit()
             self._outcome = result.return_value
         except BaseException as error:
             self._error = error
 
-    def _training(self) -> Training:
+    def _training(self) -> Any:
         resources = self._spec.resources
         on_gpu = resources.gpus_per_worker > 0
         count: Any = resources.max_workers
@@ -99,7 +98,7 @@ class Supervisor:
             os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "30")
         run_config: Any = RunConfig  # mypy sees the signature of Ray Train's first version
         scaling_config: Any = ScalingConfig
-        return Training(
+        return self._trainer(
             train_loop,
             mailbox=self._mailbox,
             train_loop_config={"job": WorkerJob(self._spec, str(self._run), self._fence.token)},

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from ray.train.v2._internal.constants import DEFAULT_PREEMPTION_DEADLINE_S
-from ray.train.v2._internal.execution.context import get_train_context as get_internal_train_context
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tadrib.ray_jobs.compat.ray_preemption import announced_loss, seconds_of_grace
 from tadrib.ray_jobs.events import Metrics, Note, ReadyToResize, Step
 from tadrib.ray_jobs.worker.link import Link
 
@@ -135,16 +134,8 @@ def outlast_announced_loss() -> None:
     The workers that stay fail a moment before that, being cut off from the one that goes. Ray, told so first, would
     count it as a failure of the run.
     """
-    announced: Any = announced_loss()
+    announced = announced_loss()
     if announced is None:
         return
-    known = (announced.deadline_ms or 0) / 1000 - time.time()
-    time.sleep(max(0.0, known if announced.deadline_ms else DEFAULT_PREEMPTION_DEADLINE_S) + _SECONDS_FOR_RAY)
-
-
-def announced_loss() -> object:
-    """What Ray has told this worker of nodes it is about to lose; None while there is nothing.
-
-    `ray.train.get_preemption_info` says the same, but waits for all workers through an actor, at every step.
-    """
-    return get_internal_train_context().preemption_context.preemption_info
+    left = announced.deadline_ms / 1000 - time.time() if announced.deadline_ms else seconds_of_grace()
+    time.sleep(max(0.0, left) + _SECONDS_FOR_RAY)

@@ -36,6 +36,7 @@ class Link:
         self._visited = threading.Condition()
         self._events: list[Event] = []
         self._orders = Orders()
+        self._underway = 0
 
     def post(self, *events: Event) -> None:
         """Leave events for the driver's next visit."""
@@ -49,6 +50,19 @@ class Link:
             self._orders = orders
             self._visited.notify_all()
         return events
+
+    def pending(self) -> list[Event]:
+        """The events since the last visit, which stay here until `sent` says that they have arrived."""
+        with self._visited:
+            self._underway = len(self._events)
+            return self._events[:]
+
+    def sent(self, orders: Orders | None) -> None:
+        """What was `pending` has arrived; ``orders`` are the driver's, None while it does not know this attempt."""
+        with self._visited:
+            del self._events[: self._underway]
+            self._orders = orders or self._orders
+            self._visited.notify_all()
 
     @property
     def save_requested(self) -> bool:

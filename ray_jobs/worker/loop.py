@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from tadrib.ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_nam
 from tadrib.ray_jobs.worker.attempt import Start, begin, planned_workers
 from tadrib.ray_jobs.worker.cores import keep_to_own_cores
 from tadrib.ray_jobs.worker.link import LINK, Link
+from tadrib.ray_jobs.worker.post_office import visiting
 from tadrib.training.config import JobSpec
 from tadrib.training.config.locations import inside
 from tadrib.training.files.containment import require_contained
@@ -41,12 +42,14 @@ class WorkerJob:
     token: str  # of the start that holds the run's lock
 
 
-def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
+def train_loop(config: dict[str, Any]) -> Outcome | None:
     """Run by Ray Train in each worker, with the process group up; rank 0 returns the outcome.
 
+    ``config`` has the WorkerJob as ``job``, and as ``office`` the post office of a driver that cannot visit workers.
     Raises the TadribError that the failure amounts to, after posting it.
     """
-    job, rank = config["job"], int(os.environ["RANK"])
+    job: WorkerJob = config["job"]
+    rank = int(os.environ["RANK"])
     run = RunDirectory(job.run_path)
     run.create()
     log = run.logs / worker_log(rank)
@@ -56,7 +59,8 @@ def train_loop(config: dict[str, WorkerJob]) -> Outcome | None:
 
     point_trackers_at(run, job.spec.name)
     fence = Fence(run, job.token)
-    with Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), _heard(link, rank):
+    visits = visiting(config["office"], link) if "office" in config else nullcontext()
+    with visits, Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), _heard(link, rank):
         try:
             outcome = _train(job.spec, run, fence, link, rank)
         except Exception as error:

@@ -25,7 +25,10 @@ LIBRARIES = {
     "trl",
 }
 OF_TRAINER = re.compile(r"_[a-z]\w+")
-ROOMS = {"training": ("accelerate", "bitsandbytes", "deepspeed", "peft", "transformers", "trl")}
+ROOMS = {
+    "training": ("accelerate", "bitsandbytes", "deepspeed", "peft", "transformers", "trl"),
+    "ray_jobs": ("ray_interfaces",),
+}
 
 
 def private_uses(source: str) -> Iterator[str]:
@@ -95,4 +98,5 @@ def test_a_room_is_for_the_version_that_is_pinned(package, room):
     """After an upgrade each entry is read again beside the library's source, before its version is raised."""
     module = importlib.import_module(f"tadrib.{package}.compat.{room}")
     pins = (ROOT / "trainer_image" / "requirements.in").read_text(encoding="utf-8")
-    assert re.search(rf"^{room}(?:\[.*\])?==(\S+)$", pins, re.MULTILINE)[1] == module.MADE_FOR
+    library = "ray" if room == "ray_interfaces" else room
+    assert re.search(rf"^{library}(?:\[.*\])?==(\S+)$", pins, re.MULTILINE)[1] == module.MADE_FOR

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pinned Ray makes of `driver.controller`: workers and nothing beside them, and nothing left behind."""
+"""What the pinned Ray makes of `compat.ray_train`: workers and nothing beside them, and nothing left behind."""
 
 import os
 import signal

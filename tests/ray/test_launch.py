@@ -16,11 +16,13 @@ import psutil
 import pytest
 import ray
 
+from tadrib.ray_jobs.compat.ray_interfaces import USED
 from tadrib.ray_jobs.driver.launch import launch
 from tadrib.ray_jobs.driver.ray_cluster import cluster
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import DataError, ResourceError, SpecError, StoppedError, TrainingError
 from tadrib.training.run.directory import RunDirectory
+from tests.faults.runs import workers_of
 from tests.tiny import tiny_model, write_rows
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,45 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert (run.final / "model.safetensors").stat().st_mtime_ns == weights
     with pytest.raises(SpecError, match=r"learning_rate: was 0.001 and is 0.002"):
         launch(spec_in(tmp_path, eval_dataset_path=held_out, learning_rate=2e-3))
+
+
+def test_a_ray_without_our_private_interfaces_trains_by_its_public_ones_and_says_so(
+    tmp_path, capfd, monkeypatch
+):
+    """The same metrics, checkpoints and weights, stopped and continued, through Ray Train's own controller."""
+    monkeypatch.setitem(USED, "ray.train.v2._internal.execution:Moved", {})
+    spec = spec_in(tmp_path, save_steps=2)
+
+    result = launch(spec)
+
+    run = RunDirectory(spec.run_dir)
+    assert (result.status, result.steps_done, result.num_workers) == ("succeeded", 4, 2)
+    assert [row["step"] for row in run.metrics.read() if "loss" in row] == [1, 2, 3, 4]
+    assert run.latest_checkpoint().name == "checkpoint-4"
+    assert (run.final / "model.safetensors").is_file()
+    [warning] = [w for w in result.warnings if w.startswith("ray: ")]
+    assert "has no ray.train.v2._internal.execution.Moved" in warning
+    assert "public trainer" in " ".join(capfd.readouterr().out.split())
+
+
+def test_by_public_interfaces_a_worker_that_dies_is_replaced_and_the_run_goes_on(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setitem(USED, "ray.train.v2._internal.execution:Moved", {})
+    spec = spec_in(tmp_path, max_steps=40, save_steps=5)
+    run = RunDirectory(spec.run_dir)
+
+    def kill_one() -> None:
+        while run.latest_checkpoint() is None:
+            time.sleep(0.05)
+        os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+
+    threading.Thread(target=kill_one, daemon=True).start()
+    result = launch(spec)
+
+    assert (result.status, result.steps_done) == ("succeeded", 40)
+    assert [row["step"] for row in run.metrics.read() if "loss" in row] == list(range(1, 41))
+    assert "workers start again" in " ".join(capfd.readouterr().out.split())
 
 
 def files_with(text: str, *folders: Path) -> list[Path]:
@@ -207,7 +248,10 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, small_
     assert os.listdir(small_disk) == ["filler"]
 
 
-def test_asked_twice_to_stop_no_worker_goes_on_in_a_ray_that_was_there_before(tmp_path):
+@pytest.mark.parametrize("by", ["private interfaces", "public interfaces"])
+def test_asked_twice_to_stop_no_worker_goes_on_in_a_ray_that_was_there_before(by, tmp_path, monkeypatch):
+    if by == "public interfaces":
+        monkeypatch.setitem(USED, "ray.train.v2._internal.execution:Moved", {})
     spec = spec_in(tmp_path, max_steps=100_000)
     run = RunDirectory(spec.run_dir)
 
@@ -223,6 +267,10 @@ def test_asked_twice_to_stop_no_worker_goes_on_in_a_ray_that_was_there_before(tm
         launch(spec)
 
     assert run.read_result().status == "stopped"
+    # Ray's own controller notices within seconds, by itself
+    deadline = time.monotonic() + (60 if by == "public interfaces" else 0)
+    while time.monotonic() < deadline and any("RayTrainWorker" in title for title in _titles()):
+        time.sleep(0.2)
     assert not any("RayTrainWorker" in title for title in _titles())
 
 

@@ -3,15 +3,17 @@
 
 Each actor is a process that takes a second or more of CPU to start and then wakes up a hundred times a second, beside
 workers that wait for each other. A run reads no Ray dataset, agrees on nothing through Ray, and asks the controller for
-nothing. Ray has no public way to say so: these are its places for it at the pinned version, and
-`tests/ray/test_controller.py` says what must come of them.
+nothing. Ray has no public way to say so: https://github.com/ray-project/ray/tree/ray-2.60.0/python/ray/train/v2 has the
+places that are used here. `missing` says whether the installed Ray has them; where it has not,
+`tadrib.ray_jobs.driver.public_training` takes over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import ray
 from ray.train import Result
@@ -23,17 +25,22 @@ from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from tadrib.ray_jobs.driver.elastic import Elastic
-from tadrib.ray_jobs.driver.mailbox import Mailbox
+from tadrib.ray_jobs.compat.ray_elastic import Elastic, Saving
 
 _NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
 """The second frees what a controller reserved that died alone; what a driver reserved Ray frees when that ends."""
 
 
+class Serving(Saving, Protocol):
+    """What is told of the workers of each attempt, by the handles of their actors."""
+
+    def serve(self, workers: Sequence[Any]) -> None: ...
+
+
 class Training(TorchTrainer):
     """`fit` runs the control loop in the thread that calls it; ``mailbox`` serves the workers of each attempt."""
 
-    def __init__(self, *args: Any, mailbox: Mailbox, **settings: Any) -> None:
+    def __init__(self, *args: Any, mailbox: Serving, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._mailbox = mailbox
         self._loop = asyncio.new_event_loop()
@@ -70,7 +77,7 @@ class Training(TorchTrainer):
 
 
 class _Served(WorkerGroupCallback):
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Serving) -> None:
         self._mailbox = mailbox
 
     def after_worker_group_start(self, worker_group: WorkerGroup) -> None:

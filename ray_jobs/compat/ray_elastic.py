@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elastic: how many workers an elastic run has, by the nodes there are at that moment."""
+"""Elastic: how many workers an elastic run has, by the nodes there are at that moment.
+
+Ray has no public place for a scaling policy; this is that of ray/train/v2/_internal/execution/scaling_policy at 2.60.0.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -19,7 +22,14 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
     AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
 )
 
-from tadrib.ray_jobs.driver.mailbox import Mailbox
+
+class Saving(Protocol):
+    """What has the workers save: asked once, it says when they have."""
+
+    def request_save(self) -> None: ...
+
+    @property
+    def has_saved(self) -> bool: ...
 
 
 class Elastic(ElasticScalingPolicy):
@@ -28,7 +38,7 @@ class Elastic(ElasticScalingPolicy):
     Ray's own goes by the nodes of up to 20 seconds ago, and loses the steps since the last checkpoint.
     """
 
-    def __init__(self, scaling_config: Any, mailbox: Mailbox) -> None:
+    def __init__(self, scaling_config: Any, mailbox: Saving) -> None:
         super().__init__(scaling_config)
         self._mailbox = mailbox
         self._wanted: ResizeDecision | None = None
