@@ -146,7 +146,7 @@ def run_ours(case: dict) -> float:
     from tadrib.training.data.group import Completion, Group, GroupDataset
     from tadrib.training.engine import attention
     from tadrib.training.engine.policy import install_scoring
-    from tadrib.training.engine.reference_scores import ADAPTERS_OFF
+    from tadrib.training.engine.reference_scorer import ADAPTERS_OFF
     from tadrib.training.loop.group_trainer import GroupTrainer
     from tadrib.training.preference_trainer import PreferenceTrainer
     from tadrib.training.trainers import create_trainer

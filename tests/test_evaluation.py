@@ -43,7 +43,7 @@ def evaluate(method: str, given: dict) -> dict[str, float]:
     trainer = create_trainer(method, METHODS[method].config(**given))
     noise = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for _, weight in sorted(trainer.ready_trainer().model.named_parameters()):
+        for _, weight in sorted(trainer.get_trainer().model.named_parameters()):
             if weight.requires_grad:
                 weight.add_(torch.randn(weight.shape, generator=noise), alpha=0.03)
     return {name: value for name, value in trainer.evaluate().items() if not name.endswith(SPEEDS)}
@@ -96,7 +96,7 @@ def test_a_step_with_fewer_rows_than_places_trains_on_those_alone(tmp_path, meth
     given |= {"dataset_path": write_rows(tmp_path / "train.jsonl", f"{method}_train.jsonl", 3)}
     given |= {"packing": False, "max_seq_length": 128} if method == "sft" else {}
     trainer = create_trainer(method, METHODS[method].config(**given))
-    engine = trainer.ready_trainer()
+    engine = trainer.get_trainer()
     *_, filled, empty = engine.get_train_dataloader()
     assert (filled.weight, empty.weight) == (1.0, 0.0)
 

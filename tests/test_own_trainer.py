@@ -61,7 +61,7 @@ class PlainTrainer(BaseTrainer):
             use_cpu=True,
             seed=3,
         )
-        return Trainer(self.ready_model(), arguments, train_dataset=sequences(self))
+        return Trainer(self.get_model(), arguments, train_dataset=sequences(self))
 
 
 def test_a_subclass_with_a_plain_trainer_trains_as_transformers_does(tmp_path):

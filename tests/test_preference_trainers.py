@@ -62,10 +62,10 @@ def test_another_reference_model_changes_the_loss_from_the_first_step(tmp_path):
 
 
 def test_the_cache_is_filled_once_and_resumed_after_a_kill(tmp_path, monkeypatch):
-    from tadrib.training.reference import cached_scores as cached_reference
+    from tadrib.training.reference import precompute
 
     given = config(tmp_path, "dpo", reference="cache")
-    monkeypatch.setattr(cached_reference, "SHARD_TOKENS", 1)
+    monkeypatch.setattr(precompute, "SHARD_TOKENS", 1)
     scored = []
     write = ReferenceCache.write
 

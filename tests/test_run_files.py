@@ -58,7 +58,7 @@ def test_damaged_metrics_rows_are_left_out_and_said_when_the_file_is_written_ane
         file.rewind(8, [{"step": 5, "loss": 0.5}, {"loss": 7.0}, {"step": "6"}])
     assert file.read() == [*whole[:2], {"step": 5, "loss": 0.5}]
     assert len(warnings) == 1
-    assert "7 of its lines are damaged" in warnings[0]
+    assert "7 corrupt lines are left out" in warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_a_module_that_the_model_lacks_is_named_with_the_nearest(tmp_path):
 
     with pytest.raises(SpecError, match=r"no module q_prj\. Did you mean q_proj") as caught:
         trainer.train()
-    assert "lm_head is no linear layer inside the model" in str(caught.value)
+    assert "lm_head is not a linear layer inside the model" in str(caught.value)
 
 
 def test_a_model_folder_that_does_not_exist_is_named_with_the_nearest(tmp_path):

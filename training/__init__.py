@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run is: a plain Python library, usable with neither Ray nor a cluster."""
+"""Training: a plain Python library that needs neither Ray nor a cluster."""
 
 import logging
 
-# on CPUs with AVX512_BF16 it asks for a package that fetches native code from the Hub, for a way we do not take
+# on CPUs with AVX512_BF16 it suggests a package that downloads native code from the Hub, for a kernel we do not use
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 if (

@@ -19,7 +19,7 @@ from tadrib.training.preference_trainer import PreferenceTrainer
 
 
 class DPOTrainer(PreferenceTrainer):
-    """Every rejected answer of a row is a pair with the chosen one."""
+    """DPO: each rejected answer of a row forms a pair with the chosen one."""
 
     config: DPOConfig
 

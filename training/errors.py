@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors as users read them: where, what was found, the rule, the next action; and one exit code per kind.
+"""User-facing errors: where, what was found, the rule and the next action, with one exit code per kind.
 
-No text of theirs repeats a credential, whoever wrote it.
+Credentials are redacted from every error text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Problem:
     rule: str = ""
 
     def __str__(self) -> str:
-        # what a library said and is quoted may end in a full stop of its own
+        # a quoted library message may already end with a full stop
         message = re.sub(r"(?<!\.)\.\.$", ".", self.message)
         text = f"{self.where}: {message}" if self.where else message
         if self.action:
@@ -38,7 +38,7 @@ class Problem:
 
 
 class TadribError(Exception):
-    """Base of every error meant for the user: a title, all problems found, and the exit code of its kind."""
+    """Base of every user-facing error: a title, all problems found, and the exit code of its kind."""
 
     exit_code = 1
 
@@ -94,9 +94,9 @@ class StoppedError(TadribError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word closest to ``word``, or None when nothing is close (difflib ratio under 0.6).
+    """The known word most similar to ``word``; None if nothing is close (difflib ratio below 0.6).
 
-    Case does not count, nor does ``-`` against ``_``.
+    Case is ignored, and ``-`` equals ``_``.
     """
     folded = {_fold(each): each for each in known}
     matches = difflib.get_close_matches(_fold(word), folded, n=1, cutoff=0.6)
@@ -104,7 +104,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def clip(text: str, most: int = 60) -> str:
-    """``text`` cut to ``most`` characters; NUL and halves of surrogate pairs, which UTF-8 has not, as escapes."""
+    """``text`` cut to ``most`` characters; NUL and lone surrogates, which are not valid UTF-8, are escaped."""
     text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -113,7 +113,7 @@ _MOST_NAMED = 20
 
 
 def named(names: Iterable[object]) -> str:
-    """The first twenty of ``names``, each clipped, and how many more there are."""
+    """The first twenty of ``names``, each clipped, and the number of the others."""
     words = [clip(str(name)) for name in names]
     more = f" and {len(words) - _MOST_NAMED:,} more" if len(words) > _MOST_NAMED else ""
     return f"{', '.join(words[:_MOST_NAMED])}{more}"

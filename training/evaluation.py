@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation that is asked of a run without held-out rows, or asked too rarely to act on: done, and said as what it
-is."""
+"""Evaluation without held-out rows, and early stopping that can never act: both are done, with a warning."""
 
 from __future__ import annotations
 
@@ -20,24 +19,23 @@ from transformers import (
 from tadrib.training.notices import warn
 
 SAMPLE = 256
-"""Most training rows that stand in for held-out ones."""
+"""Maximum number of training rows evaluated in place of held-out ones."""
 
 
 def training_sample(train: Any, seed: int) -> Any:
-    """Up to `SAMPLE` rows of the training data, the same for the same ``seed``; the user is told that no held-out row
-    is among them."""
+    """Up to `SAMPLE` training rows, chosen by ``seed``, with a warning that they are not held out."""
     count = min(SAMPLE, len(train))
     warn(
         f"evaluate: no rows are held out, so this measures {count:,} of the {len(train):,} training rows: how well"
-        " they are learnt, not how the model does on others. Set validation_split: 0.05 or eval_dataset_path to"
-        " have rows held out."
+        " they are memorized, not how the model generalizes. Set validation_split: 0.05 or eval_dataset_path to hold"
+        " rows out."
     )
     chosen = sorted(random.Random(seed).sample(range(len(train)), count))
     return train.select(chosen) if hasattr(train, "select") else Subset(train, chosen)
 
 
 class EarlyStoppingWatch(TrainerCallback):
-    """Says at the start where a run is evaluated too rarely for its early stopping ever to act."""
+    """Warns at the start if a run is evaluated too rarely for early stopping ever to act."""
 
     def __init__(self, callbacks: Iterable[TrainerCallback]) -> None:
         self._callbacks = callbacks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KTO's baseline, which all answers of an optimizer step share: the divergence of mismatched answers."""
+"""KTO's KL baseline, which all answers of an optimizer step share: the divergence of mismatched answers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tadrib.training.losses.kto import kl_estimate
 
 
 def divergence_of(token_log_probs: Tensor, batch: PackedBatch) -> Tensor:
-    """[2]: sum and number of the log-ratios of a batch's mismatched answers, without gradient; 0 for a stand-in."""
+    """[2]: sum and count of the log-ratios of a batch's mismatched answers, without gradient; 0 for a placeholder."""
     log_ratios = answers_of(token_log_probs, batch)[with_role(batch, "kl")].log_ratios.detach()
     divergence = torch.stack([log_ratios.sum(), log_ratios.new_tensor(len(log_ratios))])
     return divergence if batch.weight else torch.zeros_like(divergence)
 
 
 def shared_baseline(divergences: Sequence[Tensor]) -> Tensor:
-    """`kl_estimate` over the answers of all workers, from each batch's `divergence_of`. Collective."""
+    """`kl_estimate` over the mismatched answers of all workers, from each batch's `divergence_of`. Collective."""
     total = torch.stack(list(divergences)).sum(0)
     if dist.is_initialized():
         dist.all_reduce(total)
@@ -35,5 +35,5 @@ def _of_step(scored: Iterable[Scored]) -> Tensor:
 
 
 STEP_BASELINE = Baseline("kl", _of_step)
-"""Departure: TRL estimates it from each micro-batch by itself, so that there the loss of a step depends on how the step
-is split."""
+"""Difference from TRL: TRL estimates the baseline separately for each micro-batch, so its loss depends on how a step is
+split."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices: what a user must be told about a run beyond its numbers, such as a value that was replaced or a collapse.
+"""Notices: what a user must know about a run beyond its metrics, such as a replaced value or a collapse.
 
-In a notebook or script they are log messages of the ``tadrib`` logger at level WARNING. In a run `forwarded` takes them
-from each process to the terminal, ``result.json`` and ``report.html``; a log file alone would hide them.
+In a notebook or script they are WARNING messages of the ``tadrib`` logger. In a run, `forwarded` also takes them to the
+terminal, ``result.json`` and ``report.html``, because nobody reads a log file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger("tadrib")
 
 
 def _without_credentials(record: logging.LogRecord) -> bool:
-    """Whatever is logged here, such as the words of a store that refused, repeats no credential."""
+    """A logging filter that redacts credentials, such as those quoted in an object store's error."""
     record.msg, record.args = redact(record.getMessage()), None
     return True
 
@@ -26,13 +26,13 @@ logger.addFilter(_without_credentials)
 
 
 def warn(text: str) -> None:
-    """Tell the user ``text``: the value found, what it means, and the remedy."""
+    """Warn the user: ``text`` gives the value found, what it means, and the remedy."""
     logger.warning("%s", text)
 
 
 @contextmanager
 def forwarded(receive: Callable[[str], None]) -> Iterator[None]:
-    """While inside, hand every warning of the ``tadrib`` logger to ``receive`` as well."""
+    """Inside this context, also pass every warning of the ``tadrib`` logger to ``receive``."""
     handler = _Forwarding(receive)
     logger.addHandler(handler)
     try:
@@ -42,7 +42,7 @@ def forwarded(receive: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Forwarding(logging.StreamHandler):
-    """Writes to standard error too: a logger with a handler has no longer Python's own way there."""
+    """Also writes to standard error, because a logger with a handler no longer uses Python's last-resort handler."""
 
     def __init__(self, receive: Callable[[str], None]) -> None:
         super().__init__()

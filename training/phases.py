@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phases: what is being done around the optimizer steps, told to whoever shows it, as a run's progress line does."""
+"""Phases: what a run is doing outside its optimizer steps, reported to whoever displays it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What goes on now, as a present participle with its object: ``loading the model``.
+    """The current activity, as a present participle with its object: ``loading the model``.
 
-    Where it can be counted, ``done`` of ``planned`` things of the kind ``unit`` (``groups``), ``seconds`` after it
-    began; ``planned`` is 0 where it cannot.
+    If progress is known, ``done`` of ``planned`` items (called ``unit``, such as ``groups``) are finished ``seconds``
+    after it began. Otherwise ``planned`` is 0.
     """
 
     text: str
@@ -27,14 +27,14 @@ _receivers: list[Callable[[Phase], None]] = []
 
 
 def enter(phase: Phase) -> None:
-    """Tell those who follow; nobody does in a notebook or script."""
+    """Report ``phase`` to all receivers; in a notebook or script there are none."""
     for receive in _receivers:
         receive(phase)
 
 
 @contextmanager
 def followed(receive: Callable[[Phase], None]) -> Iterator[None]:
-    """While inside, hand every phase to ``receive`` as it is entered."""
+    """Inside this context, pass every phase to ``receive`` as it is entered."""
     _receivers.append(receive)
     try:
         yield

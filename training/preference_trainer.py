@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The methods that learn from judged answers: their common base, then KTO, IPO, CPO and SimPO."""
+"""Preference methods: their common base, then KTO, IPO, CPO and SimPO."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tadrib.training.engine.completions import (
     judged_of,
     pairs_of,
 )
-from tadrib.training.engine.reference_scores import ADAPTERS_OFF, Reference
+from tadrib.training.engine.reference_scorer import ADAPTERS_OFF, ReferenceScorer
 from tadrib.training.kto_baseline import STEP_BASELINE, divergence_of, shared_baseline
 from tadrib.training.loop.group_trainer import GroupTrainer
 from tadrib.training.loop.objective import Baseline, Metrics, Scored, batch_by_batch
@@ -47,11 +47,11 @@ logger = logging.getLogger("tadrib")
 
 
 class PreferenceTrainer(BaseTrainer):
-    """Scores whole groups: the prompt once, and each of its answers after it."""
+    """Base of the preference methods. It scores whole groups: a prompt once, followed by each of its answers."""
 
     config: PreferenceConfig
     baseline: ClassVar[Baseline | None] = None
-    """What the answers of an optimizer step are measured against, where a method has such a thing."""
+    """The scalar that a method compares all answers of an optimizer step with; None if it has none."""
 
     def create_trainer(self) -> GroupTrainer:
         data = self.load_and_validate_dataset()
@@ -59,7 +59,7 @@ class PreferenceTrainer(BaseTrainer):
         budget = self.config.max_tokens_per_batch
         trainer = self.build_group_trainer(
             self._watched_objective,
-            judge=self.judge,
+            evaluator=self.evaluate_batches,
             bin_tokens=budget,
             reference=reference,
             baseline=self.baseline,
@@ -68,30 +68,32 @@ class PreferenceTrainer(BaseTrainer):
         PreferenceWatch(self.config).first_of(trainer)
         return trainer
 
-    def _stand_in(self) -> GroupDataset:
-        groups, setup = super()._stand_in(), self._reference_setup()
+    def _eval_substitute(self) -> GroupDataset:
+        groups, setup = super()._eval_substitute(), self._reference_setup()
         return (
-            groups if setup is None or self.ready_trainer().reference is not None else setup.score_all(groups)
+            groups if setup is None or self.get_trainer().reference is not None else setup.score_all(groups)
         )
 
     def _reference_setup(self) -> ReferenceSetup | None:
-        """None for methods without a reference. It is ``ref_model_name``, or what training starts from."""
+        """The reference model's setup: ``ref_model_name``, or what training starts from. None for methods without a
+        reference."""
         if not isinstance(self.config, ReferencedConfig):
             return None
         model = ModelSource.reference(self.config) or self.start
         return ReferenceSetup(self.config, model, self.reference_cache, self.planned_workers)
 
-    def _referenced(self, data: PreparedData) -> tuple[Reference | None, PreparedData]:
-        """The scorer of the reference, or ``data`` with its scores filled in; neither for methods without one."""
+    def _referenced(self, data: PreparedData) -> tuple[ReferenceScorer | None, PreparedData]:
+        """Either a scorer for the reference model, or ``data`` with its scores filled in; neither for methods without a
+        reference."""
         setup = self._reference_setup()
         if setup is None:
             return None, data
         choice = setup.choose(data.train)
         logger.info("reference: %s", choice)
-        self.ready_strategy()
+        self.prepare_strategy()
         match choice:
             case "adapter_off":
-                self.ready_model()
+                self.get_model()
                 return ADAPTERS_OFF, data
             case "cache":
                 return None, setup.score(data)
@@ -103,20 +105,20 @@ class PreferenceTrainer(BaseTrainer):
         return loss, metrics | {"logps/chosen_per_token": chosen_tokens(token_log_probs, batch).detach()}
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
-        """Metrics of a held-out set that follow from the means of others."""
+        """Further metrics of a held-out set, derived from the ``means`` of the others."""
         return {}
 
     @abstractmethod
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
-        """This method's loss on a batch, from the policy's token log-probs, [T]."""
+        """This method's loss and metrics on a batch, from the policy's token log-probs [T]."""
 
-    def judge(self, scored: Iterable[Scored]) -> Iterable[tuple[Metrics, bool]]:
-        """This method's metrics on a held-out set, as `training.loop.objective.Judge` says."""
+    def evaluate_batches(self, scored: Iterable[Scored]) -> Iterable[tuple[Metrics, bool]]:
+        """This method's metrics on a held-out set; see `training.loop.objective.Evaluator`."""
         return batch_by_batch(self.objective)(scored)
 
 
 class KTOTrainer(PreferenceTrainer):
-    """Single answers with a label, against a baseline that all answers of an optimizer step share."""
+    """KTO: single answers with a label, compared with a KL baseline shared by all answers of an optimizer step."""
 
     config: KTOConfig
     baseline = STEP_BASELINE
@@ -124,15 +126,15 @@ class KTOTrainer(PreferenceTrainer):
     def objective(self, token_log_probs: Tensor, batch: PackedBatch) -> tuple[Tensor, Metrics]:
         return self._loss(judged_of(token_log_probs, batch), batch.step_baseline)
 
-    def judge(self, scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
-        """One baseline for all held-out answers, where training has one for each step."""
+    def evaluate_batches(self, scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
+        """One baseline for all held-out answers; training has one for each step."""
         found = [(judged_of(*each), divergence_of(*each), bool(each[1].weight)) for each in scored]
         baseline = shared_baseline([divergence for _, divergence, _ in found])
         for judged, _, counts in found:
             yield self._loss(judged, baseline)[1], counts
 
     def summarize(self, means: dict[str, float]) -> dict[str, float]:
-        """The margin of answers that come without a counterpart: the difference of two means, where there are both."""
+        """The reward margin of unpaired answers: the difference of the two means, if there are both."""
         chosen, rejected = means.get("rewards/chosen"), means.get("rewards/rejected")
         return {} if chosen is None or rejected is None else {"rewards/margins": chosen - rejected}
 
@@ -147,7 +149,7 @@ class KTOTrainer(PreferenceTrainer):
 
 
 class IPOTrainer(PreferenceTrainer):
-    """Pairs whose margin is pulled to a set distance."""
+    """IPO: the margin of each pair is regressed to a fixed target."""
 
     config: IPOConfig
 
@@ -164,7 +166,7 @@ class IPOTrainer(PreferenceTrainer):
 
 
 class CPOTrainer(PreferenceTrainer):
-    """A chosen answer against one or many negatives, without a reference."""
+    """CPO: a chosen answer against one or several negatives, without a reference model."""
 
     config: CPOConfig
 
@@ -181,7 +183,7 @@ class CPOTrainer(PreferenceTrainer):
 
 
 class SimPOTrainer(PreferenceTrainer):
-    """Pairs compared by log-prob per token, without a reference."""
+    """SimPO: pairs compared by log-prob per token, without a reference model."""
 
     config: SimPOConfig
 

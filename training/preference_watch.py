@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain-words warnings when preference training goes wrong while its loss looks fine."""
+"""Warnings when preference training goes wrong although its loss looks fine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.notices import warn
 
 COLLAPSE_NATS = 1.0
-"""Fall of a chosen token's mean log-prob since the start, in nats, called a collapse when it is seen in two logs
-in a row: each token is then e times less likely, and the loss may look as good as ever."""
+"""Drop in the mean log-prob of chosen tokens since the start, in nats per token, that counts as a collapse if two logs
+in a row show it. Each token is then e times less likely, while the loss may look as good as ever."""
 CHANCE_LOGS = 5
-"""Logged means in a row with an accuracy at chance before that is said."""
+"""Logs in a row with an accuracy at chance level before a warning."""
 
 
 class PreferenceWatch(TrainerCallback):
-    """Adds ``logps/chosen_drift`` to the logs, in nats a token since the first log, and warns once of each trouble.
+    """Adds ``logps/chosen_drift`` to the logs (nats per token since the first log), and warns once of each problem.
 
-    ``logps/chosen_per_token`` is what drifts; where a trainer does not log it (TRL), ``logps/chosen`` divided by
-    ``tokens_per_answer``, the mean over the data.
+    The drift is that of ``logps/chosen_per_token``. TRL's trainers do not log it; there it is ``logps/chosen`` divided
+    by ``tokens_per_answer``, the mean over the data.
     """
 
     def __init__(self, config: PreferenceConfig, tokens_per_answer: float = 1.0) -> None:
@@ -38,7 +38,7 @@ class PreferenceWatch(TrainerCallback):
         self.start = seen[0] if seen else None
 
     def first_of(self, trainer: Trainer) -> None:
-        """Listen before all other callbacks, so that those that pass logs on have what is added here."""
+        """Register before all other callbacks, so that those that forward logs see what is added here."""
         trainer.callback_handler.callbacks.insert(0, self)
 
     def _per_token(self, logs: dict[str, float]) -> float:
@@ -70,8 +70,8 @@ class PreferenceWatch(TrainerCallback):
         if self.at_chance == CHANCE_LOGS:
             self._warn(
                 "chance",
-                f"step {state.global_step}: preference accuracy has stayed at 0.5; nothing is being learnt. Check that "
-                "chosen and rejected are not swapped or alike, or raise learning_rate.",
+                f"step {state.global_step}: preference accuracy is stuck at 0.5; the model is not learning. Check that "
+                "chosen and rejected are not swapped or nearly identical, or raise learning_rate.",
             )
 
     def _warn(self, kind: str, text: str) -> None:

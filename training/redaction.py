@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redaction: what looks like a credential, by its name or its look, and text with that taken out.
+"""Redaction: recognize credentials by their name or format, and remove them from text.
 
-The patterns keep to what Python's ``re`` and Go's RE2 both read: ``python -m tools.chart_schema`` writes them into the
-charts, which refuse the same things.
+The patterns use only syntax common to Python's ``re`` and Go's RE2: ``python -m tools.chart_schema`` writes them into
+the charts, which refuse the same credentials.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ORDINARY_NAME = (
     r"(?i)(?:^|[_\-.])(?:pad|eos|bos|unk|sep|cls|mask|stop|start|begin|end|image|special|added|per|next|first|last"
     r"|prompt|response|system|user|assistant|instruction)[_\-]?token$"
 )
-"""Names that end like one and are words of tokenizers."""
+"""Names that look like one but belong to tokenizers."""
 _KNOWN_LOOKS = (
     r"\bhf_[A-Za-z0-9]{16,}"  # Hugging Face
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS access key id
@@ -36,26 +36,26 @@ _KNOWN_LOOKS = (
     r"|(?i:\bbearer)\s+[\w\-.~+/]{16,}=*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
-# The password of a URL may hold slashes, as keys of object stores do; digits up to a slash are a port. Of the schemes
-# that name containers or users before an @ (abfs, sftp, hdfs), only what follows a colon is secret.
-# Lengths are bounded, as a long text of colons would else take minutes.
+# The password in a URL may contain slashes, as object stores' keys do; digits up to a slash are a port. Some schemes
+# (abfs, sftp, hdfs) have a container or user before the @: there, only what follows a colon is secret.
+# Lengths are bounded, because a long text full of colons would otherwise take minutes.
 _USERINFO = (
     r"[\w+.\-]{0,40}://[^/\s:@?#\[\"']*:(?:\d+|\d*[^\d\s@/?#\"'][^\s\"']{0,500})@"
     r"|\b(?:s3a?|gs|gcs)://[^/\s@\"']{0,200}:[^\s\"'@]{1,500}@"
     r"|\b(?:https?|s3a?|gs|gcs)://[^/\s?#\"']{1,500}@"
 )
-# `$X`, `<key>` and `...` stand for a value and are none.
+# `$X`, `<key>` and `...` are placeholders, not values.
 _ASSIGNMENT = rf"(?i:(?:^|[?&;#,\s\"']){_NAME}\s*=\s*)[\"']?[^\s&;,\"'$<{{.][^\s&;,\"']*"
 SECRET_TEXT = f"{_KNOWN_LOOKS}|{_USERINFO}|{_ASSIGNMENT}"
-"""Text that holds a credential: a token by its look, user and password of a URL, ``name=value`` by its name."""
+"""Text with a credential: a token in a known format, a URL's user and password, or ``name=value`` by its name."""
 
 _IS_SECRET_TEXT = re.compile(SECRET_TEXT)
 _JSON_MEMBER = re.compile(rf"(\"{_NAME}\"\s*:\s*)(?:\"[^\"]*\"|[\d.]+)", re.IGNORECASE)
-_LONG_ENOUGH = 8  # characters, from which on a value of the environment is told from an ordinary word
+_MIN_LENGTH = 8  # characters; a shorter environment value could be an ordinary word
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what goes by ``name`` is a credential: ``hub_token`` is, ``pad_token`` is not."""
+    """Whether ``name`` is the name of a credential: ``hub_token`` is, ``pad_token`` is not."""
     return re.search(SECRET_NAME, name) is not None and re.search(ORDINARY_NAME, name) is None
 
 
@@ -65,14 +65,14 @@ def has_secret(text: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """``text`` with all that looks like a credential, and every credential of the environment, as ``<hidden>``."""
+    """``text`` with ``<hidden>`` for everything that looks like a credential, and for those in the environment."""
     for value in _secrets_of_environment():
         text = text.replace(value, HIDDEN)
     return _JSON_MEMBER.sub(_keep_name, _IS_SECRET_TEXT.sub(_keep_frame, text))
 
 
 def _keep_frame(match: re.Match[str]) -> str:
-    """What stands around the credential stays: the scheme and the @ of a URL, the name before an equals sign."""
+    """Keep what surrounds the credential: a URL's scheme and @, or the name before an equals sign."""
     found = match[0]
     if found.endswith("@"):
         return f"{found.partition('://')[0]}://{HIDDEN}@"
@@ -89,6 +89,6 @@ def _secrets_of_environment() -> list[str]:
     found: dict[str, Any] = {
         value: None
         for name, value in os.environ.items()
-        if len(value) >= _LONG_ENOUGH and name != "PWD" and is_secret_name(name)
+        if len(value) >= _MIN_LENGTH and name != "PWD" and is_secret_name(name)
     }
     return sorted(found, key=len, reverse=True)

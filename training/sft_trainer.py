@@ -19,7 +19,7 @@ from tadrib.training.losses.sft import sft_loss
 
 
 class SFTTrainer(BaseTrainer):
-    """Trains on responses; with ``packing``, rows of ``max_seq_length`` tokens hold several isolated documents."""
+    """SFT: trains on responses. With ``packing``, rows of ``max_seq_length`` tokens hold several isolated examples."""
 
     config: SFTConfig
 

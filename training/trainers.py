@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer of each method, by the spec's ``method``."""
+"""The trainer class of each method, by the spec's ``method``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tadrib.training.data.prepare import PreparedData
 def create_trainer(
     method: str, config: CommonConfig, data: PreparedData | None = None, *, engine: str = "tadrib"
 ) -> BaseTrainer:
-    """A trainer for ``method`` on our engine, or with ``engine="trl"`` on TRL's own trainer.
+    """A trainer for ``method`` on our engine, or on TRL's own trainer with ``engine="trl"``.
 
-    Raises KeyError for a method that `training.config` would have refused, SpecError for what TRL has no equal for.
+    Raises KeyError for an unknown method (`training.config` refuses it earlier), and SpecError for settings that TRL
+    does not support.
     """
     if engine == "trl":
         from tadrib.training.trl_engine.engine import create_trl_trainer  # loads TRL, which takes seconds

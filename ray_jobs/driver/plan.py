@@ -45,8 +45,8 @@ def _settle_strategy(config: CommonConfig) -> None:
     if settings is None:
         return
     from tadrib.training.model.deepspeed import check_tools
-    from tadrib.training.model.hardware import tell_of_preset
+    from tadrib.training.model.hardware import warn_about_preset
 
-    tell_of_preset(config)
+    warn_about_preset(config)
     check_tools(settings)
     config.deepspeed = as_text(config.deepspeed)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
 
-    Raises SpecError when the tokenizer cannot be loaded or the model has no room for the rows, DataError with every
+    Raises SpecError when the tokenizer cannot be loaded or the rows do not fit the model, DataError with every
     problem of the rows, or when a run that continues cannot have its rows back.
     """
     if run.latest_checkpoint() is not None and are_whole(spec, run):
@@ -32,18 +32,18 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     require_models(spec.config)
     from tadrib.training.data.fingerprint import fingerprints
     from tadrib.training.data.prepare import prepare_data
-    from tadrib.training.model.limits import require_room
+    from tadrib.training.model.limits import require_rows_fit
     from tadrib.training.model.tokenizer import load_tokenizer
 
     sources = fingerprints(spec.config)
     tokenizer = load_tokenizer(spec.config)
     data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path)
-    require_room(spec.config, spec.method, data, tokenizer)
+    require_rows_fit(spec.config, spec.method, data, tokenizer)
     data.save(run.data, sources)
     if run.store is not None:
-        from tadrib.training.files.store_folders import share
+        from tadrib.training.files.store_folders import upload_folder
 
-        share(run.store, run.data, DATA)
+        upload_folder(run.store, run.data, DATA)
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"{len(data.train):,} rows to train on{held_out}")
     for line in [*_left_out(data.report), *data.report.warnings]:

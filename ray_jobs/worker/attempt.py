@@ -58,14 +58,14 @@ def _bring_here(run: RunDirectory, step: int) -> None:
                 "the prepared rows are damaged", [Problem(f"{run.data}", f"{damage}.", again)]
             )
         return
-    from tadrib.training.files.store_folders import bring
+    from tadrib.training.files.store_folders import download_folder
 
     wanted = [(DATA, run.data)]
     if step:
         name = checkpoint_of(step)
         wanted.append((f"{CHECKPOINTS}/{name}", run.checkpoints / name))
     for name, target in wanted:
-        damage = bring(run.store, name, target)
+        damage = download_folder(run.store, name, target)
         if damage is not None:
             run.store.remove(
                 f"{name}/{MANIFEST}"

@@ -96,7 +96,7 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     from tadrib.ray_jobs.worker.callbacks import Reporter, StopTogether
     from tadrib.ray_jobs.worker.watchdog import Watchdog
     from tadrib.training.data.prepare import PreparedData
-    from tadrib.training.loop.keeper import FolderKeeper
+    from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager
     from tadrib.training.trainers import create_trainer
 
     start = begin(run, link, rank)
@@ -113,19 +113,19 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
     trainer.reference_cache = inside(spec.storage_path, "reference-cache")
     trainer.planned_workers = planned_workers(spec, start.rows_per_step)
-    stop = StopTogether(link if rank == 0 else None, lambda: trainer.ready_trainer().keeper.close())
+    stop = StopTogether(link if rank == 0 else None, lambda: trainer.get_trainer().checkpoint_manager.close())
     trainer.add_callback(stop)
     trainer.add_callback(Watchdog(link, rank, run.logs, factor=spec.hang_factor, seconds=spec.hang_seconds))
     if rank == 0:
         trainer.add_callback(Reporter(link))
-    engine = trainer.ready_trainer()
+    engine = trainer.get_trainer()
     engine.args.run_name = tracked_name(spec.name)
     if run.store is not None:
-        from tadrib.training.loop.store_keeper import StoreKeeper
+        from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
 
-        engine.keeper = StoreKeeper(run.store, fence.require)
+        engine.checkpoint_manager = StoreCheckpointManager(run.store, fence.require)
     else:
-        engine.keeper = FolderKeeper(fence.require)
+        engine.checkpoint_manager = FolderCheckpointManager(fence.require)
     return _run(trainer, run, fence, start, stop, post, rank)
 
 
@@ -144,9 +144,9 @@ def _run(
         trainer.evaluate()
     post(Phase("training"))
     metrics = trainer.train(resume_from_checkpoint=start.checkpoint)
-    engine = trainer.ready_trainer()
+    engine = trainer.get_trainer()
     post(Phase("committing checkpoints"))
-    engine.keeper.close()
+    engine.checkpoint_manager.close()
     if stop.stopped:
         return _outcome(engine, metrics, None, stopped=True)
     evaluation = None
@@ -178,10 +178,10 @@ def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
         aside.rename(run.final)
         shutil.rmtree(before, ignore_errors=True)
         if run.store is not None:
-            from tadrib.training.files.store_folders import share
+            from tadrib.training.files.store_folders import upload_folder
 
             fence.require()
-            share(run.store, run.final, FINAL)
+            upload_folder(run.store, run.final, FINAL)
 
 
 def _outcome(trainer: Any, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:

@@ -55,13 +55,13 @@ def test_layers_are_chosen_by_a_regular_expression_or_by_longer_names(layers, fo
 @pytest.mark.parametrize(
     ("layers", "said", "advised"),
     [
-        ("q_proj|v_proj", r"matches no whole name such as model\.layers\.0\.", r".*\.(q_proj|v_proj)"),
-        (".*qq.*", "matches no whole name", sorted(LINEAR)),
-        (".*attn.*", "also matches model.layers.0.self_attn, which is no linear layer", sorted(LINEAR)),
+        ("q_proj|v_proj", r"matches no full name, such as model\.layers\.0\.", r".*\.(q_proj|v_proj)"),
+        (".*qq.*", "matches no full name", sorted(LINEAR)),
+        (".*attn.*", "also matches model.layers.0.self_attn, which is not a linear layer", sorted(LINEAR)),
         (".*", "also matches the model itself", sorted(LINEAR)),
         (["all"], "the model has no module all. It has: ", [f"{name} (4)" for name in sorted(LINEAR)]),
         (["q_prj"], r"the model has no module q_prj. Did you mean q_proj\? It has: ", ["q_proj (4)"]),
-        (["self_attn"], "self_attn is no linear layer inside the model. It has: ", ["q_proj (4)"]),
+        (["self_attn"], "self_attn is not a linear layer inside the model. It has: ", ["q_proj (4)"]),
     ],
 )
 def test_layers_that_cannot_be_adapted_are_refused_with_a_choice_that_can(layers, said, advised):
@@ -81,7 +81,10 @@ def test_default_layers_are_those_usual_in_a_family_that_has_other_names(family,
     model = build(family)
     with caplog.at_level(logging.WARNING, logger="tadrib"):
         assert adapted(SFTConfig().lora_target_modules, model) == found
-    assert f"has no q_proj or v_proj; {min(found)} get an adapter" in caplog.text
+    assert (
+        f"has no q_proj or v_proj; using PEFT's default for {model.config.model_type}, {min(found)}."
+        in caplog.text
+    )
 
 
 def test_layers_that_keep_their_weights_the_other_way_round_learn_what_a_matrix_learns():
@@ -106,9 +109,7 @@ def test_names_that_another_family_has_are_refused_with_all_names_that_there_are
 
 
 def test_layers_whose_weights_a_model_reads_itself_are_refused_and_left_out_of_all_linear():
-    said = (
-        r"out_proj is a layer whose weight the model reads itself, past any adapter\. It has: in_proj \(2\)\."
-    )
+    said = r"out_proj is a layer whose weight the model reads directly, bypassing any adapter\. It has: in_proj \(2\)\."
     with pytest.raises(SpecError, match=said):
         adapted(["out_proj"], build("Mamba 2"))
     with pytest.raises(SpecError, match=r"has no module q_proj\. .*It has: in_proj \(2\)"):
@@ -134,7 +135,7 @@ class Foreign(torch.nn.Module):
     [
         (
             Wrapped(torch.nn.Linear(128, 128)),
-            r"q_proj is no linear layer inside the model\. Write q_proj\.linear\.",
+            r"q_proj is not a linear layer inside the model\. Write q_proj\.linear\.",
         ),
         (Foreign(), r"PEFT: Target module Foreign\(\) is not supported\..* It has: down_proj \(4\)"),
     ],

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from tadrib.training.data.group import Completion, Group, GroupDataset
 from tadrib.training.engine.collate import collate
 from tadrib.training.engine.policy import install_scoring
-from tadrib.training.engine.self_check import choose_path, probes
+from tadrib.training.engine.self_check import choose_scoring_path, probes
 from tadrib.training.errors import TrainingError
 from tests.architectures.families import VOCABULARY, WINDOW, build
 
@@ -76,7 +76,7 @@ def measure(name: str, dtype: torch.dtype, groups: Sequence[Group]) -> Cell:
     model = build(name, dtype)
     install_scoring(model)
     try:
-        choice = choose_path(model, probes(GroupDataset.from_groups(groups)))
+        choice = choose_scoring_path(model, probes(GroupDataset.from_groups(groups)))
     except TrainingError as error:
         return Cell(refused=str(error))
     log_probs = model(**collate(groups, path=choice.path).model_inputs())

@@ -16,22 +16,23 @@ from tests.architectures.measure import FACTOR, Cell
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 _HEADING = f"""# Models
 
-A causal language model that `transformers` has need not be in the table below to be trained: before the first step a
-run scores rows of its own on three paths and takes the fastest whose log-probs are those of `transformers` itself.
-Where none is right, the run is refused, with the reason.
+Any causal language model in `transformers` can be trained, even if it is not in the table below. Before the
+first step, a run scores some of its rows on three scoring paths and uses the fastest one that reproduces the
+log-probs of `transformers` itself. If none is right, the run is refused with the reason.
 
-| path | what it computes | cost |
+| scoring path | what it computes | cost |
 |---|---|---|
-| `packed` | rows of all lengths one after the other, a prompt once for all its answers | the fastest |
-| `dense` | the same rows under a mask of all pairs of tokens | attention grows with the square of a packed row |
-| `separate` | every sequence alone, padded to the longest of a micro-batch | padding; a prompt for each answer |
+| `packed` | rows of all lengths one after another, a prompt once for all its answers | the fastest |
+| `dense` | the same rows under a mask over all pairs of tokens | attention grows with the square of a packed row |
+| `separate` | every sequence on its own, padded to the longest of a micro-batch | padding; the prompt once per answer |
 
-What each family was found to take is below, measured on tiny models of random weights in float32 and bfloat16, by SFT
-and DPO, on rows shorter and longer than the models' windows of {WINDOW} tokens, beside `transformers`' own forward of
-every sequence alone. Errors are the largest found: of log-probs (mean per token, in nats) and of gradients (relative to
-their norm) in float32; and in bfloat16 as a multiple of the error that `transformers`' own bfloat16 forward has,
-{FACTOR} at most. `make test-architectures` measures them again and writes this page;
-`python -m tests.architectures --only gemma` some of them. Multimodal models are trained on text.
+The table below shows the path chosen for each family. It was measured with SFT and DPO on tiny models with
+random weights, in float32 and bfloat16, on rows shorter and longer than the models' windows of {WINDOW} tokens.
+Every result was compared with `transformers`' own forward of each sequence alone. The errors are the largest
+found. In float32 they are those of log-probs (mean per token, in nats) and of gradients (relative to their
+norm). In bfloat16 they are multiples of the error of `transformers`' own bfloat16 forward; at most {FACTOR} is
+allowed. `make test-architectures` measures them again and writes this page; `python -m tests.architectures
+--only gemma` measures some. Multimodal models are trained on text.
 
 """
 _COLUMNS = (
@@ -75,7 +76,7 @@ def _row(cells: Sequence[str]) -> str:
 
 def _found(name: str, cells: Sequence[Cell], measured: str) -> list[str]:
     if FAMILIES[name].refused:
-        reason = f"{FAMILIES[name].refused} turns positions by the longest row of a batch"
+        reason = f"{FAMILIES[name].refused} rotates positions by the longest row of a batch"
         return ["`packed` up to the limit; longer rows are refused", "", "", "", "", measured, reason]
     exact, rounded = cells[::2], cells[1::2]
     return [

@@ -127,7 +127,7 @@ def test_the_files_of_the_guide_name_the_presets_where_there_are_none(
     assert deepspeed_settings(config) == deepspeed_settings(SFTConfig(strategy=strategy))
     assert parse_spec(SPEC | {"deepspeed": name}).config.deepspeed == name
     fit_to_hardware(config)
-    assert f"there is no file {name}, so the preset of that name is used: {strategy}." in caplog.text
+    assert f"{name} does not exist, so the preset of that name is used: {strategy}." in caplog.text
 
     (tmp_path / "configs").mkdir()
     (tmp_path / name).write_text('{"zero_optimization": {"stage": 1}}')
@@ -138,14 +138,14 @@ def test_compiling_is_announced_where_nothing_is_compiled_yet(tmp_path, monkeypa
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     own = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
-    strategies.tell_of_compiling(SFTConfig(deepspeed=own))
-    assert "compiled first, once on each machine, which takes about two minutes" in caplog.text
+    strategies.warn_about_compilation(SFTConfig(deepspeed=own))
+    assert "compiled first, once per machine, which takes about two minutes" in caplog.text
 
     caplog.clear()
     (tmp_path / "cpu_adam").mkdir()
     (tmp_path / "cpu_adam" / "cpu_adam.so").touch()
-    strategies.tell_of_compiling(SFTConfig(deepspeed=own))
-    strategies.tell_of_compiling(SFTConfig(strategy="zero3-offload"))
+    strategies.warn_about_compilation(SFTConfig(deepspeed=own))
+    strategies.warn_about_compilation(SFTConfig(strategy="zero3-offload"))
     assert not caplog.text
 
 

@@ -131,9 +131,7 @@ def test_is_left_out_and_counted_when_bad_rows_are_accepted(tmp_path: Path, sent
     assert data.report.problems[0].places == [3]
 
 
-@pytest.mark.parametrize(
-    ("label", "action"), [(True, "or train on the good ones with method: sft."), (False, "")]
-)
+@pytest.mark.parametrize(("label", "action"), [(True, "or train on these with method: sft."), (False, "")])
 def test_kto_data_of_one_label_are_refused_with_their_number(
     tmp_path: Path, label: bool, action: str
 ) -> None:
@@ -160,8 +158,8 @@ def test_a_prompt_that_is_no_token_prefix_is_taken_counted_and_named(tmp_path: P
     code, printed = check(path, "dpo", "--spec", str(spec))
     assert code == 0
     assert "boundary merges │ 1 rows" in printed
-    assert f"1 rows (first: {path}:2): prompt and answer as one text would join tokens" in printed
-    assert "a line break at the end of prompts avoids it" in printed
+    assert f"1 rows (first: {path}:2): as one text, prompt and answer would merge tokens" in printed
+    assert "End prompts with a line break" in printed
     code, as_json = check(path, "dpo", "--spec", str(spec), "--json")
     assert json.loads(as_json)["boundary_merges"] == 1
 

@@ -27,7 +27,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "repeated key": (
         "sft",
         '{"instruction": "a", "response": "b", "response": "c"}',
-        ":3: response: the key 'response' stands twice in the row. Keep one of them.",
+        ":3: response: the key 'response' occurs twice in the row. Keep one of them.",
     ),
     "NaN": (
         "sft",
@@ -42,12 +42,12 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "a 10 MB line": (
         "sft",
         json.dumps(row("sft", response="x" * 10_000_000)),
-        r":3: the line has 10,000,\d+ bytes, and a row may have at most 8,388,608. Check for a missing line",
+        r":3: the line has 10,000,\d+ bytes, but a row may have at most 8,388,608. Check for a missing line",
     ),
     "half a surrogate pair": (
         "sft",
         '{"instruction": "a", "response": "b\\ud800"}',
-        r":3: response: holds '\\ud800' at character 1: half of a surrogate pair",
+        r":3: response: has a lone surrogate, '\\ud800', at character 1",
     ),
     "a column by another name": (
         "sft",
@@ -62,7 +62,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "a misspelt optional column": (
         "cpo",
         row("cpo", hard_negative=["c"]),
-        ":3: hard_negative: is not a column of this method, and is very near to 'hard_negatives'. Rename it",
+        ":3: hard_negative: is not a column of this method, but very similar to 'hard_negatives'. Rename it",
     ),
     "no columns": (
         "dpo",
@@ -113,7 +113,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "a length that is none": (
         "ipo",
         row("ipo", chosen_length=0, rejected_length=4),
-        ":3: chosen_length: expected a whole number above 0 and at most 1,000,000,000, found 0.",
+        ":3: chosen_length: expected a whole number from 1 to 1,000,000,000, found 0.",
     ),
     "a length without the other": (
         "ipo",
@@ -164,7 +164,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "the assistant first": (
         "sft",
         {"messages": [assistant("a"), user("q"), assistant("b")]},
-        ":3: messages: begins with an assistant message; expected a user or system message before it.",
+        ":3: messages: begins with an assistant message; expected a user or system message first.",
     ),
     "the user last": (
         "sft",
@@ -174,12 +174,12 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     "answers to different prompts": (
         "dpo",
         {"chosen": [user("q"), assistant("a")], "rejected": [user("r"), assistant("b")]},
-        ":3: prompt: the answers are whole conversations and do not begin with the same message.",
+        ":3: prompt: the answers are full conversations that do not begin with the same message.",
     ),
     "answers that repeat another prompt": (
         "dpo",
         {"prompt": "z", "chosen": [user("q"), assistant("a")], "rejected": [user("q"), assistant("b")]},
-        ":3: prompt: is not the last user message that the answers share.",
+        ":3: prompt: is not the last user message that the answers have in common.",
     ),
     "answers that repeat other messages": (
         "dpo",
@@ -188,7 +188,7 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
             "chosen": [user("q"), assistant("a")],
             "rejected": [user("q"), assistant("b")],
         },
-        ":3: prompt: the answers begin with other messages.",
+        ":3: prompt: the answers begin with different messages.",
     ),
     "answers without a prompt": (
         "dpo",
@@ -210,7 +210,7 @@ def test_a_bad_row_is_refused_with_its_line_and_the_way_out(tmp_path: Path, case
     name = write_jsonl(tmp_path / "rows.jsonl", [*good[:2], bad, *good[2:]])
     with pytest.raises(DataError, match=message) as caught:
         prepare_data(config(method, name), method, build_tokenizer(), rejected_dir=tmp_path / "out")
-    assert "1 of 5 rows is bad, and max_bad_rows is 0. Mend them, or set max_bad_rows: 1" in str(caught.value)
+    assert "1 of 5 rows is bad, and max_bad_rows is 0. Fix them, or set max_bad_rows: 1" in str(caught.value)
     assert caught.value.exit_code == 2
     assert not (tmp_path / "out").exists()
 
@@ -264,7 +264,7 @@ def test_a_csv_row_with_too_many_cells_or_too_long_a_line_is_a_bad_row(tmp_path:
     settings = config("dpo", str(tmp_path / "rows.csv"))
     with pytest.raises(DataError) as caught:
         prepare_data(settings, "dpo", build_tokenizer())
-    assert "rows.csv:3: has 4 cells, and the header has 3 columns." in str(caught.value)
+    assert "rows.csv:3: has 4 cells, but the header has 3 columns." in str(caught.value)
     assert "rows.csv:4: the line has 8,388,6" in str(caught.value)
     settings.max_bad_rows = 2
     assert len(prepare_data(settings, "dpo", build_tokenizer()).train) == 2

@@ -118,9 +118,7 @@ def test_a_conversation_cut_before_its_second_answer_keeps_its_mask(tmp_path: Pa
 
 
 def test_a_policy_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match="truncation: drop leaves no row: all are longer than max_seq_length allows"
-    ):
+    with pytest.raises(DataError, match="truncation: drop leaves no rows: all exceed max_seq_length"):
         prepare(tmp_path, "sft", [row("sft", response=LONG)], max_seq_length=16, truncation="drop")
 
 
@@ -130,8 +128,8 @@ MANY = row("cpo", rejected=["عمان", "بيروت", "الرياض", "دمشق"
 def test_a_group_over_the_token_budget_is_refused_with_all_its_answers_counted(tmp_path: Path) -> None:
     sizes = [group.num_tokens for group in prepare(tmp_path, "cpo", [row("cpo"), MANY]).train]
     message = (
-        rf"max_tokens_per_batch: 1 of 2 rows are longer than max_tokens_per_batch={sizes[0]} tokens, all answers "
-        rf"counted; the longest has {sizes[1]} \(.*rows.jsonl:2\). Set max_tokens_per_batch: {sizes[1]} to fit them "
+        rf"max_tokens_per_batch: 1 of 2 rows are longer than max_tokens_per_batch={sizes[0]} tokens, including all "
+        rf"answers; the longest has {sizes[1]} \(.*rows.jsonl:2\). Set max_tokens_per_batch: {sizes[1]} to fit them "
         "all, or truncation: drop to leave them out"
     )
     with pytest.raises(DataError, match=message):

@@ -40,20 +40,20 @@ CHANGING = template(
 FAULTY = {
     "nothing is marked": (
         template("{% generation %}{% endgeneration %}{{ m.content + '<|im_end|>' }}"),
-        "no token of the response would be learnt: nothing is marked as the assistant's",
+        "no token of the response would be trained on: nothing is marked as the assistant's",
     ),
     "the end is not marked": (
         template("{% generation %}{{ m.content }}{% endgeneration %}{{ '<|im_end|>\\n' }}"),
-        r"the end-of-turn token '<\|im_end\|>' would not be learnt: a model would not stop",
+        r"the end-of-turn token '<\|im_end\|>' would not be trained on: the model would not learn to stop",
     ),
     "turns have no end": (
         template("{{ m.content + '\\n' }}"),
-        "rows.jsonl:1: template tokenizer: the response ends with .*, no end-of-turn token: a model would",
+        "rows.jsonl:1: template tokenizer: the response ends with .*, not an end-of-turn token: the model would",
     ),
     "everything is marked": (
         "{% generation %}{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}"
         "{% endgeneration %}",
-        "every token would be learnt, what the user says included",
+        "every token would be trained on, including what the user says",
     ),
 }
 
@@ -86,7 +86,7 @@ def test_marks_and_the_difference_of_beginnings_give_the_same_mask(chat_template
 def test_a_template_that_writes_a_beginning_differently_later_is_refused(tmp_path: Path) -> None:
     prepare(tmp_path, CHANGING, [{"messages": [user("q"), assistant("a")]}])
     with pytest.raises(
-        DataError, match="writes the beginning of the conversation differently when more follows"
+        DataError, match="renders the beginning of the conversation differently if more follows"
     ):
         prepare(tmp_path, CHANGING, [CHAT])
 
@@ -94,7 +94,7 @@ def test_a_template_that_writes_a_beginning_differently_later_is_refused(tmp_pat
 def test_a_template_that_leaves_out_what_is_said_is_refused(tmp_path: Path) -> None:
     omitting = "{% for m in messages %}{{ m.role + ':<|im_end|>' }}{% endfor %}"
     with pytest.raises(
-        DataError, match=r"rows.jsonl:1: the tokenizer's chat template leaves out what the user says"
+        DataError, match=r"rows.jsonl:1: the tokenizer's chat template omits what the user says"
     ):
         prepare(tmp_path, omitting, [CHAT])
 
@@ -105,7 +105,7 @@ def test_a_conversation_that_the_template_refuses_is_a_bad_row(tmp_path: Path) -
     )
     bad = {"messages": [{"role": "system", "content": "s"}, user("q"), assistant("a")]}
     with pytest.raises(
-        DataError, match=r"rows.jsonl:2: the tokenizer's chat template refuses .*: no system messages"
+        DataError, match=r"rows.jsonl:2: the tokenizer's chat template rejects .*: no system messages"
     ):
         prepare(tmp_path, strict, [CHAT, bad])
 
@@ -114,7 +114,7 @@ def test_tool_calls_have_no_form_in_a_named_format(tmp_path: Path) -> None:
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}
     name = write_jsonl(tmp_path / "rows.jsonl", [CHAT, {"messages": [user("q"), call]}])
     with pytest.raises(
-        DataError, match=r":2: messages: the template chatml has no form for tool calls.*tokenizer"
+        DataError, match=r":2: messages: the template chatml does not support tool calls.*tokenizer"
     ):
         prepare_data(config("sft", name, instruction_template="chatml"), "sft", build_tokenizer())
 
@@ -142,7 +142,7 @@ def test_advice_on_qwen3s_template_and_tool_calls_can_be_followed(tmp_path: Path
     """Thinking marks stand in the last turn alone, so the call cannot be learnt beside the answer; and no named format
     has a form for tools. One turn a row is what a server sees."""
     with pytest.raises(
-        DataError, match=r'differently when more follows.*Learn one assistant turn a row.*"weight": 0'
+        DataError, match=r'differently if more follows.*Train on one assistant turn per row.*"weight": 0'
     ):
         learnt(tmp_path, {"messages": USES_A_TOOL, **tools})
     first, *rest = USES_A_TOOL

@@ -138,38 +138,38 @@ REFUSED = {
         "sft",
         row("sft", weight=0.5),
         {},
-        "weight: changes what is learnt, and is not read; found 0.5",
+        "weight: would change what is trained on, but is not supported; found 0.5",
     ),
     "history": (
         "sft",
         row("sft", history=[["a", "b"]]),
         {},
-        "history: changes what is learnt.*Write the row as messages",
+        "history: would change what is trained on.*Write the row as messages",
     ),
-    "images": ("dpo", row("dpo", images=["a.png"]), {}, "images: changes what is learnt.*text alone"),
+    "images": ("dpo", row("dpo", images=["a.png"]), {}, "images: would change what is trained on.*text only"),
     "a context": (
         "sft",
         row("sft", context="c"),
         {},
-        "context: changes what is learnt.*Rename the column to 'input'",
+        "context: would change what is trained on.*Rename the column to 'input'",
     ),
     "chat_template_kwargs": (
         "kto",
         row("kto", chat_template_kwargs={"x": 1}),
         {},
-        "chat_template_kwargs: changes what",
+        "chat_template_kwargs: would change what",
     ),
     "a message's image": (
         "sft",
         {"messages": [user("q") | {"images": ["a.png"]}, assistant("a")]},
         {},
-        r"messages\[0\].images: changes what",
+        r"messages\[0\].images: would change what",
     ),
     "a train flag": (
         "sft",
         {"messages": [user("q"), assistant("a") | {"train": False}]},
         {},
-        r'messages\[1\].train: .*Write "weight": 0',
+        r'messages\[1\].train: .*give it "weight": 0',
     ),
     "half a weight": (
         "sft",
@@ -181,7 +181,7 @@ REFUSED = {
         "dpo",
         {"prompt": [user("q")], "chosen": [assistant("a") | {"weight": 0}], "rejected": "b"},
         {},
-        "chosen: holds .* weight 0",
+        "chosen: has .* weight 0",
     ),
     "nothing of weight": (
         "sft",
@@ -193,49 +193,49 @@ REFUSED = {
         "sft",
         row("sft", messages=[user("q"), assistant("a")]),
         {},
-        "messages: stands beside instruction",
+        "messages: is given together with instruction",
     ),
     "two systems": (
         "sft",
         {"messages": [{"role": "system", "content": "s"}, user("q"), assistant("a")], "system": "t"},
         {},
-        "system: stands beside",
+        "system: is given although",
     ),
     "reasoning in a named format": (
         "sft",
         {"messages": [user("q"), THOUGHT]},
         {"instruction_template": "chatml"},
-        "chatml has no form for reasoning_content",
+        "chatml does not support reasoning_content",
     ),
     "tools in a named format": (
         "sft",
         {"messages": [user("q"), assistant("a")], "tools": TOOLS},
         {"instruction_template": "chatml"},
-        "chatml has no form for tools",
+        "chatml does not support tools",
     ),
     "reasoning that the template leaves out": (
         "sft",
         {"messages": [user("q"), THOUGHT]},
         {},
-        r"chat template leaves out the assistant's reasoning_content \('because'\)",
+        r"chat template omits the assistant's reasoning_content \('because'\)",
     ),
     "a call that the template leaves out": (
         "sft",
         {"messages": [user("q"), call({}) | {"content": "weather"}]},
         {},
-        "leaves out a call of the tool weather",
+        "omits a call of the tool weather",
     ),
     "tools that the template leaves out": (
         "sft",
         {"messages": [user("weather sum"), assistant("a")], "tools": TOOLS},
         {},
-        "leaves out the tool weather",
+        "omits the tool weather",
     ),
     "arguments that are no JSON": (
         "sft",
         {"messages": [user("q"), call("{city")]},
         {},
-        r"messages\[1\].tool_calls\[0\].arguments: is text, and no JSON",
+        r"messages\[1\].tool_calls\[0\].arguments: is text but not valid JSON",
     ),
     "tools that are no list": (
         "sft",
@@ -258,7 +258,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(tmp_path: Path, case: str) -
 def test_a_template_without_a_place_for_the_system_message_is_refused(tmp_path: Path) -> None:
     silent = "{% for m in messages if m.role != 'system' %}" + CHATML.split("%}", 1)[1]
     name = write_jsonl(tmp_path / "rows.jsonl", [row("sft", system="be kind")])
-    with pytest.raises(DataError, match=r":1: the tokenizer's chat template leaves out what the system says"):
+    with pytest.raises(DataError, match=r":1: the tokenizer's chat template omits what the system says"):
         prepare_data(config("sft", name, instruction_template="tokenizer"), "sft", build_tokenizer(silent))
 
 

@@ -70,7 +70,7 @@ def test_rows_of_one_prompt_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(tmp_path: Path, share: float, count: int) -> None:
     name = write_jsonl(tmp_path / "rows.jsonl", rows("sft", count))
     with pytest.raises(
-        DataError, match=rf"of {count} distinct prompts is {count}; both parts need at least one"
+        DataError, match=rf"of {count} distinct prompts is {count}, but both parts need at least one"
     ):
         prepare_data(config("sft", name, validation_split=share), "sft", build_tokenizer())
 
@@ -99,7 +99,7 @@ def test_evaluation_rows_of_their_own_are_checked_and_compared(tmp_path: Path) -
     assert (len(data.train), len(data.eval)) == (6, 3)
     assert data.report.eval is not None
     assert data.report.eval.dataset == held
-    assert "2 of 3 evaluation rows have a prompt of the training data." in data.report.warnings
+    assert "2 of 3 evaluation rows have a prompt that is also in the training data." in data.report.warnings
     write_jsonl(tmp_path / "eval.jsonl", [row("sft", response="")])
     with pytest.raises(DataError, match=r"eval.jsonl:1: response: is empty"):
         prepare_data(config("sft", train, eval_dataset_path=held), "sft", build_tokenizer())

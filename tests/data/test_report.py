@@ -120,16 +120,14 @@ def test_a_boundary_where_tokens_would_join_is_counted_and_explained(tmp_path: P
     items = [row("dpo", prompt="ما عاصمة مصر؟ القا", chosen="هرة", rejected="عمان"), row("dpo")]
     report = check(tmp_path, "dpo", items, build_tokenizer())
     assert report.boundary_merges == 1
-    assert any("would join tokens across their boundary" in warning for warning in report.warnings)
+    assert any("would merge tokens across their boundary" in warning for warning in report.warnings)
 
 
 def test_what_a_user_may_not_expect_is_a_warning(tmp_path: Path) -> None:
     chat = {"messages": [user("q"), assistant("a")]}
     alpaca = check(tmp_path, "sft", [chat, row("sft")], build_tokenizer())
     assert alpaca.templates == {"tokenizer": 1, "alpaca": 1}
-    assert any(
-        "1 rows are conversations, for which instruction_template: alpaca" in w for w in alpaca.warnings
-    )
+    assert any("1 rows are conversations, which instruction_template: alpaca" in w for w in alpaca.warnings)
     marked = check(
         tmp_path,
         "sft",
@@ -137,7 +135,9 @@ def test_what_a_user_may_not_expect_is_a_warning(tmp_path: Path) -> None:
         build_tokenizer(),
         instruction_template="chatml",
     )
-    assert any(r"1 rows hold the text of control tokens (first: <|im_end|> in" in w for w in marked.warnings)
+    assert any(
+        r"1 rows contain the text of control tokens (first: <|im_end|> in" in w for w in marked.warnings
+    )
     assert check(tmp_path, "sft", [row("sft")], build_tokenizer(), instruction_template="auto").warnings == []
 
 
@@ -171,4 +171,4 @@ def test_the_table_shows_the_numbers_and_takes_brackets_for_text(tmp_path: Path)
     taken = shown(check(tmp_path, "cpo", items, build_tokenizer(), max_bad_rows=1))
     assert "bad rows" in taken
     assert "rejected[1] │ is empty." in taken
-    assert "Training takes these data." in taken
+    assert "Training accepts these data." in taken

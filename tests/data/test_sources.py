@@ -172,7 +172,7 @@ def test_an_s3_url_goes_to_the_endpoint_it_names(tmp_path: Path) -> None:
             "rows.jsonl: does not exist: there is no folder .*missing. Check dataset_path.",
         ),
         ("row.jsonl", None, r"does not exist. Did you mean rows.jsonl\?"),
-        ("other.parquet", None, "does not exist. The folder holds rows.jsonl."),
+        ("other.parquet", None, "does not exist. The folder contains rows.jsonl."),
         ("empty.jsonl", b"", "is empty: it has no rows"),
         ("blank.jsonl", b"\n \n", "is empty: it has no rows"),
         ("empty.json", b"", "is empty: it has no rows"),
@@ -180,8 +180,8 @@ def test_an_s3_url_goes_to_the_endpoint_it_names(tmp_path: Path) -> None:
         ("empty.csv", b"", "is empty: it has no rows"),
         ("header.csv", b"prompt,chosen\n", "is empty: it has no rows"),
         ("empty.parquet", b"", "is empty: it has no rows"),
-        ("rows.txt", b"text", r"has the extension '.txt', and the format is told by it: one of .jsonl"),
-        ("rows", b"text", "has no extension, and the format is told by it"),
+        ("rows.txt", b"text", r"has the extension '.txt', but the format is recognized by it: one of .jsonl"),
+        ("rows", b"text", "has no extension, but the format is recognized by it"),
         (
             "broken.json",
             b'[{"a": 1},\n {"a": }]',
@@ -197,7 +197,7 @@ def test_an_s3_url_goes_to_the_endpoint_it_names(tmp_path: Path) -> None:
             b'prompt,chosen\na,"b\nc,d\n',
             r"quotes.csv:3: is not valid CSV: unexpected end of data",
         ),
-        ("twice.csv", b"prompt,prompt\na,b\n", "twice.csv:1: names the column 'prompt' twice"),
+        ("twice.csv", b"prompt,prompt\na,b\n", "twice.csv:1: has the column 'prompt' twice"),
         ("nameless.csv", b"prompt,\na,b\n", "nameless.csv:1: has a column without a name"),
     ],
 )
@@ -237,7 +237,9 @@ def test_an_unknown_split_names_those_that_exist(tmp_path: Path) -> None:
 def test_a_hub_id_that_the_hub_does_not_give_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match="is no path here, and the Hugging Face hub does not give it: "):
+    with pytest.raises(
+        DataError, match="is not a local path, and the Hugging Face Hub does not provide it: "
+    ):
         values("no-such-org/no-such-name:train")
 
 
@@ -259,6 +261,6 @@ def test_a_line_above_the_limit_is_a_bad_row_and_the_next_one_is_read(tmp_path: 
     assert (first.value, third.value) == (FLAT[0], FLAT[1])
     assert second.problem is not None
     assert (
-        second.problem.message == f"the line has {len(long):,} bytes, and a row may have at most 8,388,608."
+        second.problem.message == f"the line has {len(long):,} bytes, but a row may have at most 8,388,608."
     )
     assert len(second.text) <= 2000

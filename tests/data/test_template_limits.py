@@ -27,13 +27,13 @@ ROW = {"messages": [user("q"), assistant("a")]}
 MEMORY = 2**27
 LOOPS = "{% for i in range(10**5) %}" * 4 + "{% endfor %}" * 4
 HOSTILE = {
-    LOOPS: "needs more than 0.5 s of processor time",
-    "{{ (7 ** (10 ** 9)) % 2 }}": "needs more than 0.5 s of processor time",  # in C, where Python sees no signal
+    LOOPS: "needs more than 0.5 s of CPU time",
+    "{{ (7 ** (10 ** 9)) % 2 }}": "needs more than 0.5 s of CPU time",  # in C, where Python sees no signal
     "{% set n = namespace(s='a') %}{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}": "needs more than",
     "{{ 'a' * 10 ** 10 }}": "needs more than 128 MiB of memory",
     "{{ 'a' | center(10 ** 10) }}": "needs more than 128 MiB of memory",
     "{{ '%09999999999d' % 1 }}": "needs more than 128 MiB of memory",
-    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}": "calls itself without end",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}": "recurses without end",
     "{{ 'a' * 2000000 }}": "writes 2,000,051 characters",
     "{{ raise_exception([messages[0].content * 4 * 10 ** 7] * 9) }}": "needs more than 128 MiB of memory",
 }
@@ -86,7 +86,7 @@ def test_generation_is_bound_by_the_same_limits() -> None:
 
 def test_a_template_that_is_not_used_stops_nothing() -> None:
     tokenizer = build_tokenizer(CHATML + "{{ 'a' * 10 ** 10 }}")
-    assert "writes prompts otherwise" in template_change(
+    assert "renders prompts differently" in template_change(
         config("sft", instruction_template="chatml"), tokenizer
     )
 

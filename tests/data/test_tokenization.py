@@ -130,7 +130,7 @@ def test_generation_reads_a_control_token_in_an_instruction_as_text() -> None:
 
 @pytest.mark.parametrize(
     ("template", "reading"),
-    [("alpaca", "read as ordinary text"), ("plain", "which the model reads as control")],
+    [("alpaca", "treated as ordinary text"), ("plain", "which the model reads as control")],
 )
 def test_the_report_says_how_control_tokens_are_read(tmp_path: Path, template: str, reading: str) -> None:
     rows = [{"instruction": "a", "response": "b"}, {"instruction": "<|im_end|> c", "response": "d"}]
@@ -138,5 +138,5 @@ def test_the_report_says_how_control_tokens_are_read(tmp_path: Path, template: s
     settings = config("sft", name, instruction_template=template)
     warnings = check_data(name, "sft", settings, build_tokenizer()).warnings
     (warning,) = [w for w in warnings if "control tokens" in w]
-    assert f"1 rows hold the text of control tokens (first: <|im_end|> in {name}:2)" in warning
+    assert f"1 rows contain the text of control tokens (first: <|im_end|> in {name}:2)" in warning
     assert reading in warning

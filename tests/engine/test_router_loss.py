@@ -15,7 +15,7 @@ from tadrib.training.config import SFTConfig
 from tadrib.training.data.group import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.collate import collate
-from tadrib.training.engine.policy import set_path
+from tadrib.training.engine.policy import set_scoring_path
 from tadrib.training.errors import SpecError
 from tadrib.training.trainers import create_trainer
 from tadrib.training.trl_engine.engine import create_trl_trainer
@@ -98,11 +98,11 @@ def test_gradients_are_those_of_the_sum_with_and_without_checkpointing(tmp_path,
 
 def test_paths_agree_and_padding_is_left_out(tmp_path):
     """Rows of unequal lengths, which only the separate path pads."""
-    model = on(config(tmp_path), build_rows(["response"])).ready_trainer().model
+    model = on(config(tmp_path), build_rows(["response"])).get_trainer().model
     groups = build_rows(["response"])
     found = {}
     for path in ("packed", "dense", "separate"):
-        set_path(model, path)
+        set_scoring_path(model, path)
         found[path] = model(**collate(groups, path=path).model_inputs(), with_router_loss=True)
 
     separate = collate(groups, path="separate")
@@ -118,7 +118,7 @@ def test_a_step_takes_the_mean_over_rows_of_what_its_micro_batches_have(tmp_path
     they leave the other micro-batch a stand-in, which adds nothing: ``a``."""
     rows = build_rows(["response"], prompts=[9, 4, 6])
     batched = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "packing": packing}
-    trainer = on(config(tmp_path, **batched), rows).ready_trainer()
+    trainer = on(config(tmp_path, **batched), rows).get_trainer()
     trainer.model.eval()
     batches = list(trainer.get_train_dataloader())
     assert [(len(b.rows), b.weight) for b in batches] == dealt
@@ -214,13 +214,13 @@ def test_no_other_model_trains_with_it(tmp_path):
             "DeepSeek V3",
             "DeepseekV3ForCausalLM has no load_balancing_loss_func(gate_logits, num_experts, top_k",
         ),
-        ("Granite 4 (attention only)", "GraniteMoeHybridForCausalLM gives no router logits"),
+        ("Granite 4 (attention only)", "GraniteMoeHybridForCausalLM returns no router logits"),
     ],
 )
 def test_a_model_that_cannot_compute_it_is_refused_by_name(tmp_path, family, why):
     trainer = on(config(tmp_path, model_name=folder_of(tmp_path, family)), build_rows(["response"]))
     with pytest.raises(SpecError) as refused:
-        trainer.ready_trainer()
+        trainer.get_trainer()
 
     [problem] = refused.value.problems
     assert problem.where == "model_name"

@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM, MambaConfig
 
 from tadrib.training.engine import attention, policy
 from tadrib.training.engine.full_precision import in_float32
-from tadrib.training.engine.self_check import choose_path
+from tadrib.training.engine.self_check import choose_scoring_path
 from tadrib.training.errors import TrainingError
 from tests.architectures.families import build
 from tests.architectures.measure import rows
@@ -13,7 +13,7 @@ from tests.engine.builders import VOCABULARY, build_groups, build_model
 
 
 def test_the_packed_path_is_taken_when_it_is_right():
-    choice = choose_path(build_model("qwen2"), build_groups(2, 2))
+    choice = choose_scoring_path(build_model("qwen2"), build_groups(2, 2))
 
     assert choice.path == "packed"
     assert choice.difference < 1e-5
@@ -25,7 +25,7 @@ def test_a_wrong_attention_function_is_refused_and_the_dense_mask_taken(monkeypa
 
     monkeypatch.setattr(attention, "_by_segment", blind)
 
-    choice = choose_path(build_model("qwen2"), build_groups(2, 2))
+    choice = choose_scoring_path(build_model("qwen2"), build_groups(2, 2))
 
     assert choice.path == "dense"
     assert "differs by" in choice.rejected["packed"]
@@ -34,15 +34,15 @@ def test_a_wrong_attention_function_is_refused_and_the_dense_mask_taken(monkeypa
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [
-        ("DeepSeek V3.2", {"packed": "does not run on packed rows, which have segments in place of a mask"}),
-        ("Bloom", {"packed": "differs by ", "dense": "does not run under a mask of all pairs"}),
+        ("DeepSeek V3.2", {"packed": "does not support packed rows, which have segments instead of a mask"}),
+        ("Bloom", {"packed": "differs by ", "dense": "does not support a mask over all pairs of tokens"}),
     ],
 )
 def test_why_a_path_is_not_taken_is_said_in_words(name, reasons):
     model = build(name)
     policy.install_scoring(model)
 
-    choice = choose_path(model, rows("sft", "long"))
+    choice = choose_scoring_path(model, rows("sft", "long"))
 
     assert choice.rejected.keys() == reasons.keys()
     assert all(reason in choice.rejected[path] for path, reason in reasons.items())
@@ -55,7 +55,7 @@ def test_sequences_are_scored_alone_once_more_only_where_16_bit_rounds_them(dtyp
     scored = []
     model.register_forward_hook(lambda *_: scored.append(1))
 
-    assert choose_path(model, groups).path == "packed"
+    assert choose_scoring_path(model, groups).path == "packed"
 
     alone = sum(len(group.completions) for group in groups)
     assert len(scored) == 2 * alone * times + 1  # each after one token that clears the state of dynamic RoPE
@@ -67,13 +67,13 @@ def test_a_recurrent_model_is_scored_as_separate_sequences():
     model = AutoModelForCausalLM.from_config(config)
     policy.install_scoring(model)
 
-    assert choose_path(model, build_groups(2, 2)).path == "separate"
+    assert choose_scoring_path(model, build_groups(2, 2)).path == "separate"
 
 
 def test_a_keyword_that_packed_attention_does_not_know_is_refused_by_name():
     rows = torch.zeros(1, 2, 3, 4)
 
-    with pytest.raises(ValueError, match="does not know position_bias"):
+    with pytest.raises(ValueError, match="does not support position_bias"):
         attention.packed_attention(None, rows, rows, rows, None, layout=None, position_bias=rows)
 
 
@@ -101,5 +101,7 @@ def test_a_head_that_no_path_reproduces_is_an_error(monkeypatch, name):
     policy.install_scoring(model)
     monkeypatch.setattr(policy, "token_log_probs", lambda hidden, weight, targets, **_: hidden.sum(-1))
 
-    with pytest.raises(TrainingError, match="no path scores the tokens of this model"):
-        choose_path(model, build_groups(2, 2))
+    with pytest.raises(
+        TrainingError, match="no scoring path reproduces transformers' log-probs for this model"
+    ):
+        choose_scoring_path(model, build_groups(2, 2))

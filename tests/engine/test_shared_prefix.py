@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from tadrib.training.engine import attention
 from tadrib.training.engine.collate import collate
-from tadrib.training.engine.policy import set_path
-from tadrib.training.engine.self_check import _alone
+from tadrib.training.engine.policy import set_scoring_path
+from tadrib.training.engine.self_check import _separately
 from tests.engine.builders import ARCHITECTURES, build_groups, build_model, gradient_of
 
 
 def score(model, groups, path):
     """Log-probs [T] and the gradient of a random weighting of them."""
-    set_path(model, path)
+    set_scoring_path(model, path)
     model.zero_grad()
     log_probs = model(**collate(groups, path=path).model_inputs())
     weights = torch.linspace(-1, 1, len(log_probs))
@@ -43,7 +43,7 @@ def test_packed_equals_separate(architecture, completions):
 def test_all_paths_equal_transformers_own_forward(architecture):
     model, groups = build_model(architecture), build_groups(4, 3)
     with torch.no_grad():
-        expected = torch.cat(list(_alone(model, groups)))
+        expected = torch.cat(list(_separately(model, groups)))
 
     for path in ("packed", "dense", "separate"):
         log_probs, _ = score(model, groups, path)

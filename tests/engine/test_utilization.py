@@ -2,14 +2,14 @@
 import pytest
 import torch
 
-from tadrib.training.engine.utilization import operations_per_token, peak_of
+from tadrib.training.engine.utilization import flops_per_token, peak_of
 
 
 def test_a_trained_weight_costs_six_operations_a_token_and_a_frozen_one_four():
     """3 x 5 trained weights and 5 x 2 frozen ones: 15 * 6 + 10 * 4 = 130."""
     model = torch.nn.Sequential(torch.nn.Linear(5, 3, bias=False), torch.nn.Linear(2, 5, bias=False))
     model[1].requires_grad_(False)
-    assert operations_per_token(model) == 130
+    assert flops_per_token(model) == 130
 
 
 @pytest.mark.parametrize(

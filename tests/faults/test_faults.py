@@ -144,7 +144,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, uninterrupted):
     assert training.finish() == 0, training.output
 
     assert "model.safetensors has 1,000 of" in training.output
-    assert "optimizer.pt has other content than was written" in training.output
+    assert "optimizer.pt has been altered: its SHA-256 differs from the manifest" in training.output
     assert "trainer_state.json is missing" in training.output
     assert continued_after(training) == _step(sound)
     equals(training, uninterrupted)
@@ -233,7 +233,7 @@ def test_a_start_that_has_lost_the_run_writes_nothing_more_to_it(tmp_path):
 
     assert training.finish() == 2, training.output
 
-    assert "has taken it over, and this start writes nothing more to it" in training.output
+    assert "has taken it over; this start writes nothing more to it" in training.output
     assert not training.run.result_file.exists()
     assert not training.run.final.exists()
     assert sorted(committed(training.run.checkpoints)) == kept

@@ -10,8 +10,8 @@ import pytest
 from tadrib.training.errors import ResourceError
 from tadrib.training.files.manifest import Entry, Manifest, describe
 from tadrib.training.files.store import Store
-from tadrib.training.files.store_folders import bring, share
-from tadrib.training.loop.keeper import FolderKeeper, Saved
+from tadrib.training.files.store_folders import download_folder, upload_folder
+from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager, SavedCheckpoint
 from tadrib.training.run.checkpoints import newest_whole
 
 EVIL = b"planted"
@@ -51,7 +51,10 @@ def test_a_manifest_of_a_store_writes_nothing_outside_the_folder(tmp_path, form)
     name = form.format(absolute=victim)
     store = stored(tmp_path, {name: EVIL})
 
-    assert bring(store, "data", tmp_path / "work" / "deep" / "data") == f"{name} leads out of the folder"
+    assert (
+        download_folder(store, "data", tmp_path / "work" / "deep" / "data")
+        == f"{name} leads out of the folder"
+    )
 
     assert victim.read_bytes() == b"precious"
 
@@ -66,10 +69,10 @@ def test_nothing_is_downloaded_through_a_symbolic_link(tmp_path, victim, link):
     before = {path: path.read_bytes() for path in victim.parent.iterdir()}
 
     if link == "rows.part":  # no name of the folder: what is left of a download is replaced
-        assert bring(store, "data", target) is None
+        assert download_folder(store, "data", target) is None
     else:
         with pytest.raises(ResourceError, match=rf"{place}: is a symbolic link to .*home"):
-            bring(store, "data", target)
+            download_folder(store, "data", target)
 
     assert {path: path.read_bytes() for path in victim.parent.iterdir()} == before
 
@@ -109,7 +112,7 @@ def test_a_checkpoint_that_leads_elsewhere_is_set_aside_by_name(tmp_path, victim
 
     assert newest_whole(tmp_path / "run", say=said.append) == tmp_path / "run" / "checkpoint-10"
 
-    assert f"damaged ({why})" in said[0]
+    assert f"is corrupt: {why}. It is set aside" in said[0]
     assert victim.exists()
 
 
@@ -120,9 +123,11 @@ def test_a_link_is_neither_committed_nor_uploaded(tmp_path, victim):
     store = Store(f"file://{tmp_path}/bucket")
 
     with pytest.raises(ResourceError, match=rf"{aside}/weights: is a symbolic link to {victim}"):
-        FolderKeeper().keep(Saved(aside, tmp_path / "run" / "checkpoint-30", 8, None, None))
+        FolderCheckpointManager().commit(
+            SavedCheckpoint(aside, tmp_path / "run" / "checkpoint-30", 8, None, None)
+        )
     with pytest.raises(ResourceError, match="weights: is a symbolic link"):
-        share(store, aside, "final")
+        upload_folder(store, aside, "final")
 
     assert not (tmp_path / "run" / "checkpoint-30").exists()
     assert not (tmp_path / "bucket").exists()

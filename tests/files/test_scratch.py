@@ -60,20 +60,20 @@ def test_a_link_is_not_followed(folder, tmp_path):
 
 def test_a_file_in_its_place_is_refused(folder):
     folder.write_text("")
-    assert f"{folder}: cannot be made: File exists." in refusal()
+    assert f"{folder}: cannot be created: File exists." in refusal()
 
 
 def test_one_that_others_can_write_is_refused(folder):
     folder.mkdir()
     folder.chmod(0o777)
-    assert f"{folder}: can be written by others: its mode is 777." in refusal()
+    assert f"{folder}: is writable by others: its mode is 777." in refusal()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
 def test_another_user_s_is_refused(folder):
     folder.mkdir(mode=0o700)
     os.chown(folder, 65534, 65534)
-    assert f"{folder}: belongs to user 65534, and this is user 0." in refusal()
+    assert f"{folder}: belongs to user 65534, but this process runs as user 0." in refusal()
 
 
 def test_a_scratch_folder_that_the_user_names_is_taken_as_it_is(folder, tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ import pytest
 
 from tadrib.training.errors import ResourceError
 from tadrib.training.files.store import Store
-from tadrib.training.files.store_folders import bring, forget, share
-from tadrib.training.loop.keeper import Saved
-from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.files.store_folders import delete_folder, download_folder, upload_folder
+from tadrib.training.loop.checkpoint_manager import SavedCheckpoint
+from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
 from tadrib.training.run.checkpoints import newest_whole, stored_steps
 from tadrib.training.run.directory import RunDirectory
 from tests.s3 import Way, s3_server
@@ -35,7 +35,7 @@ def way(server, monkeypatch):
 
 @pytest.fixture
 def store(way, request) -> Store:
-    return Store(f"s3://bucket/{request.node.originalname}?{way.query}", patience=30)
+    return Store(f"s3://bucket/{request.node.originalname}?{way.query}", retry_seconds=30)
 
 
 def test_files_come_back_as_they_were_written_and_a_missing_one_is_none(store, tmp_path):
@@ -73,7 +73,7 @@ def test_a_server_that_restarts_is_waited_for(store, way):
 def test_a_bucket_that_does_not_exist_is_refused_at_once_with_the_url(way):
     began = time.monotonic()
     with pytest.raises(ResourceError, match=r"s3://nowhere/runs.*could not write x.*credentials"):
-        Store(f"s3://nowhere/runs?{way.query}", patience=60).write("x", b"1")
+        Store(f"s3://nowhere/runs?{way.query}", retry_seconds=60).write("x", b"1")
     assert time.monotonic() - began < 30
 
 
@@ -83,34 +83,39 @@ def test_a_folder_is_there_whole_or_not_at_all(store, tmp_path):
     (folder / "train" / "rows").write_bytes(b"rows")
     (folder / "report.json").write_text("{}")
 
-    share(store, folder, "data")
+    upload_folder(store, folder, "data")
 
-    assert bring(store, "data", tmp_path / "other" / "data") is None
+    assert download_folder(store, "data", tmp_path / "other" / "data") is None
     assert (tmp_path / "other/data/train/rows").read_bytes() == b"rows"
     store.write("data/train/rows", b"rowz")
     assert (
-        bring(store, "data", tmp_path / "third" / "data") == "train/rows has other content than was written"
+        download_folder(store, "data", tmp_path / "third" / "data")
+        == "train/rows has been altered: its SHA-256 differs from the manifest"
     )
-    forget(store, "data")
+    delete_folder(store, "data")
     assert store.sizes("data") == {}
-    assert bring(store, "data", tmp_path / "fourth" / "data") == "manifest.json is missing or is none"
+    assert (
+        download_folder(store, "data", tmp_path / "fourth" / "data") == "manifest.json is missing or invalid"
+    )
 
 
-def save(keeper: StoreKeeper, folder, step: int, limit: int = 2) -> None:
+def save(manager: StoreCheckpointManager, folder, step: int, limit: int = 2) -> None:
     aside = folder / ".saving" / f"checkpoint-{step}"
     aside.mkdir(parents=True)
     (aside / "weights.safetensors").write_bytes(bytes([step]) * 2_000_000)
     (aside / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
-    keeper.keep(Saved(aside, folder / f"checkpoint-{step}", rows_per_step=8, limit=limit, best=None))
+    manager.commit(
+        SavedCheckpoint(aside, folder / f"checkpoint-{step}", rows_per_step=8, limit=limit, best=None)
+    )
 
 
 def test_checkpoints_reach_the_store_through_errors_and_the_newest_whole_one_comes_back(store, way, tmp_path):
-    keeper = StoreKeeper(store)
+    manager = StoreCheckpointManager(store)
     here, there, said = tmp_path / "here", tmp_path / "there", []
     for step in (10, 20, 30):
         way.failures = 3
-        save(keeper, here, step)
-    keeper.close()
+        save(manager, here, step)
+    manager.close()
 
     assert stored_steps(store) == [20, 30]
     found = newest_whole(there, store)
@@ -123,9 +128,9 @@ def test_checkpoints_reach_the_store_through_errors_and_the_newest_whole_one_com
 
 
 def test_a_checkpoint_without_its_manifest_is_none(store, tmp_path):
-    keeper = StoreKeeper(store)
-    save(keeper, tmp_path, 10)
-    keeper.close()
+    manager = StoreCheckpointManager(store)
+    save(manager, tmp_path, 10)
+    manager.close()
     store.write("checkpoints/checkpoint-20/weights.safetensors", b"the job was killed before it was done")
 
     assert stored_steps(store) == [10]
@@ -157,7 +162,7 @@ def test_a_listing_with_a_name_that_leads_out_is_refused_by_name(store, server):
     connection.request("PUT", f"/bucket{folder}/%2E%2E/%2E%2E/victim", b"planted")
     assert connection.getresponse().status == 200
 
-    with pytest.raises(ResourceError, match=r"holds \.\./\.\./victim, whose name leads out of the folder"):
+    with pytest.raises(ResourceError, match=r"contains \.\./\.\./victim, whose name leads out of the folder"):
         store.sizes()
 
 

@@ -7,9 +7,9 @@ import torch
 from tadrib.training.engine.attention import packed_attention
 from tadrib.training.engine.collate import collate
 from tadrib.training.engine.layout import build_layout, dense_mask
-from tadrib.training.engine.policy import set_path
+from tadrib.training.engine.policy import set_scoring_path
 from tadrib.training.engine.scorer import token_log_probs
-from tadrib.training.engine.self_check import choose_path
+from tadrib.training.engine.self_check import choose_scoring_path
 from tests.engine.builders import build_groups, build_model, gradient_of
 
 pytestmark = [
@@ -48,7 +48,7 @@ def test_packed_equals_separate_in_bfloat16(checkpointing):
     groups = build_groups(6, 4)
     results = {}
     for path in ("packed", "separate"):
-        set_path(model, path)
+        set_scoring_path(model, path)
         model.zero_grad()
         log_probs = model(**collate(groups, path=path).to(model.device).model_inputs())
         log_probs.mean().backward()
@@ -62,7 +62,7 @@ def test_packed_equals_separate_in_bfloat16(checkpointing):
 def test_the_self_check_takes_the_packed_path():
     model = build_model("qwen3").to("cuda", torch.bfloat16)
 
-    assert choose_path(model, build_groups(2, 3)).path == "packed"
+    assert choose_scoring_path(model, build_groups(2, 3)).path == "packed"
 
 
 def test_scoring_holds_less_memory_than_the_logits_would_take():

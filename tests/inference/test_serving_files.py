@@ -174,7 +174,7 @@ def test_a_change_of_template_between_stages_is_told(
         trainer.tokenizer = as_trained(settings, load_tokenizer(settings))
         caplog.clear()
         trainer.load_and_validate_dataset()
-        found = f"instruction_template: {following} writes prompts otherwise than the chat template that comes with"
+        found = f"instruction_template: {following} renders prompts differently than the chat template of"
         return found in caplog.text
 
     same = [("chatml", "chatml"), ("chatml", "qwen"), ("chatml", "auto"), ("chatml", "tokenizer")]

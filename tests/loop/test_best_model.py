@@ -11,8 +11,8 @@ import torch
 from tadrib.training.config import METHODS, CPOConfig, DPOConfig, SFTConfig
 from tadrib.training.errors import SpecError
 from tadrib.training.files.store import Store
-from tadrib.training.files.store_folders import bring
-from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.files.store_folders import download_folder
+from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
 from tadrib.training.run.names import CHECKPOINTS
 from tadrib.training.trainers import create_trainer
 from tests.s3 import Way, s3_server
@@ -79,7 +79,7 @@ def test_an_evaluation_without_a_checkpoint_cannot_win_and_that_is_said(tmp_path
 
     assert best(found) not in (4, 8), "another evaluation must be the best, or nothing is missed"
     assert f"eval_loss was best at step {best(found)}" in caplog.text
-    assert f"ends with the best one saved, step {saved} " in caplog.text
+    assert f"ends with the best one that was saved, step {saved} " in caplog.text
     assert trainer.evaluate()["eval_loss"] == pytest.approx(found[saved], rel=1e-5)
 
 
@@ -110,15 +110,15 @@ def test_a_run_that_goes_on_at_another_machine_brings_its_best_from_the_store(tm
         way = Way(port)
         store = Store(f"s3://bucket/best?{way.query}")
         first = build(tmp_path / "one", max_steps=6)
-        first.ready_trainer().keeper = StoreKeeper(store)
+        first.get_trainer().checkpoint_manager = StoreCheckpointManager(store)
         first.train()
-        first.trainer.keeper.close()
+        first.trainer.checkpoint_manager.close()
 
         (tmp_path / "one").rename(tmp_path / "gone")
         newest = tmp_path / "two" / "out" / "checkpoint-6"
-        assert bring(store, f"{CHECKPOINTS}/checkpoint-6", newest) is None
+        assert download_folder(store, f"{CHECKPOINTS}/checkpoint-6", newest) is None
         second = build(tmp_path / "two", max_steps=6)
-        second.ready_trainer().keeper = StoreKeeper(store)
+        second.get_trainer().checkpoint_manager = StoreCheckpointManager(store)
         second.train(resume_from_checkpoint=str(newest))
         way.close()
 
@@ -182,7 +182,7 @@ def test_the_first_step_of_a_warm_up_learns(tmp_path, schedule, steps, expected,
     trainer = build(
         tmp_path, engine=engine, lr_scheduler_type=schedule, max_steps=steps, warmup_ratio=0.5, **plain
     )
-    before = [p.detach().clone() for p in trainer.ready_trainer().model.parameters()]
+    before = [p.detach().clone() for p in trainer.get_trainer().model.parameters()]
     trainer.train()
 
     rates = [row["learning_rate"] / 0.1 for row in trainer.trainer.state.log_history if "loss" in row]

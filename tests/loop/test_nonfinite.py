@@ -17,7 +17,7 @@ POISONED = {5, 11}
 
 def poison(trainer) -> None:
     """Make the loss of any micro-batch that holds a poisoned row NaN."""
-    engine = trainer.ready_trainer()
+    engine = trainer.get_trainer()
     objective = engine.objective
 
     def poisoned(log_probs, batch):
@@ -95,7 +95,7 @@ def test_steps_are_left_out_and_counted_when_asked_for(tmp_path):
 def test_logged_losses_are_those_of_the_steps_that_were_taken(tmp_path, every):
     write_rows(tmp_path / "rows.jsonl", "sft_train.jsonl", 24)
     trainer = build(str(tmp_path), on_nonfinite="skip", logging_steps=every)
-    engine, taken = trainer.ready_trainer(), {}
+    engine, taken = trainer.get_trainer(), {}
     poisoned = engine.objective
 
     def watched(log_probs, batch):
@@ -127,7 +127,7 @@ def test_no_more_steps_are_left_out_than_allowed(tmp_path):
 def test_an_infinite_gradient_behind_a_finite_loss_is_found(tmp_path):
     write_rows(tmp_path / "rows.jsonl", "sft_train.jsonl", 24)
     trainer = build(str(tmp_path), poisoned=False)
-    engine = trainer.ready_trainer()
+    engine = trainer.get_trainer()
     weight = next(engine.model.parameters())
     weight.register_hook(lambda gradient: gradient * float("inf"))
 

@@ -58,10 +58,13 @@ def refusal_of(given: dict, *names: str, legacy: bool = False) -> str:
 
 def check(said: str, name: str) -> None:
     assert "the code ran" not in said
-    assert f"harmed/checkpoint-1/{name}: holds more than numbers, and nothing of it was loaded or run" in said
+    assert (
+        f"harmed/checkpoint-1/{name}: contains more than data, and nothing of it was loaded or executed"
+        in said
+    )
     assert "posix.mkdir" in said
     assert "Delete " in said
-    assert "to continue from the one before it" in said
+    assert "to resume from the previous one" in said
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def test_planted_code_in_a_plain_checkpoint_does_not_run(plain, name):
 def test_nor_does_it_in_torch_s_older_format(plain):
     said = refusal_of(plain, "optimizer.pt", legacy=True)
     assert "the code ran" not in said
-    assert "harmed/checkpoint-1: holds more than numbers" in said
+    assert "harmed/checkpoint-1: contains more than data" in said
     assert "posix.mkdir" in said, said
 
 
@@ -92,7 +95,7 @@ def test_an_honest_plain_checkpoint_resumes(plain):
 def test_a_pickle_that_torch_did_not_write_is_refused(tmp_path):
     (tmp_path / "scheduler.pt").write_bytes(pickle.dumps(Planted(tmp_path / "code-ran")))
     with (
-        pytest.raises(TrainingError, match="holds more than numbers"),
+        pytest.raises(TrainingError, match="contains more than data"),
         loading_data_alone(tmp_path),
     ):
         torch.load(tmp_path / "scheduler.pt", weights_only=False)
@@ -137,5 +140,5 @@ def test_planted_code_in_a_sharded_checkpoint_does_not_run(tmp_path):
         assert {name.rpartition("_")[2] for name in case["names"]} >= {"states.pt", "state.pth"}
         for name in case["names"]:
             check(case["said"], name)
-        assert "harmed/checkpoint-1: holds more than numbers" in case["legacy"]
+        assert "harmed/checkpoint-1: contains more than data" in case["legacy"]
         assert "the code ran" not in case["legacy"]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tadrib.training.config import DPOConfig
-from tadrib.training.engine.gathering import whole_state
+from tadrib.training.engine.gathering import full_state_dict
 from tadrib.training.errors import SpecError
 from tadrib.training.model.starting_adapter import LowRank
 from tadrib.training.reference.cache import ReferenceCache
@@ -39,7 +39,7 @@ TOGETHER = {
 def train(way: dict) -> dict:
     """The losses; of the parts of the start how many there are, which have moved, and how many could learn."""
     trainer = create_trainer("dpo", DPOConfig(**way))
-    trainer.ready_trainer()
+    trainer.get_trainer()
     before = _start(trainer.model)
     trainer.train()
     after = _start(trainer.model)
@@ -56,13 +56,13 @@ def train(way: dict) -> dict:
 
 
 def _start(model) -> dict[str, torch.Tensor]:
-    return {name: each for name, each in whole_state(model).items() if ".start." in name}
+    return {name: each for name, each in full_state_dict(model).items() if ".start." in name}
 
 
 def train_each(ways: dict[str, dict], refused: dict) -> dict[str, dict | str]:
     found: dict[str, dict | str] = {name: train(way) for name, way in ways.items()}
     with pytest.raises(SpecError) as error:
-        create_trainer("dpo", DPOConfig(**refused)).ready_trainer()
+        create_trainer("dpo", DPOConfig(**refused)).get_trainer()
     return found | {"refused": str(error.value)}
 
 
@@ -80,7 +80,7 @@ def together(tmp_path_factory) -> dict[str, tuple[dict, Path]]:
     refused = given(folder / "refused", MERGED | {"strategy": "zero3"}, 2)
     first, second = run_workers(2, train_each, ways, refused, folder=folder)
     assert first == second, "workers must agree on every number"
-    assert "is an adapter, which cannot be merged into a model that zero3 reads in shards" in first["refused"]
+    assert "is an adapter, which cannot be merged into a model that zero3 partitions" in first["refused"]
     return {name: (first[name], Path(way["output_dir"])) for name, way in ways.items()}
 
 

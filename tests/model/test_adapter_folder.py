@@ -58,8 +58,7 @@ def test_a_base_beside_the_run_is_found_from_any_directory_and_said(tmp_path, ca
 
     assert base_of(folder) == str(tmp_path / "models" / "tiny")
     assert (
-        f"{written}, which {folder} names, is not there; {tmp_path}/models/tiny is taken for it"
-        in caplog.text
+        f"{written}, named in {folder}, does not exist; using {tmp_path}/models/tiny instead" in caplog.text
     )
 
 
@@ -85,7 +84,7 @@ def test_an_adapter_of_an_adapter_is_refused(tmp_path):
 
 def test_an_adapter_that_no_other_can_follow_is_refused_before_anything_is_loaded(tmp_path):
     folder = str(adapter(tmp_path / "dora", use_dora=True))
-    with pytest.raises(SpecError, match=r"use_dora: True\) cannot stay under a new adapter"):
+    with pytest.raises(SpecError, match=r"use_dora: True\) cannot be kept underneath a new adapter"):
         require_models(SFTConfig(model_name=folder))
     require_models(SFTConfig(model_name=folder, use_lora=False))
 
@@ -116,7 +115,9 @@ def test_pickled_adapters_are_not_read(tmp_path):
 def test_the_folder_of_a_run_is_answered_with_the_model_in_it(tmp_path, inner, meant):
     for name in inner:
         adapter(tmp_path / "run" / name)
-    with pytest.raises(SpecError, match=rf"holds a run, not a model\. Did you mean {tmp_path}/run/{meant}\?"):
+    with pytest.raises(
+        SpecError, match=rf"contains a run, not a model\. Did you mean {tmp_path}/run/{meant}\?"
+    ):
         require_models(SFTConfig(model_name=str(tmp_path / "run")))
 
 

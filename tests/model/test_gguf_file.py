@@ -58,7 +58,7 @@ def test_a_gguf_file_says_what_it_is_and_how_to_train_it(file, load):
 
     text = str(caught.value)
     assert f"model_name: {file} is a GGUF file of Gemma 3 270m (gemma3)" in text
-    assert "Give the name or folder of the model that it was made from" in text
+    assert "Give the name or folder of the model it was converted from" in text
     assert text.endswith(f"tadrib convert {shlex.quote(str(file))} {shlex.quote(str(file.with_suffix('')))}")
 
 
@@ -94,9 +94,7 @@ def test_another_file_is_no_missing_folder(tmp_path):
 
 def test_a_repository_of_gguf_files_sends_to_the_original():
     source = ModelSource("model_name", "someone/gemma-3-270m-it-GGUF")
-    assert "give the name of the model that they were made from" in str(
-        unloadable(source, OSError("no file"))
-    )
+    assert "give the name of the model it was converted from" in str(unloadable(source, OSError("no file")))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,7 @@ def test_what_cannot_be_read_stops_nothing(tmp_path):
 def test_conversion_refuses_what_it_cannot_do_before_it_starts(file, tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("no model")
-    with pytest.raises(SpecError, match=r"notes\.txt: is no GGUF file"):
+    with pytest.raises(SpecError, match=r"notes\.txt: is not a GGUF file"):
         convert(notes, tmp_path / "new")
     with pytest.raises(ResourceError, match=r"models: exists\. Choose another folder"):
         convert(file, tmp_path / "models")

@@ -58,7 +58,7 @@ def test_layers_that_no_model_has_are_refused_before_they_are_built(folder):
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
 def test_a_torn_file_is_named(folder, name):
     (folder / name).write_bytes((folder / name).read_bytes()[:300])
-    with pytest.raises(SpecError, match=rf"model_name: folder {folder}: {name} is damaged: .*line"):
+    with pytest.raises(SpecError, match=rf"model_name: folder {folder}: {name} is corrupt: .*line"):
         load_tokenizer(config_of(folder))
 
 
@@ -75,7 +75,7 @@ def test_what_is_no_file_is_named_and_never_read(folder, name, load, replace, ki
     (folder / name).unlink(missing_ok=True)
     replace(folder / name)
     with pytest.raises(
-        SpecError, match=rf"model_name: folder {folder} holds {kind} named {name}, .* Put the"
+        SpecError, match=rf"model_name: folder {folder} contains {kind} named {name}, .* Replace it with the"
     ):
         load(config_of(folder))
 
@@ -155,7 +155,7 @@ def lie(file: Path, untruth) -> None:
 @pytest.mark.parametrize("untruth", LIES.values(), ids=LIES)
 def test_weights_whose_header_lies_are_named(folder, untruth):
     lie(folder / "model.safetensors", untruth)
-    message = rf"model_name: folder {folder}: model\.safetensors is damaged: \S.*\. Check that it holds"
+    message = rf"model_name: folder {folder}: model\.safetensors is corrupt: \S.*\. Check that it contains"
     with pytest.raises(SpecError, match=message):
         load_model(config_of(folder))
 
@@ -164,6 +164,6 @@ def test_weights_whose_header_lies_are_named(folder, untruth):
 @pytest.mark.parametrize("untruth", LIES.values(), ids=LIES)
 def test_adapters_whose_header_lies_are_named(adapter, untruth, use_lora):
     lie(adapter / "adapter_model.safetensors", untruth)
-    message = rf"model_name: folder {adapter}: adapter_model\.safetensors is damaged: \S.*\. "
+    message = rf"model_name: folder {adapter}: adapter_model\.safetensors is corrupt: \S.*\. "
     with pytest.raises(SpecError, match=message):
         load_model(SFTConfig(model_name=str(adapter), torch_dtype="float32", use_lora=use_lora))

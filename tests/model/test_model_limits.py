@@ -51,7 +51,7 @@ def test_the_extent_counts_each_answer_after_the_prompt():
 def test_rows_beyond_the_context_are_refused_with_key_row_and_limit(tmp_path):
     trainer = sft(tmp_path, model(tmp_path / "short", max_position_embeddings=16))
     said = (
-        r"max_seq_length: 512, and row \d has \d+ tokens, but .*short \(model_name\) was made for 16 \(max_position"
+        r"max_seq_length: 512, and row \d has \d+ tokens, but .*short \(model_name\) has a context of 16 \(max_position"
         r".*Set max_seq_length: 16, with truncation: truncate"
     )
     with pytest.raises(SpecError, match=said):
@@ -72,7 +72,7 @@ def test_a_preference_methods_limit_has_its_own_key_and_a_reference_model_is_loo
     other = model(tmp_path / "reference", max_position_embeddings=8)
     config = DPOConfig(model_name=tiny_model(), ref_model_name=other, dataset_path=rows)
     with pytest.raises(
-        SpecError, match=r"max_length: 512, and row .* \(ref_model_name\) was made for 8 "
+        SpecError, match=r"max_length: 512, and row .* \(ref_model_name\) has a context of 8 "
     ) as caught:
         create_dpo_trainer(config).load_and_validate_dataset()
     assert len(caught.value.problems) == 1
@@ -85,7 +85,7 @@ def test_ids_beyond_the_embedding_are_refused_with_the_token(tmp_path):
     tokenizer.add_tokens([f"<|extra-{n}|>" for n in range(rows - len(tokenizer) + 1)])
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(rows)
     tokenizer.save_pretrained(name)
-    said = rf"model_name: .*added has an embedding of {rows:,} rows .* token id {rows:,} \(<\|extra-\d+\|>\)"
+    said = rf"model_name: .*added has embeddings for {rows:,} tokens .* produces token id {rows:,} \(<\|extra-\d+\|>\)"
     with pytest.raises(SpecError, match=said):
         sft(tmp_path, name).load_and_validate_dataset()
 
@@ -104,7 +104,7 @@ def test_the_driver_refuses_before_any_worker_starts(tmp_path):
     run.create()
     with (
         Display(io.StringIO()) as display,
-        pytest.raises(SpecError, match="small has an embedding of 100 rows"),
+        pytest.raises(SpecError, match="small has embeddings for 100 tokens"),
     ):
         prepare(spec, run, display)
     assert not run.data.exists()

@@ -55,7 +55,7 @@ def test_the_language_model_alone_is_trained(name, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="tadrib"):
         full = load_model(SFTConfig(model_name=start, use_lora=False))
     assert trained_weights(full) == {key for key, _ in full.named_parameters()} - encoders
-    assert "stay as they are: rows are text" in caplog.text
+    assert "are not trained: rows of text train only the language model" in caplog.text
     for layers in (["q_proj", "v_proj"], "all-linear", r".*[qv]_proj"):
         config = SFTConfig(model_name=start, torch_dtype="float32", lora_target_modules=layers)
         adapted = trained_weights(add_lora(load_model(config), config))
@@ -83,7 +83,7 @@ def test_layers_of_an_encoder_alone_are_refused(tmp_path):
     for layers in (r"model\.vision_tower\..*_proj", ["vision_tower.encoder.layers.0.self_attn.q_proj"]):
         config = SFTConfig(model_name=start, torch_dtype="float32", lora_target_modules=layers)
         with pytest.raises(
-            SpecError, match=r"is in model\.vision_tower, which rows of text do not train\. It has: "
+            SpecError, match=r"is in model\.vision_tower, which is not trained by rows of text\. It has: "
         ):
             add_lora(load_model(config), config)
 

@@ -58,8 +58,8 @@ def prefixed(prefix: str) -> Callable[[State], State]:
 CASES = {
     "a layer absent": (
         without("model.layers.1.mlp"),
-        r"lacks model\.layers\.1\.mlp\.down_proj\.weight, .*gate_proj\.weight, .*up_proj\.weight; training would start "
-        r"from random",
+        r"lacks model\.layers\.1\.mlp\.down_proj\.weight, .*gate_proj\.weight, .*up_proj\.weight; they would be "
+        r"initialized at random",
     ),
     "no weight at all": (
         lambda state: {},
@@ -67,9 +67,9 @@ CASES = {
     ),
     "a weight the model has no place for": (
         replaced("v_head.summary.weight", torch.zeros(2)),
-        r"has v_head\.summary\.weight, for which the model has no place",
+        r"has v_head\.summary\.weight, which the model does not have",
     ),
-    "a wrapper's prefix": (prefixed("module."), r'names of its weights begin with "module\."'),
+    "a wrapper's prefix": (prefixed("module."), r'its weight names begin with "module\."'),
     "a foreign prefix": (prefixed("student.net."), r'begin with "student\.net\."'),
     "a weight of another shape": (
         replaced(UP, torch.zeros(4, 128)),

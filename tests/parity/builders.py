@@ -107,7 +107,7 @@ def compute(trainer: BaseTrainer, step: float = 0.05) -> Computed:
     The policy is first moved away from the reference, by ``step`` times the same noise in every trainer of a kind;
     adapters get their B that way.
     """
-    inner = trainer.ready_trainer()
+    inner = trainer.get_trainer()
     trained = {name: p for name, p in inner.model.named_parameters() if p.requires_grad}
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():

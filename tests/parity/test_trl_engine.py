@@ -224,7 +224,7 @@ def test_a_setting_without_an_equal_is_refused_with_the_way_out(method, changes,
             False,
             "have several rejected answers, but TRL compares pairs",
         ),
-        ("cpo", ["chosen", "hard_negative"], False, "have hard_negatives, which TRL does not know"),
+        ("cpo", ["chosen", "hard_negative"], False, "have hard_negatives, which TRL does not support"),
         ("dpo", ["chosen", "rejected"], True, "only some tokens are trained"),
     ],
 )

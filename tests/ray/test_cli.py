@@ -153,7 +153,7 @@ def test_train_refuses_a_name_that_no_hub_can_be_asked_for_at_once(tmp_path):
     done = tadrib("train", spec_file(tmp_path), cwd=tmp_path, **nobody)
     assert done.returncode == 2
     assert "model_name: Hub name Qwen/Qwen2.5-0.5B: " in done.stderr
-    assert f"({tmp_path}/Qwen/Qwen2.5-0.5B is none)" in done.stderr
+    assert f"({tmp_path}/Qwen/Qwen2.5-0.5B does not exist)" in done.stderr
     assert not (tmp_path / "runs").exists()
     assert time.perf_counter() - start < 30
 
@@ -192,7 +192,7 @@ def test_a_cluster_that_does_not_answer_is_reported_in_seconds_with_exit_code_3(
 def test_data_check_prints_what_is_in_the_data(tmp_path):
     done = tadrib("data", "check", str(DATA / "sft_train.jsonl"), "--method", "sft", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Training takes these data." in done.stdout
+    assert "Training accepts these data." in done.stdout
     for label in ("rows", "repeated", "Arabic letters", "p50", "completion"):
         assert label in done.stdout
 

@@ -96,7 +96,7 @@ def test_many_negatives_are_refused_on_trl_in_a_sentence(tmp_path):
     with pytest.raises(SpecError) as refused:
         train(tmp_path, "cpo", engine="trl")
     said = str(refused.value)
-    assert "8 of 8 rows (first: row 1) have hard_negatives, which TRL does not know." in said
+    assert "8 of 8 rows (first: row 1) have hard_negatives, which TRL does not support." in said
     assert "Write them as rejected, one row each, or use engine: tadrib." in said
     assert "Traceback" not in said
 
@@ -113,7 +113,7 @@ def test_several_rejected_answers_are_refused_on_trl_in_a_sentence(tmp_path):
 
 def test_a_run_that_starts_from_another_ones_adapter_says_so_everywhere(dpo_run, tmp_path):
     with pytest.raises(
-        SpecError, match=rf"{dpo_run} holds a run, not a model\. Did you mean {dpo_run.final}\?"
+        SpecError, match=rf"{dpo_run} contains a run, not a model\. Did you mean {dpo_run.final}\?"
     ):
         train(tmp_path, "dpo", model_name=str(dpo_run))
 

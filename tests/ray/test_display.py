@@ -31,16 +31,16 @@ def test_what_can_be_counted_before_training_is_shown_as_far_as_it_is():
     with Display(screen) as display:
         display.show(Phase("loading the reference model"))
         for done in range(0, 33, 8):
-            display.show(Phase("scoring under the reference", done, 32, "groups", seconds=0.5 * done))
+            display.show(Phase("scoring with the reference model", done, 32, "groups", seconds=0.5 * done))
         display.show(Phase("loading the model"))
 
     assert screen.getvalue().splitlines() == [
         "[0:00] loading the reference model",
-        "[0:00] scoring under the reference  0/32 groups",
-        "[0:00] scoring under the reference  8/32 groups  0:12 left",
-        "[0:00] scoring under the reference  16/32 groups  0:08 left",
-        "[0:00] scoring under the reference  24/32 groups  0:04 left",
-        "[0:00] scoring under the reference  32/32 groups  0:00 left",
+        "[0:00] scoring with the reference model  0/32 groups",
+        "[0:00] scoring with the reference model  8/32 groups  0:12 left",
+        "[0:00] scoring with the reference model  16/32 groups  0:08 left",
+        "[0:00] scoring with the reference model  24/32 groups  0:04 left",
+        "[0:00] scoring with the reference model  32/32 groups  0:00 left",
         "[0:00] loading the model",
     ]
 

@@ -10,8 +10,8 @@ from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.launch import _Start
 from tadrib.ray_jobs.runs.lock import writing_to
 from tadrib.training.config import JobSpec
-from tadrib.training.loop.keeper import FolderKeeper, Saved
-from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager, SavedCheckpoint
+from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence, TakenOverError
 from tadrib.training.run.holder import Holder
@@ -35,14 +35,18 @@ def test_who_has_lost_a_run_commits_nothing_to_it(tmp_path, monkeypatch, take, s
     run = RunDirectory(f"{scheme}{tmp_path}/run")
     run.create()
     with writing_to(run, lambda: None) as fence:
-        keeper = StoreKeeper(run.store, fence.require) if scheme else FolderKeeper(fence.require)
-        save(keeper, run, 10)
+        manager = (
+            StoreCheckpointManager(run.store, fence.require)
+            if scheme
+            else FolderCheckpointManager(fence.require)
+        )
+        save(manager, run, 10)
         assert not fence.is_lost()
         assert run.latest_checkpoint().name == "checkpoint-10"
         take(run)
 
-        with pytest.raises(TakenOverError, match="taken it over, and this start writes nothing more"):
-            save(keeper, run, 20)
+        with pytest.raises(TakenOverError, match="taken it over; this start writes nothing more"):
+            save(manager, run, 20)
         with pytest.raises(TakenOverError):
             recorded(run, fence)
 
@@ -51,12 +55,14 @@ def test_who_has_lost_a_run_commits_nothing_to_it(tmp_path, monkeypatch, take, s
     assert not list(tmp_path.rglob("result.json"))
 
 
-def save(keeper, run: RunDirectory, step: int) -> None:
+def save(manager, run: RunDirectory, step: int) -> None:
     aside = run.checkpoints / ".saving" / f"checkpoint-{step}"
     aside.mkdir(parents=True)
     (aside / "weights").write_bytes(b"weights")
-    keeper.keep(Saved(aside, run.checkpoints / aside.name, rows_per_step=8, limit=None, best=None))
-    keeper.close()
+    manager.commit(
+        SavedCheckpoint(aside, run.checkpoints / aside.name, rows_per_step=8, limit=None, best=None)
+    )
+    manager.close()
 
 
 def recorded(run: RunDirectory, fence: Fence) -> None:

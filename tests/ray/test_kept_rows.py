@@ -36,9 +36,9 @@ def start(spec: JobSpec, machine: Path, monkeypatch) -> tuple[list, str]:
     prepare(spec, run, display)
     run.files.write("checkpoints/checkpoint-10/manifest.json", "{}")
     if run.store is not None:
-        from tadrib.training.files.store_folders import bring
+        from tadrib.training.files.store_folders import download_folder
 
-        assert bring(run.store, "data", run.data) is None
+        assert download_folder(run.store, "data", run.data) is None
     return list(PreparedData.load(run.data).train), screen.getvalue()
 
 
@@ -49,7 +49,7 @@ def flip_a_byte(table: Path) -> None:
 
 
 HARM = {
-    "a byte flipped": (flip_a_byte, "has other content than was written"),
+    "a byte flipped": (flip_a_byte, "has been altered: its SHA-256 differs from the manifest"),
     "truncated": (lambda table: os.truncate(table, 1000), "has 1,000 of "),
     "deleted": (Path.unlink, "is missing"),
     "all deleted": (lambda table: shutil.rmtree(table.parents[1]), "manifest.json is missing"),

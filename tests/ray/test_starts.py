@@ -84,10 +84,13 @@ HARM = {
         lambda run: (run.final / "model.safetensors").unlink(),
         "final/model.safetensors is missing",
     ),
-    "a byte flipped": (flip_a_byte, "final/model.safetensors has other content than was written"),
+    "a byte flipped": (
+        flip_a_byte,
+        "final/model.safetensors has been altered: its SHA-256 differs from the manifest",
+    ),
     "its manifest torn": (
         lambda run: (run.final / "manifest.json").write_text("{"),
-        "final/manifest.json is none",
+        "final/manifest.json is invalid",
     ),
 }
 

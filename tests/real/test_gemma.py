@@ -80,9 +80,9 @@ def create_unrounded(method: str, config: CommonConfig) -> BaseTrainer:
     TRL rounds those of a quantized model to bfloat16, so that from its second step on it trains another model.
     """
     theirs = create_trl_trainer(method, config)
-    adapters = [weight for weight in theirs.ready_model().parameters() if weight.requires_grad]
+    adapters = [weight for weight in theirs.get_model().parameters() if weight.requires_grad]
     as_drawn = [weight.data for weight in adapters]
-    theirs.ready_trainer()
+    theirs.get_trainer()
     for weight, data in zip(adapters, as_drawn, strict=True):
         weight.data = data
     return theirs

@@ -75,7 +75,7 @@ def test_a_longer_run_that_resumes_scores_what_the_shorter_one_left(tmp_path):
 def test_training_rows_that_are_evaluated_are_scored_then(tmp_path):
     given = {"max_steps": 1, "evaluation_strategy": "no"}
     trainer = create_trainer("dpo", full(tmp_path, **given))
-    trainer.ready_trainer()
+    trainer.get_trainer()
     assert scored(tmp_path) == 4
 
     found = trainer.evaluate()
@@ -97,7 +97,7 @@ def test_scoring_is_told_as_far_as_it_is_between_the_two_models(tmp_path):
         create_trainer("dpo", full(tmp_path, max_steps=3, per_device_eval_batch_size=5)).train()
 
     told = [(phase.text, phase.done, phase.planned, phase.unit) for phase in phases]
-    scoring = "scoring under the reference"
+    scoring = "scoring with the reference model"
     assert told == [
         ("loading the reference model", 0, 0, ""),
         *((scoring, done, 12, "groups") for done in (0, 5, 10, 12)),

@@ -62,7 +62,7 @@ def reference_scores(policy: str, reference: str, source: str, where: Path) -> d
         per_device_train_batch_size=3,
         reference=source,
     )
-    engine = create_trainer("dpo", given, data).ready_trainer()
+    engine = create_trainer("dpo", given, data).get_trainer()
     found = {}
     for loader in (engine.get_train_dataloader(), engine.get_eval_dataloader()):
         for inputs in loader:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tadrib.training.files.manifest import Manifest, describe, seal
-from tadrib.training.loop.keeper import FolderKeeper, Saved
+from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager, SavedCheckpoint
 from tadrib.training.run.checkpoint_folders import committed, surplus
 from tadrib.training.run.checkpoints import misnamed, newest_whole
 from tadrib.training.run.names import step_of
@@ -18,7 +18,9 @@ def save(folder, step: int, limit: int | None = None, best: int | None = None) -
     (aside / "global_step").mkdir(parents=True)
     (aside / "weights.safetensors").write_bytes(os.urandom(1000))
     (aside / "global_step" / "shard.pt").write_bytes(os.urandom(500))
-    FolderKeeper().keep(Saved(aside, folder / f"checkpoint-{step}", rows_per_step=8, limit=limit, best=best))
+    FolderCheckpointManager().commit(
+        SavedCheckpoint(aside, folder / f"checkpoint-{step}", rows_per_step=8, limit=limit, best=best)
+    )
 
 
 def flip_a_byte(checkpoint) -> None:
@@ -40,10 +42,10 @@ def tear_the_manifest(checkpoint) -> None:
 
 
 DAMAGE = {
-    flip_a_byte: "weights.safetensors has other content than was written",
+    flip_a_byte: "weights.safetensors has been altered: its SHA-256 differs from the manifest",
     truncate: "weights.safetensors has 999 of 1,000 bytes",
     remove_a_file: "global_step/shard.pt is missing",
-    tear_the_manifest: "manifest.json is none",
+    tear_the_manifest: "manifest.json is invalid",
 }
 
 
@@ -58,7 +60,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path, 
 
     assert found == tmp_path / "checkpoint-10"
     assert len(said) == 1
-    assert f"checkpoint-20 is damaged ({DAMAGE[damage]})" in said[0]
+    assert f"checkpoint-20 is corrupt: {DAMAGE[damage]}." in said[0]
     assert (tmp_path / "checkpoint-20.damaged-1").is_dir()
 
 
@@ -81,7 +83,9 @@ def test_a_renamed_checkpoint_is_used_under_its_own_step(tmp_path):
     (tmp_path / "checkpoint-20").rename(tmp_path / "checkpoint-99")
 
     assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-20"
-    assert said == [f"{tmp_path}/checkpoint-99 is of step 20 by its manifest; it is renamed to checkpoint-20"]
+    assert said == [
+        f"{tmp_path}/checkpoint-99 is from step 20 according to its manifest; it is renamed to checkpoint-20"
+    ]
 
 
 def test_a_copy_under_another_step_is_set_aside(tmp_path):
@@ -91,7 +95,7 @@ def test_a_copy_under_another_step_is_set_aside(tmp_path):
 
     assert newest_whole(tmp_path, say=said.append) == tmp_path / "checkpoint-10"
     assert said == [
-        f"{tmp_path}/checkpoint-99 is of step 10 by its manifest; it is renamed to checkpoint-99.before-1"
+        f"{tmp_path}/checkpoint-99 is from step 10 according to its manifest; it is renamed to checkpoint-99.before-1"
     ]
 
 
@@ -156,12 +160,12 @@ def test_only_as_many_as_the_limit_stay(tmp_path):
         (b'{"global_step": ' + b"9" * 5000 + b"}", "trainer_state.json is not JSON"),
         (b'{"global_step": 20, "best": "\xff"}', "trainer_state.json is not JSON"),
         (b"[" * 100_000, "trainer_state.json is not JSON"),
-        (b"[20]", "trainer_state.json holds no mapping"),
-        (b"{}", "trainer_state.json is not of step 20"),
-        (b'{"global_step": 10}', "trainer_state.json is not of step 20"),
+        (b"[20]", "trainer_state.json is not a mapping"),
+        (b"{}", "trainer_state.json is not from step 20"),
+        (b'{"global_step": 10}', "trainer_state.json is not from step 20"),
         (
             b'{"global_step": 20, "log_history": ["x"]}',
-            "log_history in trainer_state.json is no list of rows",
+            "log_history in trainer_state.json is not a list of rows",
         ),
     ],
     ids=["torn", "digits", "bytes", "deep", "list", "empty", "other step", "rows"],

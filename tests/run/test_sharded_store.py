@@ -8,8 +8,8 @@ import pytest
 
 from tadrib.training.config import METHODS
 from tadrib.training.files.store import Store
-from tadrib.training.files.store_folders import bring
-from tadrib.training.loop.store_keeper import StoreKeeper
+from tadrib.training.files.store_folders import download_folder
+from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
 from tadrib.training.run.checkpoints import stored_steps
 from tadrib.training.run.names import CHECKPOINTS
 from tadrib.training.trainers import create_trainer
@@ -28,13 +28,13 @@ def train(given: dict, url: str, machines: str, resume: bool) -> list[float]:
     resume_from = None
     if resume:
         resume_from = str(checkpoints / f"checkpoint-{SAVED_AT}")
-        damage = bring(store, f"{CHECKPOINTS}/checkpoint-{SAVED_AT}", Path(resume_from))
+        damage = download_folder(store, f"{CHECKPOINTS}/checkpoint-{SAVED_AT}", Path(resume_from))
         assert damage is None, damage
     trainer = create_trainer("sft", METHODS["sft"].config(**given | {"output_dir": str(checkpoints)}))
-    engine = trainer.ready_trainer()
-    engine.keeper = StoreKeeper(store)
+    engine = trainer.get_trainer()
+    engine.checkpoint_manager = StoreCheckpointManager(store)
     trainer.train(resume_from_checkpoint=resume_from)
-    engine.keeper.close()
+    engine.checkpoint_manager.close()
     return [row["loss"] for row in engine.state.log_history if "loss" in row]
 
 

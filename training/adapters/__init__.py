@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LoRA and QLoRA adapters: on which layers, and on top of which others."""
+"""LoRA and QLoRA adapters: which layers they adapt, and which adapters they build on."""

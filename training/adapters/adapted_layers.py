@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers of a model that an adapter can be put on, and what is said of names that are none of them."""
+"""Which layers of a model can be adapted, and the error messages for target names that match none of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from tadrib.training.config.types import ALL_LINEAR
 from tadrib.training.errors import nearest
 from tadrib.training.model.language_model import lies_in, other_parts
 
-Said = tuple[str, str]
-"""What is wrong, and what to do."""
+Advice = tuple[str, str]
+"""What is wrong, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Names of all ``modules`` of a model, those of ``linear`` layers that can be adapted, parts of the model that are
-    no language model (``others``), and last parts of names that PEFT ``refuses`` in this family."""
+    """The ``modules`` of a model by name, the names of ``linear`` layers that can be adapted, the parts outside the
+    language model (``others``), and the last components of names that PEFT refuses to adapt in this family
+    (``refused``)."""
 
     modules: dict[str, nn.Module]
     linear: frozenset[str]
@@ -46,27 +47,27 @@ class Layers:
 
     @property
     def choice(self) -> str:
-        """The layers to choose from, by the last parts of their names."""
+        """A sentence with the layers to choose from, by the last component of their names."""
         counts = Counter(map(_last, self.linear))
         return f"It has: {', '.join(f'{name} ({counts[name]})' for name in sorted(counts))}."
 
     def named(self, target: str) -> list[str]:
-        """The modules that PEFT takes ``target``, an entry of a list, for."""
+        """The modules that PEFT matches with ``target``, an entry of a list."""
         return [name for name in self.modules if name == target or name.endswith(f".{target}")]
 
     def has(self, target: str) -> bool:
-        """Whether ``target`` names some of the language model."""
+        """Whether ``target`` matches any module of the language model."""
         return any(not lies_in(name, self.others) for name in self.named(target))
 
     def left_out(self, targets: list[str] | str) -> str | None:
-        """A regular expression of what ``targets`` match that gets no adapter, for PEFT's ``exclude_modules``."""
+        """A regular expression for PEFT's ``exclude_modules``: what ``targets`` match but must not be adapted."""
         kinds = [rf"(?:{'|'.join(map(re.escape, self.others))})\..*"] if self.others else []
         if targets == ALL_LINEAR and self.refused:
             kinds.append(rf"(?:.*\.)?(?:{'|'.join(sorted(self.refused))})")
         return "|".join(kinds) or None
 
-    def problems(self, targets: list[str] | str) -> Iterator[Said]:
-        """Everything in ``targets`` that names no layer, or none that can be adapted."""
+    def problems(self, targets: list[str] | str) -> Iterator[Advice]:
+        """A problem for everything in ``targets`` that matches no layer, or one that cannot be adapted."""
         if not self.linear:
             yield "the model has no linear layer that PEFT can adapt.", "Set use_lora: false."
         elif isinstance(targets, list):
@@ -75,7 +76,7 @@ class Layers:
         elif targets != ALL_LINEAR:
             yield from self._problems_of_pattern(targets)
 
-    def _problems_of(self, target: str) -> Iterator[Said]:
+    def _problems_of(self, target: str) -> Iterator[Advice]:
         found = self.named(target)
         text = [name for name in found if not lies_in(name, self.others)]
         odd = next((name for name in text if name not in self.linear), None)
@@ -88,15 +89,15 @@ class Layers:
         elif odd is not None:
             yield f"{target} is {self._what(odd)}.", self._instead(odd)
 
-    def _problems_of_pattern(self, pattern: str) -> Iterator[Said]:
-        """``pattern`` has to match whole names, as PEFT has it, and of the language model no others than layers'."""
+    def _problems_of_pattern(self, pattern: str) -> Iterator[Advice]:
+        """A pattern must match full names, as PEFT requires, and within the language model only layers."""
         found = [name for name in self.modules if re.fullmatch(pattern, name)]
         text = [name for name in found if not lies_in(name, self.others)]
         odd = next((name for name in text if name not in self.linear), None)
         if not found:
             ends = any(re.search(rf"(?:^|\.)(?:{pattern})$", name) for name in self.linear)
             action = rf"Write .*\.({pattern})." if ends else self._names
-            yield f"{pattern} matches no whole name such as {min(self.linear)}.", action
+            yield f"{pattern} matches no full name, such as {min(self.linear)}.", action
         elif not text:
             yield self._untrained(pattern, found[0])
         elif odd is not None:
@@ -105,15 +106,15 @@ class Layers:
                 self._names,
             )
 
-    def _untrained(self, target: str, example: str) -> Said:
+    def _untrained(self, target: str, example: str) -> Advice:
         part = next(part for part in self.others if lies_in(example, [part]))
-        return f"{target} is in {part}, which rows of text do not train.", self.choice
+        return f"{target} is in {part}, which is not trained by rows of text.", self.choice
 
     def _what(self, name: str) -> str:
-        """What a module is that cannot be adapted."""
+        """Describe a module that cannot be adapted."""
         if _last(name) in self.refused:
-            return "a layer whose weight the model reads itself, past any adapter"
-        return "no linear layer inside the model"
+            return "a layer whose weight the model reads directly, bypassing any adapter"
+        return "not a linear layer inside the model"
 
     def _instead(self, odd: str) -> str:
         inner = [name for name in self.linear if name.startswith(f"{odd}.")]
@@ -125,7 +126,7 @@ class Layers:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """A layer with a matrix, as `torch.nn`, GPT-2 and quantized models have it."""
+    """Whether ``module`` is a linear layer of `torch.nn`, of GPT-2 (Conv1D) or of a quantization library."""
     return hasattr(module, "in_features") or isinstance(module, Conv1D)
 
 

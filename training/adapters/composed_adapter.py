@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters on disk whose training began on another adapter: one adapter of the original base that stands for both.
+"""Save an adapter that was trained on top of another one as a single adapter of the original base model.
 
-Of a layer's two products the factors are concatenated, ``s2 (B1 B2) (s1/s2 A1; A2) = s1 B1 A1 + s2 B2 A2``: exact, of
-rank ``r1 + r2``, as any peft opens it. The new adapter's factors stand in it as they are, so taking the sum
-apart again gives the same bits, and a run that resumes goes on as if it had not stopped.
+The factors of a layer's two products are concatenated: ``s2 (B1 B2) (s1/s2 A1; A2) = s1 B1 A1 + s2 B2 A2``. The result
+is exact, has rank ``r1 + r2``, and loads in any peft. The new adapter's factors are stored unchanged, so splitting it
+again gives the same bits and a run resumes exactly.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _DOWN, _UP = "base_model.model.{}.lora_A.weight", "base_model.model.{}.lora_B.we
 
 
 def complete(model: nn.Module, folder: Path) -> None:
-    """Put what ``model`` started from into the adapter that peft saved in ``folder``; nothing to do for a model that
-    started from a whole one."""
+    """Add the starting adapter of ``model`` to the adapter that peft saved in ``folder``. Does nothing if training
+    started from a full model."""
     factors = start_factors(model)
     if not factors or not (folder / ADAPTER_FILE).is_file():
         return
@@ -43,9 +43,9 @@ def complete(model: nn.Module, folder: Path) -> None:
 
 
 def load_trained(model: PeftModel, folder: Path) -> None:
-    """Give ``model``'s own adapter the weights that were saved in the checkpoint ``folder``.
+    """Load the trained adapter from the checkpoint ``folder`` into ``model``.
 
-    Raises SpecError when they are not those of this model and start.
+    Raises SpecError if it belongs to another model or starting adapter.
     """
     try:
         state = load_file(folder / WEIGHTS_FILE)
@@ -67,10 +67,10 @@ def load_trained(model: PeftModel, folder: Path) -> None:
 
 
 def _joined(new: State, factors: dict[str, Factors], rank: int, scale: float) -> State:
-    """``new``, of ``rank``, and the start as one state, in float32; ``scale`` is that of ``new`` and of the result.
+    """The starting adapter and ``new`` (of ``rank``) as one float32 state dict; ``scale`` is that of both.
 
-    The start's factors come first and those of ``new`` last, with zeros between, so that all layers have one rank, as
-    some servers need it.
+    The starting adapter's factors come first and those of ``new`` last, padded with zeros in between. So all layers
+    have the same rank, which some servers require.
     """
     width, state = _width(factors, rank), {}
     for layer in {*factors, *(_layer(name) for name in new)}:
@@ -88,7 +88,7 @@ def _joined(new: State, factors: dict[str, Factors], rank: int, scale: float) ->
 
 
 def _split(name: str, joined: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The start's part of a tensor that `_joined` made, and that of the new adapter."""
+    """Split a tensor made by `_joined` into the starting adapter's part and the new adapter's."""
     dim = 0 if ".lora_A." in name else 1
     start, own = joined.split([joined.shape[dim] - rank, rank], dim)
     return start, own
@@ -99,7 +99,7 @@ def _width(factors: dict[str, Factors], rank: int) -> int:
 
 
 def _targets(model: nn.Module, layers: set[str]) -> list[str]:
-    """Last parts of the layers' names where these mean the same layers, else whole names."""
+    """The last components of the layers' names if they select exactly these layers; otherwise full names."""
     ends = {layer.rpartition(".")[2] for layer in layers}
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     meant = {name for name, _ in base.named_modules() if name.rpartition(".")[2] in ends}
@@ -116,6 +116,6 @@ def _whole(alpha: float) -> int | float:
 
 def _foreign(folder: Path, reason: str) -> SpecError:
     action = (
-        "Resume with the model_name and lora_* settings that the checkpoint was trained with, or start anew."
+        "Resume with the model_name and lora_* settings that the checkpoint was trained with, or start over."
     )
     return SpecError("the checkpoint cannot be resumed", [Problem(str(folder), f"{reason}.", action)])

@@ -11,24 +11,24 @@ from transformers.pytorch_utils import Conv1D
 from tadrib.training.adapters.adapted_layers import Layers
 from tadrib.training.config import CommonConfig
 from tadrib.training.errors import Problem, SpecError
-from tadrib.training.model.language_model import tell_of_others
+from tadrib.training.model.language_model import warn_about_frozen_parts
 from tadrib.training.notices import warn
 
 _KEY = "lora_target_modules"
 
 
 def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
-    """Wrap ``model`` with fresh trainable adapters; its own weights are frozen.
+    """Wrap ``model`` with new trainable adapters and freeze its own weights.
 
-    Of a model that takes images or sound as well, the language model alone gets adapters. Where none of the layers that
-    ``lora_target_modules`` names by default are in the model, those take their place that PEFT adapts in its family.
-    Raises SpecError when a target is not a layer of the model that can be adapted.
+    In a multimodal model only the language model gets adapters. If the model has none of the layers that
+    ``lora_target_modules`` lists by default, PEFT's default layers for its family are used.
+    Raises SpecError if a target is not a layer that can be adapted.
     """
     layers = Layers.of(model)
     targets = _targets(model, config, layers)
     if problems := [Problem(_KEY, *each) for each in layers.problems(targets)]:
         raise SpecError("LoRA cannot be set up", problems)
-    tell_of_others(model, layers.others)
+    warn_about_frozen_parts(model, layers.others)
     try:
         return get_peft_model(
             _ready(model, config),
@@ -42,14 +42,14 @@ def add_lora(model: PreTrainedModel, config: CommonConfig) -> PeftModel:
                 task_type="CAUSAL_LM",
             ),
         )
-    except ValueError as error:  # for a layer of a kind that it does not know
+    except ValueError as error:  # for a kind of layer that PEFT does not support
         problem = Problem(_KEY, f"PEFT: {' '.join(str(error).split())}", layers.choice)
         raise SpecError("LoRA cannot be set up", [problem]) from error
 
 
 def _ready(model: PreTrainedModel, config: CommonConfig) -> PreTrainedModel:
     if config.load_in_4bit or config.load_in_8bit:
-        # checkpointing is switched on with the rest of the training arguments
+        # gradient checkpointing is enabled later, by the training arguments
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model
 
@@ -62,7 +62,7 @@ def _targets(model: PreTrainedModel, config: CommonConfig, layers: Layers) -> li
     if written != default or not isinstance(usual, list) or any(map(layers.has, default)):
         return written
     warn(
-        f"{_KEY}: a {type(model).__name__} has no {' or '.join(default)}; {' and '.join(usual)} get an adapter, as is"
-        f" usual for {kind}. {layers.choice}"
+        f"{_KEY}: a {type(model).__name__} has no {' or '.join(default)}; using PEFT's default for {kind},"
+        f" {' and '.join(usual)}. {layers.choice}"
     )
     return usual

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting point: what a training starts from, in words for its result and for people."""
+"""A description of what training starts from, for the result and the user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tadrib.training.model.source import ADAPTER_FILE, ModelSource
 
 
 def starting_point(config: CommonConfig) -> str:
-    """``model_name``, and for an adapter the base model that it belongs to. Looks on this machine alone."""
+    """``model_name``, and the base model if it is an adapter. Makes no network requests."""
     source = ModelSource.start(config)
     if source.folder is None and not _is_adapter_in_cache(source):
         return source.name
@@ -24,7 +24,7 @@ def starting_point(config: CommonConfig) -> str:
 
 
 def _is_adapter_in_cache(source: ModelSource) -> bool:
-    """Whether the Hub name is that of an adapter which was downloaded to train on it."""
+    """Whether the Hub name is an adapter that is in the local cache."""
     if source.is_surely_a_folder:
         return False
     from huggingface_hub import try_to_load_from_cache

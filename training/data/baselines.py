@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KTO's baseline: another row's answer after this row's prompt, from which the divergence is estimated.
+"""KTO's KL baseline: each row's prompt is paired with another row's answer, from which the KL divergence is estimated.
 
-Every row is paired once, from the seed, with a row of another prompt, whatever batch it comes to stand in. So rows may
-be shuffled and packed, any number of workers sees the same pairs, and their reference log-probs can be cached.
+The pairs are fixed by the seed, independently of batches. So rows can be shuffled and packed, any number of workers
+sees the same pairs, and their reference log-probs can be cached.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tadrib.training.data.group import Completion, Group
 def with_baselines(
     groups: Sequence[Group], seed: int, longest: int, largest: int | None = None
 ) -> list[Group]:
-    """Each group with one more completion of role ``kl``, cut so that prompt and completion fit ``longest`` tokens,
-    and the whole group ``largest``.
+    """Each group with an additional completion of role ``kl``, truncated so that prompt and completion fit in
+    ``longest`` tokens and the whole group in ``largest``.
 
-    Rows are dealt in a random circle and each takes the answer of the next row that has another prompt; where all
-    prompts are the same, of the next row.
+    Rows are arranged in a random circle; each takes the answer of the next row with a different prompt, or of the next
+    row if all prompts are the same.
     """
     order = np.random.default_rng(seed).permutation(len(groups)).tolist()
     paired = list(groups)
@@ -38,7 +38,8 @@ def with_baselines(
 
 
 def _donors(groups: Sequence[Group], order: list[int]) -> list[int]:
-    """For each place of the circle ``order`` the next row that has another prompt than the row there."""
+    """For each place in the circle ``order``, the next row with a different prompt."""
+    # backwards and twice around, so that each place knows the nearest different row after it
     donors = order[1:] + order[:1]
     last = None
     for place in [*range(len(order)), *range(len(order))][::-1]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dialogues to groups of token ids: the prompt as inference reads it, and each answer as it stands behind it."""
+"""Encode dialogues as groups of token ids: the prompt as inference sees it, and each answer as it follows that."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _BATCH_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A group with what is known about how it came about.
+    """A group, and facts about its encoding for the report.
 
-    ``merges`` says that tokenizing prompt and answer as one text would join tokens across their boundary.
-    ``control`` is the first control token that stands in the texts of the row itself, empty where none does.
+    ``merges`` says that tokenizing prompt and answer as one text would merge tokens across their boundary.
+    ``control`` is the first control token found in the row's own texts; empty if there is none.
     """
 
     group: Group
@@ -43,8 +43,8 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A dialogue as its template writes it, before tokenization. ``marked`` says that control tokens in its texts
-    are marked as text."""
+    """A dialogue rendered by its template, before tokenization. ``marked`` says that control tokens in its texts are
+    marked as text."""
 
     row: int
     dialogue: Dialogue
@@ -60,7 +60,7 @@ class _Written:
 
 
 class Encoder:
-    """Encodes rows of one method with one tokenizer and the template and normalisation of ``config``.
+    """Encodes rows of one method with one tokenizer, and the template and normalization of ``config``.
 
     Lengths are not limited here; see ``training.data.lengths``.
     """
@@ -84,7 +84,7 @@ class Encoder:
         """The group of one row; ``number`` becomes ``Group.row``.
 
         Raises:
-            RowError: the template cannot write the row.
+            RowError: the template cannot render the row.
         """
         dialogue = row.dialogue if isinstance(row, Row) else row
         (encoded,) = self.encode_batch([(number, dialogue)])
@@ -93,8 +93,7 @@ class Encoder:
         return encoded.group
 
     def encode_batch(self, dialogues: Sequence[tuple[int, Dialogue]]) -> list[Encoded | RowError]:
-        """For each numbered dialogue its encoding, or why its template cannot write it; in the order
-        given."""
+        """The encoding of each numbered dialogue, or why its template cannot render it, in the given order."""
         results: list[Encoded | RowError] = []
         for start in range(0, len(dialogues), _BATCH_ROWS):
             written = [self._write(row, dialogue) for row, dialogue in dialogues[start : start + _BATCH_ROWS]]
@@ -119,19 +118,19 @@ class Encoder:
         except RowError as error:
             return error
         except RecursionError:
-            return RowError(RowProblem("nesting", "", "is nested too deeply to be written.", "Flatten it."))
+            return RowError(RowProblem("nesting", "", "is nested too deeply to be rendered.", "Flatten it."))
 
     def _require_difference(self, dialogue: Dialogue) -> None:
-        """Answers that differed only in what normalisation removes are equal now."""
+        """Raise RowError if normalization has made a rejected answer equal to the chosen one."""
         chosen, steps = dialogue.answers[:1], ", ".join(self._steps)
         for answer in dialogue.answers[1:]:
             if same(chosen[0].content, answer.content):
                 message = f"is equal to the chosen answer after text_normalization: {steps}."
-                action = "Replace it, or leave out the step."
+                action = "Replace it, or remove the step."
                 raise RowError(RowProblem("equal_answers", answer.role, message, action))
 
     def _without_eos(self, dialogue: Dialogue) -> Dialogue:
-        """Answers that bring their own EOS, which the encoder adds."""
+        """The dialogue without an EOS at the end of its answers, which the encoder adds itself."""
         eos = str(self._tokenizer.eos_token)
         answers = [Answer(a.role, str(a.content).removesuffix(eos)) for a in dialogue.answers]
         return replace(dialogue, answers=tuple(answers))
@@ -142,7 +141,7 @@ class Encoder:
         return self._control[template.name]
 
     def _tokenize(self, written: Sequence[_Written]) -> Tokenized:
-        """Token ids of the texts that the rows need; those of rows with marked texts come one by one."""
+        """Tokenize the rows' texts in one batch. Rows with marked texts are tokenized separately, in `_assemble`."""
         tokens = Tokenized(self._tokenizer)
         single: list[str] = []
         several: list[str] = []
@@ -188,5 +187,5 @@ class Encoder:
         return Completion(self._shared(tokens), role, None if all(trained) else trained), joins
 
     def _shared(self, tokens: list[int]) -> list[int]:
-        """The same ids, each one object for all rows: an int of its own for every token takes four times the memory."""
+        """The same ids as interned objects: a separate int object for every token takes four times the memory."""
         return list(map(self._ids.setdefault, tokens, tokens))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extent of prepared rows: the longest sequence and the largest token id, which a model must have room for."""
+"""Extent of prepared rows: the longest sequence and the largest token id, to compare with a model's limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tadrib.training.data.group import GroupDataset
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """``longest`` is the most tokens of a prompt with one of its completions, in dataset row ``row`` (from 0);
-    ``largest_id`` the largest token id of all."""
+    """``longest`` is the maximum length of a prompt with one of its completions, found in dataset row ``row`` (from 0);
+    ``largest_id`` is the largest token id."""
 
     longest: int
     row: int
@@ -24,7 +24,7 @@ class Extent:
 
 
 def extent(datasets: Iterable[GroupDataset]) -> Extent:
-    """The extent of all ``datasets`` together, read in batches without making groups of them."""
+    """The extent of all ``datasets`` together, read in Arrow batches without building groups."""
     found = Extent(0, 0, 0)
     for dataset in datasets:
         for table in dataset.table.with_format("arrow").iter(batch_size=10_000):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprints of datasets, by which a run tells that one is no longer what it was prepared from."""
+"""Fingerprints of datasets, to detect that a dataset has changed since it was prepared."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tadrib.training.files.manifest import sha256
 
 
 def fingerprints(config: CommonConfig) -> dict[str, str]:
-    """By key, that of each dataset which has one."""
+    """The fingerprint of each dataset in ``config`` by its key, if it has one."""
     found = {key: fingerprint(name) for key, name, mark in config.paths() if mark.holds == "rows"}
     return {key: value for key, value in found.items() if value is not None}
 
 
 def fingerprint(name: str) -> str | None:
-    """Of local files the SHA-256 of their names and contents, of a URL the sizes and times that its store gives.
+    """For local files the SHA-256 of names and contents; for a URL a digest of the sizes and ETags or times it lists.
 
-    None where neither is to be had: for a dataset of a hub, and for one that is not there.
+    None if neither is available: for a Hub dataset, and for one that does not exist.
     """
     try:
         return _of_url(name) if is_url(name) else _of_path(name)
@@ -33,7 +33,7 @@ def fingerprint(name: str) -> str | None:
 def _of_path(name: str) -> str | None:
     path, digest = Path(name), hashlib.sha256()
     if not path.exists():
-        path = Path(name.rpartition(":")[0])  # a directory with the name of a split
+        path = Path(name.rpartition(":")[0])  # directory:split
         if not path.is_dir() or path == Path():
             return None
     if path.is_file():

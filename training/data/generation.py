@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What generation needs to know of training data: the token ids it starts from, and those it stops at."""
+"""What generation needs from training: how prompts are encoded, and the stop tokens."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 def encode_prompt(
     instruction: str | Sequence[Message], config: CommonConfig, tokenizer: PreTrainedTokenizerBase
 ) -> list[int]:
-    """The token ids that training saw before the response to ``instruction``: what generation starts from."""
+    """The prompt for ``instruction``, with the token ids that training would have before the response."""
     prompt = instruction if isinstance(instruction, str) else list(instruction)
     return Encoder(tokenizer, config, "sft").encode(Dialogue(prompt, ())).prompt
 
 
 def control_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids of tokens that are not text: special tokens and those added for a chat format."""
+    """Ids of tokens that are not text: special tokens, and those added for a chat format."""
     return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
 
 
 def stop_token_ids(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool = False) -> list[int]:
-    """Tokens at which generation ends: EOS, and the end-of-turn token that training put after each answer.
+    """Stop tokens: EOS, and the end-of-turn token that follows each answer in training.
 
-    ``chat`` asks for the template that conversations get.
+    ``chat`` selects the template used for conversations.
     """
     return sorted({tokenizer.eos_token_id, _end_of_answer(config, tokenizer, chat)})
 
 
 def _end_of_answer(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool) -> int:
-    """The token that ends the answers of training; EOS where their last token is text."""
+    """The token that ends answers in training; EOS if their last token is text."""
     prompt: Content = [{"role": "user", "content": "a"}] if chat else "a"
     answer: Content = [{"role": "assistant", "content": "a"}] if chat else "a"
     group = Encoder(tokenizer, config, "sft").encode(Dialogue(prompt, (Answer("response", answer),)))
@@ -52,10 +52,9 @@ def _end_of_answer(config: CommonConfig, tokenizer: PreTrainedTokenizerBase, cha
 def as_trained(
     config: CommonConfig, tokenizer: PreTrainedTokenizerBase, chat: bool = False
 ) -> PreTrainedTokenizerBase:
-    """A copy of ``tokenizer`` for those who use the trained model: with the chat template that it was trained with,
-    and the token that ends its answers as EOS.
+    """A copy of ``tokenizer`` for inference: with training's chat template, and the token that ends answers as EOS.
 
-    ``chat`` says that conversations were trained in the template that they get.
+    ``chat`` says that the rows were conversations, rendered with the template used for those.
     """
     copy = deepcopy(tokenizer)
     template = Templates(config, tokenizer).configured

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract between data and engine: a *group* is one prompt and its completions, as token ids."""
+"""The interface between data and engine: a *group* is one prompt and its completions, as token ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, Features, List, Value, load_from_disk
 
 ROLES = ("response", "chosen", "rejected", "hard_negative", "completion", "kl")
-"""What a completion is to its group; ``kl`` is another row's answer, KTO's baseline."""
+"""The role of a completion in its group; ``kl`` is another row's answer, for KTO's baseline."""
 NEGATIVES = ("rejected", "hard_negative")
 
 
@@ -30,10 +30,10 @@ class Completion:
 
 
 class Counts(NamedTuple):
-    """What losses are averaged over, of one group or summed over many.
+    """The denominators of losses, for one group or summed over several.
 
-    ``targets`` are scored tokens, ``pairs`` a chosen answer with each of its negatives, ``chosen_targets`` scored
-    tokens of chosen answers, ``paired_chosen_targets`` the same once for each pair.
+    ``targets`` counts scored tokens, ``pairs`` each chosen answer with each of its negatives, ``chosen_targets`` scored
+    tokens of chosen answers, and ``paired_chosen_targets`` those once per pair.
     """
 
     groups: int = 0
@@ -47,9 +47,9 @@ class Counts(NamedTuple):
 class Group:
     """One prompt with its completions.
 
-    ``row`` is the 0-based number of the source row, kept for messages about this group. ``label`` is KTO's
-    (True = desirable). ``lengths`` are IPO's optional stated lengths, one a completion. ``reference`` holds the
-    reference model's summed log-prob of each completion where it was computed before training.
+    ``row`` is the 0-based number of the source row, for error messages. ``label`` is KTO's (True = desirable).
+    ``lengths`` are the optional lengths given by IPO rows, one per completion. ``reference`` has the reference model's
+    summed log-prob of each completion, if precomputed.
     """
 
     prompt: list[int]
@@ -61,11 +61,11 @@ class Group:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens the engine computes: the prompt once, and every completion."""
+        """Tokens that the engine computes: the prompt once, and every completion."""
         return len(self.prompt) + sum(len(c.tokens) for c in self.completions)
 
     def split(self, role: str) -> tuple[Group, Group]:
-        """The prompt with all completions but those of ``role``, and with those alone."""
+        """Split into two groups with the same prompt: without the completions of ``role``, and with only those."""
         numbers = range(len(self.completions))
         apart = [i for i in numbers if self.completions[i].role == role]
         return self._with([i for i in numbers if i not in apart]), self._with(apart)
@@ -123,7 +123,7 @@ def _to_record(group: Group) -> dict:
 
 
 class GroupDataset:
-    """Groups in an Arrow table: memory-mapped from disk, shared by all workers of a node."""
+    """Groups in an Arrow table, memory-mapped from disk and so shared by all workers of a node."""
 
     def __init__(self, table: Dataset) -> None:
         self.table = table
@@ -145,18 +145,18 @@ class GroupDataset:
         return len(self.table)
 
     def with_reference(self, scores: list[list[float]]) -> GroupDataset:
-        """The same groups with ``reference`` filled in, one list of completion scores a group."""
+        """The same groups with ``reference`` filled in: one list of completion scores per group."""
         column = self.table.features["reference"]
         return GroupDataset(
             self.table.remove_columns("reference").add_column("reference", scores, feature=column)
         )
 
     def select(self, members: list[int]) -> GroupDataset:
-        """Those groups alone, in that order."""
+        """A dataset of only these groups, in this order."""
         return GroupDataset(self.table.select(members))
 
     def count(self, members: list[int]) -> Counts:
-        """The counts of several groups together."""
+        """The summed counts of several groups."""
         return Counts(*self._counts[members].sum(0).tolist())
 
     def __iter__(self) -> Iterator[Group]:

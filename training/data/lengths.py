@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Length limits of groups and the ``truncation`` policy: refuse, leave out or cut what is over them."""
+"""Length limits of groups, and the ``truncation`` policy for those over a limit: error, drop or truncate."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tadrib.training.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Longest prompt, longest prompt with one completion and largest group, in tokens; and the config keys that say so.
+    """Maximum tokens of a prompt, of a prompt with one completion, and of a group, with the config key of each.
 
-    SFT has one limit, ``max_seq_length``. The preference methods have ``max_prompt_length`` and
-    ``max_length``, with the meaning they have in TRL: over-long prompts lose their beginning, over-long
-    completions their end. A group over ``max_tokens_per_batch`` cannot be cut to it, as all answers would have to give.
+    SFT has one limit, ``max_seq_length``. The preference methods have ``max_prompt_length`` and ``max_length``, with
+    TRL's meaning: a prompt that is too long loses its beginning, a completion its end. A group over
+    ``max_tokens_per_batch`` is not truncated, because every answer would have to be shortened.
     """
 
     total: int
@@ -35,7 +35,7 @@ class Limits:
             return cls(config.max_seq_length, "max_seq_length")
         budget = config.max_tokens_per_batch
         if budget is not None and row_model(method).is_judged:
-            budget -= 1  # the baseline answer takes the room that a group leaves, and needs a token of it
+            budget -= 1  # leaves at least one token for the baseline answer
         return cls(config.max_length, "max_length", config.max_prompt_length, group=budget)
 
     def as_dict(self) -> dict[str, int]:
@@ -49,8 +49,8 @@ class Limits:
         return prompt_fits and group_fits and longest_sequence(group) <= self.total
 
     def cut(self, group: Group, bos: int | None) -> Group | None:
-        """``group`` within the limits, or None when a completion would have no token left to learn, a rejected
-        answer would be the chosen one, or the whole is still too large for a batch.
+        """``group`` truncated to the limits. None if a completion would have no token left to train on, a rejected
+        answer would equal the chosen one, or the group would still exceed a batch.
 
         A BOS token at the start of a prompt is kept.
         """
@@ -84,8 +84,8 @@ def _shortened(completion: Completion, room: int) -> Completion:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Groups within the limits, and what happened to the rest. ``dropped`` counts rows left out under
-    ``truncate`` because cutting would not help (see `Limits.cut`), and all over-long rows under ``drop``."""
+    """Groups within the limits, and what happened to the others. ``dropped`` counts all rows over a limit under
+    ``drop``, and those that truncation cannot help under ``truncate`` (see `Limits.cut`)."""
 
     groups: list[Group]
     over: list[Group]
@@ -94,8 +94,8 @@ class Fitted:
 
 
 def fit(groups: Sequence[Group], limits: Limits, policy: str, bos: int | None) -> Fitted:
-    """``groups`` under the ``truncation`` policy. With ``error`` they come back as they are: the caller
-    refuses ``over``."""
+    """Apply the ``truncation`` policy to ``groups``. Under ``error`` they are returned unchanged, and the caller has to
+    refuse those in ``over``."""
     over = [group for group in groups if not limits.fits(group)]
     if policy == "error" or not over:
         return Fitted(list(groups), over, 0, 0)
@@ -113,8 +113,7 @@ def fit(groups: Sequence[Group], limits: Limits, policy: str, bos: int | None) -
 def over_long_problems(
     over: Sequence[Group], num_rows: int, limits: Limits, where: Callable[[int], str]
 ) -> list[Problem]:
-    """One problem per limit that is exceeded, with the value that would fit. ``where`` names a row by its
-    number."""
+    """One problem per exceeded limit, with the value that would fit. ``where`` turns a row's number into its place."""
     problems = []
     checks = [
         (limits.total_key, limits.total, longest_sequence),
@@ -126,7 +125,7 @@ def over_long_problems(
         if not beyond:
             continue
         longest = max(beyond, key=measure)
-        whole = ", all answers counted" if key == limits.group_key else ""
+        whole = ", including all answers" if key == limits.group_key else ""
         message = (
             f"{len(beyond):,} of {num_rows:,} rows are longer than {key}={limit} tokens{whole}; "
             f"the longest has {measure(longest):,} ({where(longest.row)})."

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset loaded for a method: read, checked row by row, encoded; and what the method needs of it as a
-whole."""
+"""Load a dataset for a method: read, validate and encode its rows, and check it as a whole."""
 
 from __future__ import annotations
 
@@ -25,24 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Loaded:
-    """``encoded`` are the usable rows in file order, not truncated; empty when there was no tokenizer."""
+    """``encoded`` has the usable rows in file order, not truncated; empty without a tokenizer."""
 
     validated: Validated
     dialogues: list[Dialogue]
     encoded: list[Encoded]
 
     def where(self, index: int) -> str:
-        """The place of the row with 0-based ``index``, for messages."""
+        """The location of the row with 0-based ``index``, for messages."""
         number = next(row.raw.number for row in self.validated.rows if row.index == index)
         return self.validated.source.where(number)
 
 
 def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None) -> Loaded:
-    """The dataset called ``name``. Rows that a template cannot write join the bad rows.
+    """Load the dataset ``name``. Rows that the template cannot render are added to the bad rows.
 
     Raises:
-        DataError: the dataset as a whole cannot be read.
-        SpecError: the template or a normalisation step does not go with the tokenizer or does not exist.
+        DataError: the dataset cannot be read at all.
+        SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
     validated = validate(name, method, config.max_bad_rows)
     if tokenizer is None:
@@ -61,11 +60,11 @@ def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedToke
 def refusal(
     loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
 ) -> list[Problem]:
-    """Every reason for which training on ``loaded`` would be refused; empty when there is none."""
+    """Every reason to refuse training on ``loaded``; empty if there is none."""
     name = loaded.validated.source.name
     problems = loaded.validated.bad.refusal(loaded.validated.num_rows)
     if not loaded.dialogues:
-        return problems or [Problem(name, "has no usable row.", "Mend the rows.")]
+        return problems or [Problem(name, "has no usable row.", "Fix the rows.")]
     if row_model(method).is_judged:
         problems += one_sided(name, [dialogue.label for dialogue in loaded.dialogues])
     if getattr(config, "length_normalization", "") == "given":
@@ -78,16 +77,14 @@ def refusal(
 
 
 def one_sided(name: str, labels: Sequence[bool | None]) -> list[Problem]:
-    """KTO compares desirable with undesirable rows: with one kind alone, its baseline means nothing."""
+    """A problem if all rows have the same label: KTO needs desirable and undesirable ones."""
     desirable = sum(label is True for label in labels)
     undesirable = len(labels) - desirable
     if desirable and undesirable:
         return []
     kind = "desirable (label: true)" if desirable else "undesirable (label: false)"
     message = f"all {len(labels):,} rows are {kind}; KTO needs rows of both kinds."
-    action = "Add rows of the other kind" + (
-        ", or train on the good ones with method: sft." if desirable else "."
-    )
+    action = "Add rows of the other kind" + (", or train on these with method: sft." if desirable else ".")
     return [Problem(f"{name}: label", message, action, rule="labels_of_both_kinds")]
 
 

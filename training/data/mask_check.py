@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at what would be learnt, before training: the answer and its end, and nothing of the prompt."""
+"""Check loss masks before training: they must cover the answer and its end-of-turn token, and nothing of the prompt."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLE_ROWS = 64
-_USE_ANOTHER = "Set instruction_template to a named format such as chatml, or mend the chat template."
+_USE_ANOTHER = "Set instruction_template to a named format such as chatml, or fix the chat template."
 
 
 def mask_problems(
     encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, where: Callable[[int], str]
 ) -> list[Problem]:
-    """What is wrong with the masks of up to ``SAMPLE_ROWS`` rows spread over ``encoded``, which are not
-    truncated yet.
+    """Problems in the masks of up to ``SAMPLE_ROWS`` rows spread over ``encoded``, which must not be truncated yet.
 
-    One problem for each kind of fault, shown on the first row that has it: nothing would be learnt, the
-    prompt would be learnt as well, or the end of the answer would not.
+    One problem for each kind of fault, at the first row that has it: the mask is empty, it covers the prompt as well,
+    or it does not cover the end of the answer.
     """
     stops = control_ids(tokenizer)
     step = max(1, len(encoded) // SAMPLE_ROWS)
@@ -49,19 +48,20 @@ def _fault(
     tokenizer: PreTrainedTokenizerBase,
     stops: set[int],
 ) -> tuple[str, str] | None:
-    """The rule that the mask of one answer breaks, and how."""
+    """The rule that the mask of one answer violates, and how; None if it is right."""
     if completion.num_targets == 0:
-        message = f"no token of the {answer.role} would be learnt: nothing is marked as the assistant's."
+        message = f"no token of the {answer.role} would be trained on: nothing is marked as the assistant's."
         return "mask_is_not_empty", message
-    all_is_learnt = completion.num_targets == len(completion.tokens)
+    is_full = completion.num_targets == len(completion.tokens)
     turns = answer_messages(answer.content)
-    if all_is_learnt and (not item.group.prompt or any(turn["role"] != "assistant" for turn in turns)):
-        return "mask_is_not_full", "every token would be learnt, what the user says included."
+    if is_full and (not item.group.prompt or any(turn["role"] != "assistant" for turn in turns)):
+        return "mask_is_not_full", "every token would be trained on, including what the user says."
     last = completion.tokens[-1]
     shown = repr(tokenizer.decode([last]))
     if last not in stops:
-        message = f"the {answer.role} ends with {shown}, no end-of-turn token: a model would not stop."
+        message = f"the {answer.role} ends with {shown}, not an end-of-turn token: the model would not learn to stop."
         return "answer_has_an_end", message
     if completion.trained is not None and not completion.trained[-1]:
-        return "end_is_learnt", f"the end-of-turn token {shown} would not be learnt: a model would not stop."
+        message = f"the end-of-turn token {shown} would not be trained on: the model would not learn to stop."
+        return "end_is_trained", message
     return None

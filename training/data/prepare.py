@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data ready for training: groups to train and to evaluate on, with the report about them; kept in a
-directory."""
+"""Prepare data for training: groups to train and evaluate on with a report, saved in a directory."""
 
 from __future__ import annotations
 
@@ -33,15 +32,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PreparedData:
-    """``eval`` is None when the config asks for no evaluation data."""
+    """``eval`` is None if the config specifies no evaluation data."""
 
     train: GroupDataset
     eval: GroupDataset | None
     report: DataReport
 
     def save(self, directory: str | Path, sources: Mapping[str, str] | None = None) -> None:
-        """Writes ``train/``, ``eval/`` (Arrow), ``report.json`` and a manifest, which keeps ``sources``, the
-        fingerprints of the datasets: aside first, so that the directory is whole or absent."""
+        """Write ``train/`` and ``eval/`` (Arrow), ``report.json``, and a manifest with ``sources``, the fingerprints of
+        the datasets. The write is atomic: the directory is complete or absent."""
         target = Path(directory)
         aside = target.with_name(f"{target.name}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
@@ -61,7 +60,7 @@ class PreparedData:
 
     @classmethod
     def load(cls, directory: str | Path) -> PreparedData:
-        """What ``save`` wrote, memory-mapped."""
+        """Load what ``save`` wrote, memory-mapped."""
         path = Path(directory)
         report = DataReport.from_dict(json.loads((path / "report.json").read_text(encoding="utf-8")))
         held = GroupDataset.load(path / "eval") if (path / "eval").is_dir() else None
@@ -70,7 +69,7 @@ class PreparedData:
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Writing a table is no work to watch: `datasets` would draw a bar for each."""
+    """Inside this context `datasets` draws no progress bars."""
     was_disabled = are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -87,16 +86,14 @@ def prepare_data(
     *,
     rejected_dir: Path | None = None,
 ) -> PreparedData:
-    """The groups of ``config.dataset_path``, and of ``eval_dataset_path`` or ``validation_split``, checked
-    and encoded.
+    """Validate and encode the groups of ``config.dataset_path``, and of ``eval_dataset_path`` or ``validation_split``.
 
-    Up to ``max_bad_rows`` bad rows are left out; with ``rejected_dir`` they are written to ``rejected.jsonl``
-    in it (those of the evaluation data to ``rejected-eval.jsonl``). Nothing is written when the data are
-    refused.
+    Up to ``max_bad_rows`` bad rows are left out. With ``rejected_dir`` they are written to ``rejected.jsonl`` there
+    (those of the evaluation data to ``rejected-eval.jsonl``), unless the data are refused.
 
     Raises:
         DataError: with every problem found in a dataset.
-        SpecError: the template or a normalisation step does not go with the tokenizer or does not exist.
+        SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
     loaded = _load_sound(config.dataset_path, config, method, tokenizer)
     held = None
@@ -135,9 +132,7 @@ def _fitted(
     limits = Limits.of(config, method)
     fitted = fit(groups, limits, config.truncation, tokenizer.bos_token_id)
     if not fitted.groups:
-        message = (
-            f"truncation: {config.truncation} leaves no row: all are longer than {limits.total_key} allows."
-        )
+        message = f"truncation: {config.truncation} leaves no rows: all exceed {limits.total_key}."
         raise DataError(name, [Problem(name, message, f"Raise {limits.total_key}.")])
     report = build_report(loaded, config, method, tokenizer)
     report.cut, report.dropped = fitted.cut, fitted.dropped
@@ -170,7 +165,7 @@ def _warn_of_shared_prompts(report: DataReport, train: Loaded, held: Loaded) -> 
     shared = sum(prompt_key(dialogue) in seen for dialogue in held.dialogues)
     if shared:
         report.warnings.append(
-            f"{shared:,} of {len(held.dialogues):,} evaluation rows have a prompt of the training data."
+            f"{shared:,} of {len(held.dialogues):,} evaluation rows have a prompt that is also in the training data."
         )
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token ids of texts as parts of a whole: what follows a prompt gets the tokens it has behind that prompt, and a
-control token that somebody wrote into a text stays text."""
+"""Tokenize the parts of a text in context: an answer gets the token ids it has after its prompt, and a control token
+written in a user's text stays text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tadrib.training.data.rows.row_problem import RowError, RowProblem
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Tokens join within a word, so the words on both sides of a boundary tell whether any would join across it.
+# Tokens merge only within a word, so a few characters before a boundary show whether any would merge across it.
 _CONTEXT_CHARACTERS = 64
 
 
 class ControlTokens:
-    """The texts that only a template may write as tokens: the tokenizer's special tokens, and the ``marks`` of a
-    format that the tokenizer has as tokens."""
+    """Texts that only a template may write as control tokens: the tokenizer's special tokens, and those ``marks`` of a
+    chat format that the tokenizer has as tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, marks: Collection[str] = ()) -> None:
         added = tokenizer.added_tokens_decoder.values()
@@ -29,12 +29,12 @@ class ControlTokens:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def first_in(self, texts: Iterable[str]) -> str:
-        """The first control token written in ``texts``, or an empty text."""
+        """The first control token found in ``texts``; empty if there is none."""
         found = next(filter(None, map(self._pattern.search, texts)), None)
         return found.group() if found else ""
 
     def mark(self, value: Any) -> Any:
-        """``value``, a text or lists and dicts of texts, with control tokens marked as text for ``Tokenized``."""
+        """``value`` (a text, or lists and dicts of texts) with control tokens marked as text, for ``Tokenized``."""
         from transformers.utils.chat_template_utils import mark_control_tokens
 
         return mark_control_tokens(value, self._pattern)
@@ -43,7 +43,7 @@ class ControlTokens:
 class Tokenized:
     """Token ids of texts, each tokenized once.
 
-    ``marked`` says that what ``ControlTokens.mark`` marked in the texts is text: its marks are left out.
+    ``marked`` says that the texts contain marks by ``ControlTokens.mark``, which are removed.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, marked: bool = False) -> None:
@@ -53,8 +53,8 @@ class Tokenized:
         self._spans: dict[str, list[tuple[int, int]]] = {}
 
     def add(self, texts: Collection[str], *, spans: bool = False) -> None:
-        """Tokenize ``texts`` together, which is faster than one by one; ``spans`` as well says which characters each
-        token covers."""
+        """Tokenize ``texts`` in one batch, faster than one by one; ``spans`` also records which characters each token
+        covers."""
         wanted = [text for text in dict.fromkeys(texts) if text not in (self._spans if spans else self._ids)]
         if self._marked:
             self._ids |= {text: self._encode_marked(text) for text in wanted}
@@ -73,12 +73,12 @@ class Tokenized:
         return self._ids[text]
 
     def after(self, before: str, parts: Sequence[str], cuts: Sequence[bool]) -> tuple[list[list[int]], bool]:
-        """The ids of each of ``parts``, which follow ``before`` and one another; and whether tokens would join across
-        the end of ``before`` if all were one text.
+        """The ids of each of ``parts``, which follow ``before`` and each other; and whether tokens would merge across
+        the end of ``before`` if everything were one text.
 
-        The ids are those of the whole. Where a token would straddle a boundary that may not be crossed, because
-        generation stops reading and starts writing there, the parts are tokenized apart; ``cuts[i]`` says so of the
-        beginning of ``parts[i]``, and it always holds for the end of ``before``.
+        The ids are those of the whole text, unless a token would straddle a boundary at which generation starts; then
+        the parts are tokenized separately. ``cuts[i]`` marks the beginning of ``parts[i]`` as such a boundary; the end
+        of ``before`` always is one.
         """
         context = _end(before)
         first, whole = self.ids(context), self.ids(context + "".join(parts))
@@ -97,8 +97,8 @@ class Tokenized:
     def _dealt(
         self, context: str, parts: Sequence[str], cuts: Sequence[bool], skipped: int
     ) -> list[list[int]] | None:
-        """The tokens of the whole, dealt to the parts in which they begin; None when one straddles a cut, or spans
-        are not known."""
+        """The tokens of the whole text, assigned to the parts in which they begin; None if one straddles a cut, or
+        spans are unknown."""
         text = context + "".join(parts)
         spans = self._spans.get(text)
         if spans is None:
@@ -110,15 +110,15 @@ class Tokenized:
                 index += 1
                 end += len(parts[index])
             straddles = stop > end and index + 1 < len(parts) and cuts[index + 1]
-            # an added token may take the white space behind it, whatever part that is in
+            # an added token may absorb the whitespace after it, even from the next part
             if straddles and token not in self._tokenizer.added_tokens_decoder:
                 return None
             dealt[index].append(token)
         return dealt
 
     def _one_after(self, context: str, part: str) -> list[int]:
-        """The ids of ``part`` behind ``context``; behind a line break where tokens would join, so that a tokenizer
-        that begins texts with a space of its own adds none."""
+        """The ids of ``part`` after ``context``. If tokens would merge, after a line break instead, so that a tokenizer
+        that starts texts with a space adds none."""
         for before in (context, "\n"):
             first, both = self.ids(before), self.ids(before + part)
             if both[: len(first)] == first:
@@ -131,13 +131,15 @@ class Tokenized:
         try:
             return encode_marked_chat(self._tokenizer, text)
         except ValueError as error:
-            message = f"holds the text of a control token that cannot be told from the token itself: {error}."
+            message = (
+                f"contains the text of a control token that cannot be told from the token itself: {error}."
+            )
             raise RowError(RowProblem("control_token", "", message, "Remove it from the row.")) from error
 
 
 def context_texts(prompt: str, answers: Sequence[Sequence[str]]) -> list[str]:
-    """The texts that ``Tokenized.after`` needs besides the prompt itself, to be added together beforehand: the end of
-    ``prompt`` alone, then followed by each answer."""
+    """The texts that ``Tokenized.after`` will look up, to be tokenized in one batch: the end of ``prompt`` alone, then
+    followed by each answer."""
     end = _end(prompt)
     return [end, *(end + "".join(parts) for parts in answers)]
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All rows of a dataset against the model of a method: good rows, and every problem counted with its
-places."""
+"""Validate all rows of a dataset against a method's row model, and count every kind of problem."""
 
 from __future__ import annotations
 
@@ -20,16 +19,15 @@ from tadrib.training.errors import Problem
 
 MAX_PROBLEMS = 20
 MAX_KINDS = 100
-"""Kinds of problems by column, and unknown columns, that are told apart: rows may name columns of their own without
-end."""
+"""Limit on the kinds of problems per column, and on the unknown columns, counted separately: every row may have other
+columns."""
 _SHOWN_PLACES = 8
 _INDEX = re.compile(r"\[\d+\]")
 
 
 @dataclass(slots=True)
 class ProblemCount:
-    """All problems of one kind in one column: the first in full, the places of the first few, and how
-    many."""
+    """All problems of one kind in one column: the first in full, the lines of the first few, and the count."""
 
     kind: str
     column: str
@@ -53,7 +51,7 @@ class ProblemCount:
 
 
 class BadRows:
-    """The rows of one dataset that cannot be used, with their problems."""
+    """The unusable rows of a dataset, with their problems."""
 
     def __init__(self, source: Source, max_bad_rows: int) -> None:
         self.source = source
@@ -77,8 +75,8 @@ class BadRows:
                 counted.numbers.append(row.number)
 
     def refusal(self, num_rows: int) -> list[Problem]:
-        """Empty when there are at most ``max_bad_rows``; else up to 20 kinds of problems, the most
-        frequent first, and the count of all bad rows."""
+        """Empty if there are at most ``max_bad_rows``; otherwise up to 20 kinds of problems, the most frequent first,
+        and the count of all bad rows."""
         if self.count <= self._max:
             return []
         frequent = sorted(self.problems.values(), key=lambda counted: -counted.count)
@@ -87,15 +85,13 @@ class BadRows:
         message = f"{self.count:,} of {num_rows:,} rows {verb} bad, and max_bad_rows is {self._max}."
         if len(frequent) > MAX_PROBLEMS:
             message += f" {len(frequent) - MAX_PROBLEMS} further kinds of problems are not shown."
-        action = (
-            f"Mend them, or set max_bad_rows: {self.count} to leave them out (written to rejected.jsonl)."
-        )
+        action = f"Fix them, or set max_bad_rows: {self.count} to leave them out (written to rejected.jsonl)."
         return [*problems, Problem(self.source.name, message, action, rule="max_bad_rows")]
 
     def write(self, path: Path) -> None:
         """One JSON object per bad row: its number in the source, what is wrong, and the row."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Half a surrogate pair is no UTF-8, and what backslashreplace writes for it is its JSON escape.
+        # A lone surrogate is not valid UTF-8; what backslashreplace writes for it is also its JSON escape.
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for row, problems in self._kept:
                 reasons = [f"{p.column}: {p.message}" if p.column else p.message for p in problems]
@@ -105,7 +101,7 @@ class BadRows:
 
 @dataclass(frozen=True, slots=True)
 class ValidRow:
-    """``index`` is the 0-based place among all rows, bad ones included: ``Group.row``."""
+    """``index`` is the 0-based position among all rows, including bad ones: ``Group.row``."""
 
     index: int
     raw: RawRow
@@ -114,8 +110,8 @@ class ValidRow:
 
 @dataclass(slots=True)
 class Validated:
-    """A dataset read to its end. ``unknown_columns`` counts the rows that have each column no row model
-    knows, of the first `MAX_KINDS` such columns; ``has_more_columns`` says that there were others."""
+    """A dataset read to its end. ``unknown_columns`` counts the rows with each unknown column, for the first
+    `MAX_KINDS` such columns; ``has_more_columns`` says that there were more."""
 
     source: Source
     rows: list[ValidRow]
@@ -126,10 +122,10 @@ class Validated:
 
 
 def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
-    """Reads and checks every row of the dataset called ``name``; bad rows are collected, not raised.
+    """Read and check every row of the dataset ``name``; bad rows are collected, not raised.
 
     Raises:
-        DataError: the dataset as a whole cannot be read.
+        DataError: the dataset cannot be read at all.
     """
     source = open_source(name)
     bad = BadRows(source, max_bad_rows)
@@ -151,7 +147,7 @@ def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
 
 
 def _count(counts: Counter[str], columns: Sequence[str]) -> bool:
-    """Count ``columns``, new ones while there is room; whether there was room for all."""
+    """Count ``columns``, new ones up to `MAX_KINDS`. Returns whether all were counted."""
     is_whole = True
     for column in columns:
         if column in counts or len(counts) < MAX_KINDS:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attention function of packed rows, registered with transformers' `AttentionInterface` as ``tadrib``.
+"""The attention function for packed rows, registered with transformers' `AttentionInterface` as ``tadrib``.
 
-CPU: SDPA segment by segment. CUDA: FlashAttention with different query and key lengths
-(`torch.nn.attention.varlen`), prompts' keys gathered once per completion. Logit caps (Gemma 2) and attention sinks
-(GPT-OSS) have no kernel in either, so their segments are computed in the open, as transformers' eager attention does.
-transformers builds no mask for a registered implementation, so the layout alone decides what attends to what; sliding
-windows are honoured in position space.
+On CPU it runs SDPA segment by segment. On CUDA it runs FlashAttention with different query and key lengths
+(`torch.nn.attention.varlen`), gathering the prompt's keys once per completion. Neither kernel supports logit
+soft-capping (Gemma 2) or attention sinks (GPT-OSS), so those models use explicit matrix products, as transformers'
+eager attention does. transformers builds no mask for a registered implementation: the layout alone decides what
+attends to what. Sliding windows are measured in positions.
 
 Shape legend: H query heads, K key heads, N tokens of the row, D head size.
 """
@@ -24,7 +24,7 @@ from transformers import AttentionInterface
 from tadrib.training.engine.layout import AttentionLayout
 
 NAME = "tadrib"
-_OF_NO_EFFECT = {
+_IGNORED = {
     "position_ids",
     "cache_position",
     "use_cache",
@@ -33,11 +33,11 @@ _OF_NO_EFFECT = {
     "output_hidden_states",
     "output_router_logits",
 }
-"""Keywords that models pass through to every attention function, and that change nothing in a causal one."""
+"""Keywords that models pass to every attention function and that have no effect on causal attention."""
 
 
-class Unpackable(ValueError):
-    """An argument that would change the result, and that attention of packed rows does not know."""
+class UnsupportedInPacking(ValueError):
+    """An argument that would change the result, but that packed attention does not support."""
 
 
 def packed_attention(
@@ -57,16 +57,16 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one packed row: query [1, H, N, D], key and value [1, K, N, D] to [1, N, H, D].
 
-    ``softcap`` c bounds the scores z by ``c tanh(z / c)``; ``s_aux`` [H] is each head's sink, a score that takes part
-    in the softmax and has no value. Raises Unpackable for whatever else would change the result, so that the
-    start-up check takes another path.
+    ``softcap`` c bounds the scores z by ``c tanh(z / c)``. ``s_aux`` [H] is each head's sink: a score that enters the
+    softmax but has no value. Raises UnsupportedInPacking for any other argument that would change the result; the
+    start-up check then tries the next scoring path.
     """
-    unknown = [name for name, value in others.items() if value is not None and name not in _OF_NO_EFFECT]
+    unknown = [name for name, value in others.items() if value is not None and name not in _IGNORED]
     if attention_mask is not None or unknown:
-        raise Unpackable(f"packed attention does not know {', '.join(unknown) or 'masks'}")
+        raise UnsupportedInPacking(f"packed attention does not support {', '.join(unknown) or 'masks'}")
     attend: Callable[..., Tensor] = _sdpa
     if softcap is not None or s_aux is not None:
-        attend = partial(_in_the_open, softcap=softcap, sinks=s_aux)
+        attend = partial(_eager, softcap=softcap, sinks=s_aux)
     elif query.is_cuda:
         return _varlen(query, key, value, layout, scaling, sliding_window), None
     return _by_segment(query, key, value, layout, scaling, sliding_window, dropout, attend), None
@@ -83,6 +83,7 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = (t[0].transpose(0, 1) for t in (query, key, value))  # [N, heads, D]
+    # as many keys as tokens: no group has a second completion, so no prompt is repeated and nothing needs gathering
     if len(layout.key_index) == len(query):
         key, value = key.contiguous(), value.contiguous()
     else:
@@ -98,6 +99,7 @@ def _varlen(
             layout.longest_query,
             layout.longest_key,
             scale=scaling,
+            # (left, right): a window of w keys includes the query's own, and (-1, 0) is plain causal attention
             window_size=(window - 1 if window else -1, 0),
             enable_gqa=query.shape[1] != key.shape[1],
         ),
@@ -116,11 +118,12 @@ def _by_segment(
     attend: Callable[..., Tensor],
 ) -> Tensor:
     lengths = [segment.length for segment in layout.segments]
-    # split, not slices: its backward is one concatenation instead of a zero-filled row per segment
+    # split rather than slices: its backward is one concatenation, not a zero-filled row for each segment
     queries, keys, values = (t.split(lengths, dim=2) for t in (query, key, value))
     outputs = []
     for i, segment in enumerate(layout.segments):
         k, v = keys[i], values[i]
+        # a tail also reads the prompt, whose keys stand at the start of its group's lead segment
         if segment.prompt_length:
             k = torch.cat([keys[segment.lead][:, :, : segment.prompt_length], k], dim=2)
             v = torch.cat([values[segment.lead][:, :, : segment.prompt_length], v], dim=2)
@@ -137,6 +140,7 @@ def _sdpa(
     dropout: float,
 ) -> Tensor:
     num_queries, num_keys = query.shape[2], key.shape[2]
+    # SDPA's own causal flag aligns at the top left: right for a square without a window, wrong for a tail
     causal = num_queries == num_keys and not (window and window < num_keys)
     return scaled_dot_product_attention(
         query,
@@ -150,7 +154,7 @@ def _sdpa(
     )
 
 
-def _in_the_open(
+def _eager(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -162,6 +166,7 @@ def _in_the_open(
     sinks: Tensor | None,
 ) -> Tensor:
     num_queries, num_keys = query.shape[2], key.shape[2]
+    # grouped-query attention: each key head serves several query heads
     key, value = (t.repeat_interleave(query.shape[1] // t.shape[1], dim=1) for t in (key, value))
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
@@ -170,6 +175,7 @@ def _in_the_open(
     if sinks is not None:
         column = sinks.to(scores.dtype)[None, :, None, None].expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, column], dim=-1)
+    # the sink's share of the softmax is dropped: it only takes weight away from the keys
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)[..., :num_keys]
     return torch.nn.functional.dropout(weights, dropout) @ value
 
@@ -178,7 +184,8 @@ def _in_the_open(
 def _band(
     num_queries: int, num_keys: int, window: int | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Additive mask [queries, keys], causal from the bottom right corner, of at most ``window`` keys."""
+    """Additive mask [queries, keys], causal and aligned at the bottom right, over at most ``window`` keys."""
+    # queries are the last tokens of the keys: the first query sits at position num_keys - num_queries
     query = torch.arange(num_keys - num_queries, num_keys, device=device)[:, None]
     key = torch.arange(num_keys, device=device)[None, :]
     allowed = key <= query

@@ -19,17 +19,17 @@ from tadrib.training.engine.layout import AttentionLayout
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:
-    """Groups of one micro-batch, flattened without padding unless the path is ``separate``."""
+    """Groups of one micro-batch, flattened without padding except on the ``separate`` scoring path."""
 
     input_ids: Tensor
     """int64 [1, N], or [C, L] on the separate path."""
     position_ids: Tensor
-    """int64, as ``input_ids``: 0.. over the prompt; every completion restarts after its prompt."""
+    """int64, shaped like ``input_ids``: 0.. over the prompt; every completion continues from the prompt's end."""
     score_index: Tensor
-    """int64 [T]: flat position whose hidden state predicts target t. For a completion's first token that is the last
-    prompt token, once per completion."""
+    """int64 [T]: flat position whose hidden state predicts target t. A completion's first token is predicted by the
+    last prompt token, which therefore appears once per completion."""
     targets: Tensor
-    """int64 [T]: the token ids to be scored."""
+    """int64 [T]: the token ids to score."""
     completion_of_target: Tensor
     """int64 [T]: the completion that target t belongs to, ascending."""
     group_of_completion: Tensor
@@ -37,32 +37,32 @@ class PackedBatch:
     roles: list[str]
     """[C]: chosen, rejected, ... in the order of the groups."""
     rows: list[int]
-    """[G]: source rows, for messages."""
+    """[G]: source rows, for error messages."""
     labels: Tensor
-    """bool [G]: KTO's desirable flag; True elsewhere."""
+    """bool [G]: KTO's desirable flag; True for all other methods."""
     layout: AttentionLayout | None
     """Segments for the registered attention function; None on the dense and separate paths."""
     attention_mask: Tensor | None
-    """bool [1, 1, N, N] on the dense path, int64 [C, L] on the separate path, else None."""
+    """bool [1, 1, N, N] on the dense path, int64 [C, L] on the separate path, otherwise None."""
     given_lengths: Tensor
-    """int64 [C]: IPO's stated answer lengths, 0 where a row states none."""
+    """int64 [C]: answer lengths given by IPO rows; 0 where a row gives none."""
     reference: Tensor | None
-    """float32 [C]: summed log-probs under the reference model; None until somebody computes them."""
+    """float32 [C]: summed log-probs under the reference model; None until they are computed."""
     weight: float
-    """0.0 for a stand-in that keeps a worker without groups in step with the others, else 1.0."""
+    """1.0, or 0.0 for a placeholder: a worker without groups of its own still has to join every collective."""
     step: Counts
-    """Counts of the whole optimizer step: all workers, all micro-batches; in evaluation of the whole set."""
+    """Counts over the whole optimizer step (all workers, all micro-batches); in evaluation over the whole set."""
     for_reference: PackedBatch | None = None
-    """The same groups for a reference whose path is another one."""
-    apart: PackedBatch | None = None
-    """The same prompts with the completions that the step's baseline is made of; None once it is, and where the
-    method has none."""
+    """The same groups laid out for a reference model that uses another scoring path."""
+    baseline_batch: PackedBatch | None = None
+    """The same prompts with the completions that the step's baseline is estimated from. None once it is estimated,
+    and for methods without a baseline."""
     baseline: Tensor | None = None
-    """Float scalar: what the answers of the whole optimizer step are measured against."""
+    """Float scalar that all answers of the optimizer step are compared with."""
 
     @property
     def num_tokens(self) -> int:
-        """Real tokens computed here (padding excluded; 0 for a stand-in)."""
+        """Real tokens computed here (padding excluded; 0 for a placeholder)."""
         if not self.weight:
             return 0
         if self.attention_mask is not None and self.attention_mask.dim() == 2:
@@ -71,7 +71,7 @@ class PackedBatch:
 
     @property
     def prompt_tokens_saved(self) -> int:
-        """Prompt tokens that separate sequences would compute again for a group's further completions."""
+        """Prompt tokens that separate sequences would compute again for a group's other completions."""
         if self.layout is None or not self.weight:
             return 0
         return sum(segment.prompt_length for segment in self.layout.segments)
@@ -83,6 +83,7 @@ class PackedBatch:
         return self._with_tensors(lambda tensors: tensors.pin_memory())
 
     def _with_tensors(self, change: Callable[[Any], Any]) -> PackedBatch:
+        # nested batches and the layout hold tensors of their own, and have the same two methods
         changed: dict[str, Any] = {
             f.name: change(value)
             for f in fields(self)
@@ -92,11 +93,9 @@ class PackedBatch:
 
     @property
     def step_baseline(self) -> Tensor:
-        """`baseline`, for methods that need one. Raises ValueError when nobody computed it."""
+        """`baseline`, for methods that need it. Raises ValueError if it was not computed."""
         if self.baseline is None:
-            raise ValueError(
-                "this batch has no baseline: it belongs to a step that was not looked at as a whole"
-            )
+            raise ValueError("this batch has no baseline: none was estimated for its optimizer step")
         return self.baseline
 
     def model_inputs(self) -> dict:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float32 forwards of a model in 16 bit, for a result that its own rounding does not blur."""
+"""Float32 forward passes of a 16-bit model, for a result free of 16-bit rounding."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def has_half_weights(model: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def in_float32(model: nn.Module) -> Iterator[None]:
-    """Within, forwards without gradient compute in float32 from the 16-bit weights.
+    """Inside this context, forward passes without gradient compute in float32 from the 16-bit weights.
 
-    The weights of a layer are widened as its forward begins and put back as it ends, so only one layer's copy exists at
-    a time. Quantized weights are computed with as ever.
+    A layer's weights are upcast when its forward begins and restored when it ends, so only one layer's copy exists at
+    a time. Quantized weights are left alone.
     """
     hooks: list[Any] = []
     for module, weights in _units(model):
@@ -37,8 +37,12 @@ def in_float32(model: nn.Module) -> Iterator[None]:
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
-    """Modules with the weights that are widened together: those of a whole layer, as some compute with the weights of
-    modules inside them; with ZeRO-3, which gathers module by module, each module's own."""
+    """Modules, each with the weights to upcast together.
+
+    Usually these are all weights of a layer, because some layers compute with the weights of modules inside them.
+    ZeRO-3 gathers module by module, so there each module upcasts its own.
+    """
+    # ds_id marks a parameter that ZeRO-3 has partitioned
     if isinstance(module, nn.ModuleList) and not any(hasattr(p, "ds_id") for p in module.parameters()):
         yield from ((layer, list(layer.parameters())) for layer in module)
         return
@@ -50,20 +54,20 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Parameter]]]:
 def _hooked(module: nn.Module, weights: list[nn.Parameter]) -> Iterator[Any]:
     held: list[list[Tensor]] = []
 
-    def widen(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    def upcast(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         held.append([weight.data for weight in weights])
         for weight in weights:
             weight.data = weight.data.float()
-        return tuple(map(_widened, args)), {name: _widened(value) for name, value in kwargs.items()}
+        return tuple(map(_upcast, args)), {name: _upcast(value) for name, value in kwargs.items()}
 
-    def put_back(*_: Any) -> None:
+    def restore(*_: Any) -> None:
         for weight, data in zip(weights, held.pop(), strict=True):
             weight.data = data
 
-    yield module.register_forward_pre_hook(widen, with_kwargs=True)
-    # before the hook that lets gathered weights go, which must find them as they were
-    yield module.register_forward_hook(put_back, always_call=True, prepend=True)
+    yield module.register_forward_pre_hook(upcast, with_kwargs=True)
+    # runs before the hook that releases gathered weights, which has to see the original tensors
+    yield module.register_forward_hook(restore, always_call=True, prepend=True)
 
 
-def _widened(value: Any) -> Any:
+def _upcast(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype in _HALF else value

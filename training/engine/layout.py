@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which token may attend to which: the segments of a packed row.
 
-A group ``[prompt | c1 | c2 | ...]`` becomes one *lead* segment, prompt and c1, causal as usual, and one *tail* for each
-further completion, whose queries are the completion and whose keys are the prompt followed by the completion.
+A group ``[prompt | c1 | c2 | ...]`` becomes one *lead* segment (prompt and c1, causal as usual) and one *tail* segment
+for each other completion. A tail's queries are the completion; its keys are the prompt followed by the completion.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """``length`` query tokens of which all belong to one lead or tail.
+class AttentionSegment:
+    """``length`` consecutive query tokens: one lead or one tail.
 
-    ``prompt_length`` is 0 for a lead. A tail's keys are the first ``prompt_length`` tokens of the lead segment number
-    ``lead``, then its own tokens.
+    ``prompt_length`` is 0 for a lead. A tail's keys are the first ``prompt_length`` tokens of segment number ``lead``,
+    then its own tokens.
     """
 
     length: int
@@ -29,13 +29,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class AttentionLayout:
-    """The segments of one packed row in the order of its tokens.
+    """The segments of one packed row, in token order.
 
-    The tensors serve the CUDA kernel: ``key_index`` int64 [K] gathers each segment's keys from the row,
-    ``query_ends`` and ``key_ends`` int32 [S + 1] are the cumulative lengths.
+    The tensors are for the CUDA kernel: ``key_index`` int64 [K] gathers every segment's keys from the row;
+    ``query_ends`` and ``key_ends`` int32 [S + 1] are cumulative lengths (FlashAttention's ``cu_seqlens``).
     """
 
-    segments: tuple[Segment, ...]
+    segments: tuple[AttentionSegment, ...]
     key_index: Tensor
     query_ends: Tensor
     key_ends: Tensor
@@ -60,8 +60,8 @@ class AttentionLayout:
 
 
 def build_layout(groups: Iterable[tuple[int, list[int]]]) -> AttentionLayout:
-    """Segments of a row that holds groups of (prompt length, completion lengths), one after the other."""
-    segments: list[Segment] = []
+    """The layout of a row that holds groups of (prompt length, completion lengths), one after another."""
+    segments: list[AttentionSegment] = []
     keys: list[Tensor] = []
     start = 0
     for prompt_length, completion_lengths in groups:
@@ -70,9 +70,12 @@ def build_layout(groups: Iterable[tuple[int, list[int]]]) -> AttentionLayout:
         own = start + prompt_length
         for i, length in enumerate(completion_lengths):
             completion = torch.arange(own, own + length)
+            # the lead's keys are contiguous already; for a tail this repeats the prompt
             keys.append(torch.cat([prompt, completion]))
             segments.append(
-                Segment(prompt_length + length) if i == 0 else Segment(length, prompt_length, lead)
+                AttentionSegment(prompt_length + length)
+                if i == 0
+                else AttentionSegment(length, prompt_length, lead)
             )
             own += length
         start = own
@@ -89,11 +92,11 @@ def build_layout(groups: Iterable[tuple[int, list[int]]]) -> AttentionLayout:
 
 
 def dense_mask(groups: Iterable[tuple[int, list[int]]]) -> Tensor:
-    """The same rule as a bool mask [1, 1, N, N], True where query row may attend to key column.
+    """The same rule as a bool mask [1, 1, N, N], True where the query (row) may attend to the key (column).
 
     ``allowed(q, k) = k <= q and same group and (k in the prompt or k and q in the same completion)``.
     """
-    group_of, part_of = [], []
+    group_of, part_of = [], []  # of each token: its group, and 0 for the prompt or the completion's number
     for number, (prompt_length, completion_lengths) in enumerate(groups):
         group_of += [number] * (prompt_length + sum(completion_lengths))
         part_of += [0] * prompt_length

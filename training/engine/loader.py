@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data loader of one worker: micro-batches of the epoch plan, collated."""
+"""The data loader of one worker: collated micro-batches of the epoch plan."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tadrib.training.data.group import Counts, Group, GroupDataset
 from tadrib.training.engine.batch import PackedBatch
-from tadrib.training.engine.collate import Path, collate
+from tadrib.training.engine.collate import ScoringPath, collate
 from tadrib.training.engine.plan import EpochPlanner
 
 
 class PlannedBatches(Dataset):
-    """Collated micro-batches of one worker, by (epoch, number of the micro-batch within the epoch).
+    """Collated micro-batches of one worker, indexed by (epoch, number of the micro-batch within the epoch).
 
-    ``as_one`` gives every batch the counts of all groups together, so that means over them do not depend on how they
-    are cut into batches (evaluation); else a batch has the counts of its optimizer step. A reference that scores on
-    another path than the policy, ``reference_path``, has the same groups laid out for it in ``for_reference``; and
-    completions of the role ``apart`` stand in a batch of their own, `PackedBatch.apart`.
+    With ``pool_counts`` every batch carries the counts of the whole dataset, so that means do not depend on how it is
+    cut into batches (evaluation). Otherwise a batch carries the counts of its optimizer step. If the reference model
+    uses another scoring path than the policy, ``reference_path``, `PackedBatch.for_reference` holds the same groups
+    collated for it. Completions with the role ``baseline_role`` go into `PackedBatch.baseline_batch`.
     """
 
     def __init__(
         self,
         groups: GroupDataset,
         planner: EpochPlanner,
-        path: Path,
+        path: ScoringPath,
         worker: int,
         *,
-        reference_path: Path | None = None,
-        apart: str | None = None,
-        as_one: bool = False,
+        reference_path: ScoringPath | None = None,
+        baseline_role: str | None = None,
+        pool_counts: bool = False,
     ) -> None:
         self.groups = groups
         self.planner = planner
         self.path = path
         self.reference_path = reference_path or path
-        self.apart = apart
+        self.baseline_role = baseline_role
         self.worker = worker
-        self._counts = groups.count(list(range(len(groups)))) if as_one else None
+        self._counts = groups.count(list(range(len(groups)))) if pool_counts else None
 
     def __len__(self) -> int:
         return self.planner.steps_per_epoch * self.planner.num_micro_batches
@@ -50,17 +50,17 @@ class PlannedBatches(Dataset):
         step_number, micro_batch = divmod(number, self.planner.num_micro_batches)
         step = self.planner.plan(epoch)[step_number]
         members = step.micro_batches[micro_batch][self.worker]
-        # a worker without groups must still take part in the gradient exchange, with one that has all it needs
+        # a worker without groups must still join the gradient all-reduce: it computes another's group at weight 0
         groups = [self.groups[i] for i in members or step.groups[:1]]
         weight = 1.0 if members else 0.0
         counts = self._counts or self.groups.count(step.groups)
-        if self.apart is None:
-            return self._laid_out(groups, weight, counts)
-        kept, apart = zip(*(group.split(self.apart) for group in groups), strict=True)
-        batch = self._laid_out(kept, weight, counts)
-        return replace(batch, apart=self._laid_out(apart, weight, counts))
+        if self.baseline_role is None:
+            return self._collated(groups, weight, counts)
+        kept, for_baseline = zip(*(group.split(self.baseline_role) for group in groups), strict=True)
+        batch = self._collated(kept, weight, counts)
+        return replace(batch, baseline_batch=self._collated(for_baseline, weight, counts))
 
-    def _laid_out(self, groups: Sequence[Group], weight: float, step: Counts) -> PackedBatch:
+    def _collated(self, groups: Sequence[Group], weight: float, step: Counts) -> PackedBatch:
         batch = collate(groups, path=self.path, weight=weight, step=step)
         if self.reference_path == self.path:
             return batch
@@ -70,8 +70,8 @@ class PlannedBatches(Dataset):
 class PlanSampler(Sampler):
     """Keys of the current epoch's micro-batches, in order.
 
-    transformers' Trainer sets the epoch on ``loader.batch_sampler.batch_sampler``, accelerate's wrapper being between
-    them by default; ours has no wrapper, so that attribute is this object itself.
+    transformers' Trainer sets the epoch on ``loader.batch_sampler.batch_sampler``, because accelerate usually wraps the
+    sampler once. Ours is not wrapped, so that attribute is the object itself.
     """
 
     def __init__(self, num_batches: int) -> None:
@@ -98,7 +98,7 @@ def _only(batches: list[PackedBatch]) -> PackedBatch:
 
 
 def build_loader(batches: PlannedBatches, *, num_processes: int, pin_memory: bool) -> DataLoader:
-    """``num_processes`` counts loader subprocesses (``dataloader_num_workers``), not training workers."""
+    """``num_processes`` is the number of loader subprocesses (``dataloader_num_workers``), not of training workers."""
     return DataLoader(
         batches,
         batch_sampler=PlanSampler(len(batches)),

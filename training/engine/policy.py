@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scoring inside the model's own forward.
+"""Scoring inside the model's own ``forward``.
 
 DDP, DeepSpeed and FSDP gather parameters and reduce gradients around the wrapped module's ``forward``, so everything
-from input ids to token log-probs has to happen in there. Binding the scoring to the causal LM itself, rather than
-wrapping it in a module of ours, keeps it a `PreTrainedModel` or `PeftModel` for saving, resuming and generating.
+from input ids to token log-probs has to happen inside it. Patching the causal LM, rather than wrapping it in a module
+of ours, keeps it a `PreTrainedModel` or `PeftModel` for saving, resuming and generation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from tadrib.training.compat.transformers import attention_implementation, supports_sdpa
 from tadrib.training.engine import attention
-from tadrib.training.engine.collate import Path
+from tadrib.training.engine.collate import ScoringPath
 from tadrib.training.engine.layout import AttentionLayout
 from tadrib.training.engine.router_loss import load_balancing_loss
 from tadrib.training.engine.scorer import token_log_probs
@@ -27,18 +27,18 @@ from tadrib.training.errors import SpecError
 
 
 def install_scoring(model: PreTrainedModel) -> None:
-    """Give a causal LM's forward a second use: with ``targets`` it returns their log-probs [T] in float32, and
-    ``with_router_loss`` beside them a mixture of experts' load-balancing loss.
+    """Extend a causal LM's ``forward``: called with ``targets``, it returns their log-probs [T] in float32. With
+    ``with_router_loss`` it also returns the load-balancing loss of a mixture of experts.
 
-    Without ``targets`` the forward is the model's own, and its signature always is: transformers reads from it which
-    columns a plain `Trainer` keeps and whether generation needs a mask. Generating attends as transformers does.
+    Without ``targets`` the model's own forward runs. The signature is unchanged, because transformers reads from it
+    which columns a plain `Trainer` keeps and whether generation needs a mask. Generation uses transformers' attention.
     Raises SpecError for a head whose weight cannot be read.
     """
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear:
         raise SpecError(
             f"the language-model head is a {type(head).__name__}; scoring needs a plain Linear. "
-            "Take lm_head out of lora_target_modules and leave it unquantized."
+            "Remove lm_head from lora_target_modules and leave it unquantized."
         )
     plain_forward, plain_generate = model.forward, model.generate
 
@@ -79,8 +79,10 @@ def _score(
         use_cache=False,
         **extra,
     )
+    # only positions that predict a target reach the head
     hidden = output.last_hidden_state.flatten(0, 1).index_select(0, score_index)
     config = model.config.get_text_config()
+    # what a model's own forward does between hidden states and logits: Cohere multiplies, Granite divides
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
     head = model.get_output_embeddings()
     log_probs = token_log_probs(
@@ -96,8 +98,11 @@ def _score(
 
 
 def _without_head(model: PreTrainedModel) -> torch.nn.Module:
-    """What computes the hidden states; ``base_model`` is the model itself where its prefix is that of a larger one, as
-    in Llama 4, whose language model has a head of its own."""
+    """The module that computes the hidden states.
+
+    ``base_model`` is the model itself where the model's prefix is that of a larger one: Llama 4's language model has a
+    head of its own inside the multimodal model.
+    """
     if model.base_model is not model:
         return model.base_model
     decoder = model.get_decoder()
@@ -105,11 +110,13 @@ def _without_head(model: PreTrainedModel) -> torch.nn.Module:
 
 
 def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Tensor) -> Any:
-    """A 4-D mask reaches every layer as it is, so models of mixed layers get one for each kind of layer."""
+    """transformers passes a 4-D mask to every layer unchanged, so a model with several kinds of layers needs one for
+    each kind."""
     if mask is None or mask.dim() == 2:
         return mask
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
+    # a config without layer types has one kind of layer, which has a window if the config has one
     if not kinds:
         return _as_added(model, _narrowed(mask, position_ids, "sliding_attention", config))
     masks = {kind: _as_added(model, _narrowed(mask, position_ids, kind, config)) for kind in kinds}
@@ -117,7 +124,8 @@ def _mask_argument(model: PreTrainedModel, mask: Tensor | None, position_ids: Te
 
 
 def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config: PretrainedConfig) -> Tensor:
-    """``mask`` [1, 1, N, N] for one kind of layer; distances and chunks count in positions, not in places."""
+    """``mask`` [1, 1, N, N] restricted for one kind of layer. Windows and chunks are measured in ``position_ids``,
+    which restart within a packed row, not in the tokens' indices."""
     queries, keys = position_ids[0, :, None], position_ids[0, None, :]
     window = getattr(config, "sliding_window", None)
     if kind == "sliding_attention" and window and getattr(config, "use_sliding_window", True):
@@ -128,21 +136,21 @@ def _narrowed(mask: Tensor, position_ids: Tensor, kind: str, config: PretrainedC
 
 
 def _as_added(model: PreTrainedModel, mask: Tensor) -> Tensor:
-    """Eager attention adds its mask to the scores; the others take True for "may attend"."""
+    """Eager attention expects an additive mask; the others expect True where attention is allowed."""
     if _implementation(model) != "eager":
         return mask
     lowest = torch.finfo(model.dtype).min
     return torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, lowest)
 
 
-def set_path(model: PreTrainedModel, path: Path) -> None:
-    """Switch the attention implementation to the one that ``path`` needs."""
+def set_scoring_path(model: PreTrainedModel, path: ScoringPath) -> None:
+    """Switch to the attention implementation that ``path`` needs."""
     _attend(model, attention.NAME if path == "packed" else _own_implementation(model))
 
 
 @contextlib.contextmanager
 def plain_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within, the model attends as transformers does by itself; for generation and for the self-check."""
+    """Inside this context the model uses transformers' own attention, as generation and the self-check need it."""
     before = _implementation(model)
     _attend(model, _own_implementation(model))
     try:
@@ -156,10 +164,11 @@ def _implementation(model: PreTrainedModel) -> str:
 
 
 def _attend(model: PreTrainedModel, implementation: str) -> None:
-    """Of a model that takes images or sound as well, in the language model; an encoder may not know another one."""
+    """Set the implementation for the language model only: encoders of images or sound may not support it."""
     model.get_decoder().set_attn_implementation(implementation)
 
 
 def _own_implementation(model: PreTrainedModel) -> str:
+    # SDPA silently ignores soft-capping (Gemma 2)
     capped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
     return "sdpa" if supports_sdpa(model.get_decoder()) and not capped else "eager"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The load-balancing loss of mixtures of experts, where a model's config.json asks for it.
+"""The load-balancing loss of mixture-of-experts models whose config.json enables it.
 
-``output_router_logits: true`` makes transformers' own forward add ``router_aux_loss_coef`` times the loss of Switch
-Transformer (https://arxiv.org/abs/2101.03961, equations 4 to 6); with its default, false, nothing is added. It is the
-model's own function that is called here, as it is the model's router whose logits it takes.
+With ``output_router_logits: true``, transformers' own forward adds ``router_aux_loss_coef`` times the loss of Switch
+Transformer (https://arxiv.org/abs/2101.03961, equations 4 to 6). The default, false, adds nothing. The loss is computed
+by the model's own function, from the model's own router logits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tadrib.training.engine.gathering import gathered
 from tadrib.training.errors import Problem, SpecError
 
 _COEFFICIENTS = ("router_aux_loss_coef", "aux_loss_coef", "aux_loss_alpha")
-"""What models call it, in the order they are looked up."""
+"""Names that models give the coefficient, in lookup order."""
 _FUNCTION = "load_balancing_loss_func"
-_TAKES = ["gate_logits", "num_experts", "top_k", "attention_mask"]
+_PARAMETERS = ["gate_logits", "num_experts", "top_k", "attention_mask"]
 
 
 def router_coefficient(model: PreTrainedModel) -> float:
-    """The weight of the load-balancing loss in the training loss; 0.0 where config.json does not ask for it."""
+    """The weight of the load-balancing loss in the training loss; 0.0 unless config.json enables it."""
     config = model.config.get_text_config()
     if not getattr(config, "output_router_logits", False):
         return 0.0
@@ -39,31 +39,32 @@ def router_coefficient(model: PreTrainedModel) -> float:
 def load_balancing_loss(
     model: PreTrainedModel, router_logits: tuple[Tensor, ...] | None, attention_mask: Tensor | None
 ) -> Tensor:
-    """The loss of all layers' routers, without its coefficient, a float32 scalar.
+    """The load-balancing loss over all layers' routers, without its coefficient: a float32 scalar.
 
-    ``router_logits`` holds [tokens, experts] of each layer. ``attention_mask`` [C, L] leaves padding out; rows without
-    padding have none, or one of four dimensions. Raises SpecError for a model that cannot compute it.
+    ``router_logits`` holds [tokens, experts] for each layer. ``attention_mask`` [C, L] excludes padding; without
+    padding there is no mask, or a 4-D one. Raises SpecError if the model cannot compute the loss.
     """
     function = _function(model)
     if function is None or not router_logits:
         raise _not_computable(
-            model, "gives no router logits" if function else f"has no {_FUNCTION}({', '.join(_TAKES)})"
+            model, "returns no router logits" if function else f"has no {_FUNCTION}({', '.join(_PARAMETERS)})"
         )
+    # a 4-D mask says who attends to whom, not which tokens are padding
     padding = attention_mask if attention_mask is not None and attention_mask.dim() == 2 else None
     return function(router_logits, model.num_experts, model.num_experts_per_tok, padding)
 
 
 def _function(model: PreTrainedModel) -> Callable[..., Tensor] | None:
-    """The model's own, which stands beside its class; None where there is none or it takes something else."""
+    """The model's own function, from the module of its class; None if it is absent or has other parameters."""
     function = getattr(sys.modules[type(model).__module__], _FUNCTION, None)
     has_experts = hasattr(model, "num_experts") and hasattr(model, "num_experts_per_tok")
-    if function is None or not has_experts or list(inspect.signature(function).parameters) != _TAKES:
+    if function is None or not has_experts or list(inspect.signature(function).parameters) != _PARAMETERS:
         return None
     return function
 
 
 def require_router_loss(model: PreTrainedModel, group: Group) -> None:
-    """Compute the loss of ``group`` once, before anything else. Raises SpecError for a model that cannot."""
+    """Compute the loss once, for ``group``, so that a model that cannot do it fails at start-up. Raises SpecError."""
     batch = collate([group], path="separate").to(model.device)
     with torch.no_grad(), gathered(model):
         model(**batch.model_inputs(), with_router_loss=True)
@@ -72,8 +73,8 @@ def require_router_loss(model: PreTrainedModel, group: Group) -> None:
 def _not_computable(model: PreTrainedModel, why: str) -> SpecError:
     coefficient = router_coefficient(model)
     message = (
-        f"config.json of {model.config.name_or_path} has output_router_logits: true, so {coefficient} of a"
-        f" load-balancing loss belongs to the training loss, but {type(model).__name__} {why} to compute it from."
+        f"config.json of {model.config.name_or_path} has output_router_logits: true, which adds {coefficient} times a"
+        f" load-balancing loss to the training loss, but {type(model).__name__} {why}."
     )
     action = "Set output_router_logits: false in that config.json to train without this loss."
     return SpecError(

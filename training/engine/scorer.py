@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token log-probabilities from hidden states, without ever holding ``[tokens, vocabulary]``.
+"""Token log-probabilities from hidden states, without ever materializing ``[tokens, vocabulary]``.
 
-Only positions that predict a target arrive here, and they are scored a chunk at a time. For target y with hidden
-state h and head W, ``log p(y) = h W_y - logsumexp(h W)`` and ``d log p / d h = W_y - softmax(h W) W``. That derivative
-is one vector a token whatever the loss is, so a frozen head forms it in the forward, where the logits still exist,
-and the backward only scales it. A trained head also needs ``d log p / d W`` and recomputes its logits by chunk.
+Only positions that predict a target arrive here, and they are scored chunk by chunk. For target y with hidden state h
+and head W, ``log p(y) = h W_y - logsumexp(h W)`` and ``d log p / d h = W_y - softmax(h W) W``. That derivative is one
+vector per token, whatever the loss. With a frozen head it is computed in the forward pass, where the logits still
+exist, and the backward pass only scales it. A trained head also needs ``d log p / d W``, so its backward pass
+recomputes the logits chunk by chunk.
 
 Shape legend: T scored tokens, H hidden size, V vocabulary.
 """
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**24
-"""Logits held at once, in elements: 64 MiB in float32."""
+"""Logits held in memory at once: 16.8 million elements, 64 MiB in float32."""
 
 
 def token_log_probs(
@@ -38,25 +39,29 @@ def token_log_probs(
 
 
 def _chunks(num_tokens: int, vocabulary: int) -> list[slice]:
+    # at least 16 tokens, so that a huge vocabulary does not shrink the matrix products to single rows
     size = max(16, CHUNK_ELEMENTS // vocabulary)
     return [slice(i, min(i + size, num_tokens)) for i in range(0, num_tokens, size)]
 
 
-def _computed(weight: Tensor) -> torch.dtype:
-    """What products with ``weight`` are computed in: autocast's dtype where that is on, as it is in forwards alone."""
+def _compute_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype of products with ``weight``: autocast's if it is on, which it is only in the forward pass."""
     kind = weight.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
     bias = None if bias is None else bias.to(weight.dtype)
+    # float32 from here on: a logsumexp over a large vocabulary loses too much in 16 bits
     logits = torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias).float()
     return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
 
 def _logit_gradient(logits: Tensor, log_norm: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
-    """``d log p(target) / d raw logits`` [t, V], written over ``logits``."""
+    """``d log p(target) / d raw logits`` [t, V], computed in place in ``logits``."""
+    # d (c tanh(z/c)) / dz = 1 - tanh(z/c)^2, read off the capped logits before they are overwritten
     slope = None if softcap is None else 1 - (logits / softcap) ** 2
+    # onehot(target) - softmax(logits)
     gradient = logits.sub_(log_norm[:, None]).exp_().neg_()
     gradient.scatter_add_(1, targets[:, None], gradient.new_ones(len(targets), 1))
     return gradient if slope is None else gradient.mul_(slope)
@@ -68,6 +73,8 @@ def _score(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _FrozenHead(torch.autograd.Function):
+    """Saves one gradient vector [T, H] in the forward pass; its backward pass needs no logits."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -77,7 +84,7 @@ class _FrozenHead(torch.autograd.Function):
         targets: Tensor,
         softcap: float | None,
     ) -> Tensor:
-        weight = weight.to(_computed(weight))
+        weight = weight.to(_compute_dtype(weight))
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in _chunks(len(targets), len(weight)):
@@ -96,6 +103,8 @@ class _FrozenHead(torch.autograd.Function):
 
 
 class _TrainedHead(torch.autograd.Function):
+    """Saves the log-normalizers [T] and recomputes logits in the backward pass."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -107,8 +116,9 @@ class _TrainedHead(torch.autograd.Function):
     ) -> Tensor:
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         log_norms = torch.empty_like(log_probs)
-        ctx.computed = _computed(weight)
-        head = weight.to(ctx.computed)
+        # autocast is off in the backward pass, so the dtype has to be remembered
+        ctx.compute_dtype = _compute_dtype(weight)
+        head = weight.to(ctx.compute_dtype)
         for part in _chunks(len(targets), len(weight)):
             logits = _logits(hidden[part], head, bias, softcap)
             log_probs[part], log_norms[part] = _score(logits, targets[part])
@@ -120,7 +130,8 @@ class _TrainedHead(torch.autograd.Function):
     def backward(ctx: Any, d_log_probs: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, log_norms = ctx.saved_tensors
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        head = weight.to(ctx.computed)  # the logits of the forward again, to which log_norms belong
+        head = weight.to(ctx.compute_dtype)  # reproduces the logits that log_norms were computed from
+        # accumulated over chunks in float32
         d_weight = torch.zeros_like(weight, dtype=torch.float32)
         d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         for part in _chunks(len(targets), len(weight)):
@@ -130,7 +141,7 @@ class _TrainedHead(torch.autograd.Function):
             small = d_logits.to(head.dtype)
             if d_hidden is not None:
                 d_hidden[part] = small @ head
-            if small.dtype == d_weight.dtype:  # in place: a product apart would be as large as the head
+            if small.dtype == d_weight.dtype:  # in place: a separate product would be as large as the head
                 d_weight.addmm_(small.T, hidden[part].to(small.dtype))
             else:
                 d_weight += small.T @ hidden[part].to(small.dtype)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The start-up check that picks the fastest path whose log-probs are right for this very model.
+"""The start-up check that picks the fastest scoring path whose log-probs are right for the model at hand.
 
-No attention trap raises: a wrong mask or a leaking recurrent state only trains badly. So before training, real groups
-packed together are scored on each path in turn and compared with transformers' own forward on every sequence alone; the
-first path that agrees is taken. The yardstick is that forward in float32. In 16 bit a path may be as far from it as
-transformers' own forward in 16 bit is, for a wrong path can be nearer than a tolerance that lets the rounding pass.
+Attention bugs raise no error: with a wrong mask or a leaking recurrent state the model just trains badly. So before
+training, real groups are packed together, scored on each path in turn, and compared with transformers' own forward of
+every sequence alone. The first path that agrees is used. The ground truth is that forward in float32. In 16 bits, a
+path may be about as far from it as transformers' own 16-bit forward is: a fixed tolerance that admits the rounding
+would also admit wrong paths.
 """
 
 from __future__ import annotations
@@ -20,60 +21,60 @@ from transformers import PreTrainedModel
 
 from tadrib.training.compat.transformers import is_recurrent
 from tadrib.training.data.group import Group, GroupDataset
-from tadrib.training.engine.attention import Unpackable
-from tadrib.training.engine.collate import PATHS, Path, collate
+from tadrib.training.engine.attention import UnsupportedInPacking
+from tadrib.training.engine.collate import SCORING_PATHS, ScoringPath, collate
 from tadrib.training.engine.full_precision import has_half_weights, in_float32
 from tadrib.training.engine.gathering import gathered
-from tadrib.training.engine.policy import plain_attention, set_path
+from tadrib.training.engine.policy import plain_attention, set_scoring_path
 from tadrib.training.errors import TrainingError
 
 FLOOR = 3e-4
-"""Mean |difference| of log-probs that float32 sums in another order may make; right paths were seen below 2e-5, wrong
-ones above 2e-3."""
-_ATTENDING = {
+"""Mean |difference| of log-probs allowed for summation order in float32. Right paths stayed below 2e-5, wrong ones
+were above 2e-3."""
+_ATTENTION_LAYERS = {
     "full_attention",
     "sliding_attention",
     "chunked_attention",
     "indexed_attention",
 }
-_BY_LENGTH = ("dynamic", "longrope")
-MOST_COMPARED = 512
-"""Targets of one answer whose log-probs are compared."""
+_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+MAX_COMPARED = 512
+"""Targets per answer whose log-probs are compared."""
 MEAN_FACTOR, WORST_FACTOR = 1.5, 3.0
-"""How many times the 16-bit error of transformers' own forward a path's may be: on average, and for any one answer,
-whose few tokens scatter more."""
-_MADE_OF = {
-    "packed": "on packed rows, which have segments in place of a mask",
-    "dense": "under a mask of all pairs",
+"""Limits on a path's error, as multiples of the 16-bit error of transformers' own forward: for the mean over all
+tokens, and for the worst single answer, whose few tokens vary more."""
+_UNUSUAL = {
+    "packed": "packed rows, which have segments instead of a mask",
+    "dense": "a mask over all pairs of tokens",
 }
-"""What is strange to a model's code on these paths."""
+"""What a model's own attention code has to support on these paths."""
 
 
 @dataclass(frozen=True, slots=True)
-class PathChoice:
-    """The chosen path, its mean |log-prob difference| and what was tried before it: path to difference or error."""
+class ScoringPathChoice:
+    """The chosen path, its mean |log-prob difference|, and why each faster path was rejected (path to reason)."""
 
-    path: Path
+    path: ScoringPath
     difference: float
     rejected: dict[str, str]
 
     @property
     def slower(self) -> str:
-        """Why rows are not packed."""
+        """A warning that says why rows are not packed."""
         reasons = "; ".join(f"{path}: {reason}" for path, reason in self.rejected.items())
         return (
-            f"attention: rows take the {self.path} path, slower than packed ones, "
-            f"as {reasons or 'this model carries state from token to token'}"
+            f"attention: rows take the {self.path} scoring path, which is slower than packed; "
+            f"{reasons or 'this model carries state from token to token'}"
         )
 
     def __str__(self) -> str:
         text = f"{self.path} (differs from separate sequences by {self.difference:.1e} per token)"
-        return text if not self.rejected else f"{text}; refused: {self.rejected}"
+        return text if not self.rejected else f"{text}; rejected: {self.rejected}"
 
 
 def probes(*sets: GroupDataset | None) -> list[Group]:
-    """Groups that show what a path gets wrong: the longest, which crosses a window or a length that RoPE depends on
-    if any does, beside the shortest and the first of each set."""
+    """Groups likely to expose a wrong path: the longest, the shortest and the first of each dataset. If any group
+    exceeds a sliding window, or a length at which RoPE changes, the longest does."""
     found: dict[tuple[int, int], Group] = {}
     for number, groups in enumerate(sets):
         if groups is not None and len(groups):
@@ -83,10 +84,11 @@ def probes(*sets: GroupDataset | None) -> list[Group]:
     return list(found.values())
 
 
-def choose_path(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
-    """Try the paths on ``groups`` (two or more expose leaks between groups) and leave the model set to the best.
+def choose_scoring_path(model: PreTrainedModel, groups: Sequence[Group]) -> ScoringPathChoice:
+    """Try the scoring paths on ``groups``, and leave ``model`` set to the fastest one that is right.
 
-    Raises TrainingError when even separate sequences disagree: the model then does something we do not know.
+    Leaks between groups only show with two or more of them. Raises TrainingError if no path agrees, not even separate
+    sequences: the model then does something that this engine does not know.
     """
     was_training = model.training
     model.eval()
@@ -97,37 +99,40 @@ def choose_path(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
         model.train(was_training)
 
 
-def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> PathChoice:
+def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> ScoringPathChoice:
     with in_float32(model):
-        truth = list(_alone(model, groups))
-    plain = list(_alone(model, groups)) if has_half_weights(model) else truth
+        truth = list(_separately(model, groups))
+    # what rounding alone does in the model's own dtype; 0 for a float32 model
+    plain = list(_separately(model, groups)) if has_half_weights(model) else truth
     noise = _Errors.between(plain, truth)
     rejected: dict[str, str] = {}
-    for path in PATHS if _may_share(model) else ("separate",):
+    # fastest first
+    for path in SCORING_PATHS if _can_share_prompts(model) else ("separate",):
         try:
-            set_path(model, path)
+            set_scoring_path(model, path)
             scored = list(_on_path(model, groups, path))
+        # models with attention code of their own fail in any of these ways on a path they do not support
         except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
-            rejected[path] = _meaning(path, error)
+            rejected[path] = _explain(path, error)
             continue
         difference = _Errors.between(scored, plain).mean
         if _Errors.between(scored, truth).is_within(noise):
-            return PathChoice(path, difference, rejected)
+            return ScoringPathChoice(path, difference, rejected)
         rejected[path] = f"differs by {difference:.1e} per token from separate sequences"
     raise TrainingError(
-        f"no path scores the tokens of {model.config.name_or_path or 'this model'} as transformers does:"
+        f"no scoring path reproduces transformers' log-probs for {model.config.name_or_path or 'this model'}:"
         f" {rejected}. {_advice(model, groups)}"
     )
 
 
-def _meaning(path: Path, error: Exception) -> str:
-    """An error in words that a user can weigh. A RuntimeError, as of a device without memory, keeps its own, and so
-    does the path that is nearest to transformers' own."""
-    if isinstance(error, Unpackable):
+def _explain(path: ScoringPath, error: Exception) -> str:
+    """Explain an ``error`` to the user. A RuntimeError (such as out of memory) is quoted, and so is any error on the
+    separate path, which is closest to transformers' own forward."""
+    if isinstance(error, UnsupportedInPacking):
         return str(error)
-    if isinstance(error, RuntimeError) or path not in _MADE_OF:
+    if isinstance(error, RuntimeError) or path not in _UNUSUAL:
         return f"{type(error).__name__}: {error}"
-    return f"the model's own code does not run {_MADE_OF[path]}"
+    return f"the model's own code does not support {_UNUSUAL[path]}"
 
 
 def _advice(model: PreTrainedModel, groups: Sequence[Group]) -> str:
@@ -135,10 +140,11 @@ def _advice(model: PreTrainedModel, groups: Sequence[Group]) -> str:
     rope = getattr(config, "rope_parameters", None) or {}
     limit = rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", 0) or 0
     longest = max(len(g.prompt) + len(c.tokens) for g in groups for c in g.completions)
-    if rope.get("rope_type") in _BY_LENGTH and longest > limit:
+    # the one known cause: such RoPE frequencies depend on the other rows of a batch, so no packing can be right
+    if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE and longest > limit:
         return (
-            f"Its {rope['rope_type']} RoPE turns every position of a batch by the batch's longest sequence once that"
-            f" is longer than {limit} tokens, and rows here have up to {longest}. Limit them to {limit}"
+            f"Its {rope['rope_type']} RoPE rotates all positions of a batch by frequencies that depend on the longest"
+            f" sequence once that exceeds {limit} tokens, and rows here have up to {longest}. Limit them to {limit}"
             " (max_seq_length, max_length), or set another rope_type in the model's config.json."
         )
     return "Use `engine: trl` for this model and report it."
@@ -146,7 +152,7 @@ def _advice(model: PreTrainedModel, groups: Sequence[Group]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Errors:
-    """|Differences| of log-probs: the mean over tokens, and that of the answer where it is largest."""
+    """|Differences| of log-probs in nats: the mean over all tokens, and the mean of the worst answer."""
 
     mean: float
     worst: float
@@ -161,22 +167,22 @@ class _Errors:
         return mean_is_right and self.worst <= WORST_FACTOR * noise.worst + FLOOR
 
 
-def _on_path(model: PreTrainedModel, groups: Sequence[Group], path: Path) -> Iterator[Tensor]:
-    """Log-probs of each completion's compared targets, from one batch of all ``groups``."""
+def _on_path(model: PreTrainedModel, groups: Sequence[Group], path: ScoringPath) -> Iterator[Tensor]:
+    """Log-probs of each completion's sampled targets, from one batch of all ``groups``."""
     batch = collate(groups, path=path).to(model.device)
     counts = [completion.num_targets for group in groups for completion in group.completions]
     for log_probs in model(**batch.model_inputs()).split(counts):
         yield log_probs[_compared(len(log_probs)).to(log_probs.device)]
 
 
-def _may_share(model: PreTrainedModel) -> bool:
-    """Recurrent layers carry state from token to token whatever the mask says (Mamba, gated delta nets, ...)."""
+def _can_share_prompts(model: PreTrainedModel) -> bool:
+    """False for models with recurrent layers (Mamba, gated delta nets, ...), whose state no mask can reset."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    return kinds <= _ATTENDING if kinds else not is_recurrent(model)
+    return kinds <= _ATTENTION_LAYERS if kinds else not is_recurrent(model)
 
 
-def _alone(model: PreTrainedModel, groups: Sequence[Group]) -> Iterator[Tensor]:
-    """Log-probs of each completion's compared targets by a plain forward of its sequence alone."""
+def _separately(model: PreTrainedModel, groups: Sequence[Group]) -> Iterator[Tensor]:
+    """Log-probs of each completion's sampled targets, from a plain forward of its sequence alone."""
     with plain_attention(model):
         for group in groups:
             for completion in group.completions:
@@ -185,15 +191,16 @@ def _alone(model: PreTrainedModel, groups: Sequence[Group]) -> Iterator[Tensor]:
                 if completion.trained is not None:
                     trained = trained[torch.tensor(completion.trained)]
                 places = (len(group.prompt) + trained[_compared(len(trained))]).to(ids.device)
-                model(
-                    input_ids=ids[:, :1], use_cache=False
-                )  # dynamic RoPE keeps the state of the sequence before
+                # resets dynamic RoPE, which otherwise keeps the frequencies of the previous, longer sequence
+                model(input_ids=ids[:, :1], use_cache=False)
+                # the token at a place is predicted by the hidden state before it
                 logits = _logits(model, ids, places - 1)
                 yield logits.log_softmax(-1).gather(1, ids[0, places, None])[:, 0]
 
 
 def _logits(model: PreTrainedModel, ids: Tensor, places: Tensor) -> Tensor:
-    """Float32 logits [places, V]; of a long sequence all would not fit beside a large vocabulary."""
+    """Float32 logits [places, V]. All positions of a long sequence would not fit in memory with a large vocabulary."""
+    # PEFT's wrapper takes any keyword, so the signature to look at is the base model's
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if "logits_to_keep" in inspect.signature(type(base).forward).parameters:
         return model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0].float()
@@ -201,5 +208,5 @@ def _logits(model: PreTrainedModel, ids: Tensor, places: Tensor) -> Tensor:
 
 
 def _compared(count: int) -> Tensor:
-    """Indices of the targets of a completion that are compared: all, or as many evenly spaced ones."""
-    return torch.linspace(0, count - 1, min(count, MOST_COMPARED)).round().long()
+    """Indices of a completion's targets to compare: all of them, or `MAX_COMPARED` evenly spaced ones."""
+    return torch.linspace(0, count - 1, min(count, MAX_COMPARED)).round().long()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a run: replaced whole, contained, hashed, and the same in an object store."""
+"""Files of a run: atomic replacement, containment, hashes, and the same in an object store."""

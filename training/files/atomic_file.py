@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are replaced in one step."""
+"""Atomic file replacement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content`` in one step: old or new, never half, also after a power cut or by two writers."""
+    """Replace ``path`` atomically: readers see the old content or the new one, even after a power cut or with two
+    writers."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with aside.open("wb") as file:
@@ -24,7 +25,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def flush(path: Path) -> None:
-    """Return once a file, or the names in a folder, would outlast a power cut."""
+    """fsync a file, or the names in a folder, so that it survives a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containment: the files of a folder that a run reads, writes or uploads lie in it, whatever a manifest says."""
+"""Containment: a run reads, writes and uploads files inside its folders only, whatever a manifest says."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from tadrib.training.errors import Problem, ResourceError
 
 
-def leads_out(name: str) -> bool:
-    """Whether ``name``, as manifests and listings give it, is not that of a file below the folder: absolute, or with
-    ``..``, ``.`` or nothing between two slashes."""
+def escapes_folder(name: str) -> bool:
+    """Whether ``name``, from a manifest or listing, is not a file below the folder: it is absolute, or has ``..``,
+    ``.`` or nothing between two slashes."""
     return any(part in ("", ".", "..") for part in name.split("/"))
 
 
-def link_at(folder: Path, name: str = "") -> Path | None:
-    """The first symbolic link on the way from ``folder``, which may be one itself, to ``name`` below it."""
+def find_symlink(folder: Path, name: str = "") -> Path | None:
+    """The first symbolic link on the path from ``folder`` (which may be one itself) to ``name``; None without one."""
     path = folder
     for part in ["", *name.split("/")]:
         path = path / part
@@ -26,15 +26,17 @@ def link_at(folder: Path, name: str = "") -> Path | None:
 
 
 def require_contained(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to read or write ``names`` below ``folder`` where one leads elsewhere. Raises ResourceError, naming it."""
+    """Raise ResourceError, naming it, if one of ``names`` below ``folder`` leads outside."""
     for name in names:
-        if leads_out(name):
-            action = "Nobody but a stranger writes such a name; delete it where it is listed."
+        if escapes_folder(name):
+            action = "No run writes such a name. Delete it from the manifest or store that lists it."
             raise _refusal(f"{folder}: {name}", "leads out of the folder.", action)
-        if (link := link_at(folder, name)) is not None:
-            message = f"is a symbolic link to {link.readlink()}, and a run's files are read and written in its folder."
-            raise _refusal(str(link), message, "Remove the link, or put the file itself there.")
+        if (link := find_symlink(folder, name)) is not None:
+            message = (
+                f"is a symbolic link to {link.readlink()}; a run reads and writes only inside its own folder."
+            )
+            raise _refusal(str(link), message, "Remove the link, or replace it with the file itself.")
 
 
 def _refusal(where: str, message: str, action: str) -> ResourceError:
-    return ResourceError("a file lies outside its folder", [Problem(where, message, action)])
+    return ResourceError("a file is outside its folder", [Problem(where, message, action)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifest: the files of a folder with their sizes and hashes, by which a torn or altered one is told apart."""
+"""Manifest: the files of a folder with their sizes and hashes, to detect incomplete or altered ones."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tadrib.training.files.atomic_file import flush
-from tadrib.training.files.containment import leads_out, link_at, require_contained
+from tadrib.training.files.containment import escapes_folder, find_symlink, require_contained
 from tadrib.training.files.regular_file import read_regular
 
 MANIFEST = "manifest.json"
 
 
 class Entry(BaseModel):
-    """One file: its size in bytes and the SHA-256 of its content, in hexadecimal."""
+    """One file: its size in bytes and the SHA-256 of its content in hexadecimal."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,11 +26,12 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What ``manifest.json`` holds; it is written last, so a folder without one is not whole.
+    """The content of ``manifest.json``. It is written last, so a folder without one is incomplete.
 
-    ``files`` by their path in the folder. Of a checkpoint: ``step``, the optimizer steps done, ``num_workers``, the
-    processes that saved, ``rows_per_step``, the global batch (None where the trainer does not state it), and
-    ``versions`` of the packages. Of prepared rows: ``sources``, the fingerprints of the datasets by key.
+    - ``files``: entries by path relative to the folder.
+    - Of a checkpoint: ``step``, the number of optimizer steps taken; ``num_workers``, the processes that saved it;
+      ``rows_per_step``, the global batch size (None if the trainer does not state it); ``versions`` of the packages.
+    - Of prepared rows: ``sources``, the fingerprints of the datasets by config key.
     """
 
     format: int = 1
@@ -43,7 +44,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """The manifest of ``folder``; None when there is none or it is not one."""
+        """The manifest of ``folder``; None if it is missing or invalid."""
         try:
             return cls.parse(read_regular(folder / MANIFEST))
         except OSError:
@@ -60,7 +61,7 @@ class Manifest(BaseModel):
         return self.model_dump_json(indent=1) + "\n"
 
     def lacking(self, sizes: Mapping[str, int]) -> str | None:
-        """As `damage`, by the files' ``sizes`` in bytes alone, for a look that reads no content."""
+        """Like `damage`, but compares only names and ``sizes`` (bytes), without reading any content."""
         for name, entry in self.files.items():
             if name not in sizes:
                 return f"{name} is missing"
@@ -69,19 +70,21 @@ class Manifest(BaseModel):
         return None
 
     def stray(self) -> str | None:
-        """What is wrong with the first name that is not that of a file below the folder; None when all are."""
-        return next((f"{name} leads out of the folder" for name in self.files if leads_out(name)), None)
+        """What is wrong with the first name that leads out of the folder; None if none does."""
+        return next((f"{name} leads out of the folder" for name in self.files if escapes_folder(name)), None)
 
     def damage(self, folder: Path, only: str | None = None) -> str | None:
-        """What is wrong with the first file in ``folder`` that is not as it was written, of all or of ``only`` one;
-        None when nothing is. Nothing is read outside the folder, nor through a symbolic link."""
+        """What is wrong with the first file of ``folder`` that differs from what was written; None if nothing is.
+
+        With ``only``, just that file is checked. Nothing is read outside the folder or through a symbolic link.
+        """
         if stray := self.stray():
             return stray
-        if (link := link_at(folder, MANIFEST)) is not None:
+        if (link := find_symlink(folder, MANIFEST)) is not None:
             return f"{link.relative_to(folder.parent)} is a symbolic link"
         for name, entry in self.files.items() if only is None else [(only, self.files[only])]:
             path = folder / name
-            if (link := link_at(folder, name)) is not None:
+            if (link := find_symlink(folder, name)) is not None:
                 return f"{link.relative_to(folder.parent)} is a symbolic link"
             if not path.is_file():
                 return f"{name} is missing"
@@ -89,12 +92,13 @@ class Manifest(BaseModel):
             if size != entry.bytes:
                 return f"{name} has {size:,} of {entry.bytes:,} bytes"
             if sha256(path) != entry.sha256:
-                return f"{name} has other content than was written"
+                return f"{name} has been altered: its SHA-256 differs from the manifest"
         return None
 
 
 def seal(folder: Path, manifest: Manifest | None = None) -> None:
-    """Flush the files of ``folder`` to disk, then write its manifest; by default what the files are, and no more."""
+    """Flush the files of ``folder`` to disk, then write its manifest, by default with nothing but their entries."""
+    # in this order, so that a manifest never outlives the content it vouches for
     sealed = manifest or Manifest(files=describe(folder))
     for path in folder.rglob("*"):
         flush(path)
@@ -104,7 +108,7 @@ def seal(folder: Path, manifest: Manifest | None = None) -> None:
 
 
 def sizes_in(folder: Path) -> dict[str, int]:
-    """Bytes of each file under ``folder``, by its path in it; nothing where there is no folder."""
+    """Size in bytes of each file under ``folder``, by relative path; empty if there is no such folder."""
     return {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in folder.rglob("*")
@@ -113,7 +117,7 @@ def sizes_in(folder: Path) -> dict[str, int]:
 
 
 def describe(folder: Path) -> dict[str, Entry]:
-    """An entry for each file under ``folder``. Raises ResourceError when a symbolic link is among them."""
+    """An entry for each file under ``folder``. Raises ResourceError if one is a symbolic link."""
     found = sorted(folder.rglob("*"))
     require_contained(folder, (path.relative_to(folder).as_posix() for path in found))
     files = [path for path in found if path.is_file() and path.name != MANIFEST]
@@ -124,11 +128,11 @@ def describe(folder: Path) -> dict[str, Entry]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def joined(parts: Iterable[Mapping[str, Entry]]) -> dict[str, Entry]:
-    """The entries of several machines that each hold a part of one checkpoint."""
+def merged(parts: Iterable[Mapping[str, Entry]]) -> dict[str, Entry]:
+    """The entries of several machines that each wrote a part of one checkpoint."""
     return {name: entry for part in parts for name, entry in part.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that are not where their name says, because a project was moved or the current directory is another."""
+"""Find folders that are no longer at their recorded path, because a project or the working directory has changed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from pathlib import Path
 from tadrib.training.notices import warn
 
 
-@cache  # a process says once what it takes for what
+@cache  # so that each substitution is announced once per process
 def find_moved(written: str, beside: Path, holding: str) -> str:
-    """``written``, or the folder that has its name beside ``beside`` or above and holds a file named ``holding``.
+    """``written`` if that folder exists; otherwise a folder at the same relative path next to ``beside``, or in one of
+    its parents, that contains the file ``holding``. Falls back to ``written``.
 
-    Of an absolute path at least the last two parts have to be the same.
+    For an absolute path, at least the last two components have to match.
     """
     if os.path.isdir(written):
         return written
     for tail in _tails(Path(written)):
         for folder in beside.resolve().parents:
             if (folder / tail / holding).is_file():
-                warn(f"{written}, which {beside} names, is not there; {folder / tail} is taken for it.")
+                warn(f"{written}, named in {beside}, does not exist; using {folder / tail} instead.")
                 return str(folder / tail)
     return written
 
 
 def _tails(path: Path) -> Iterator[Path]:
-    """Ends of a path, the longest first; of a relative one only the whole."""
+    """Trailing parts of a path, longest first; for a relative path only the whole."""
     parts = path.parts[1:] if path.is_absolute() else path.parts
     shortest = 2 if path.is_absolute() else len(parts)
     for length in range(len(parts), shortest - 1, -1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Permissions of saved models: those that the process's umask gives any new file."""
+"""File permissions of saved models: those that the process's umask gives to any new file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 
 
 def follow_umask(folder: str | os.PathLike[str]) -> None:
-    """Give the files of ``folder`` the mode of newly made ones.
+    """Give the files in ``folder`` the mode of newly created ones.
 
-    safetensors 0.8 writes 0600 whatever the umask, and a model that only its writer can read is no use to the pod
-    that serves it.
+    safetensors 0.8 writes mode 0600 whatever the umask, and a serving pod may run as another user.
     """
-    umask = os.umask(0)  # it can be read only by setting it
+    umask = os.umask(0)  # the only way to read it is to set it
     os.umask(umask)
     for path in Path(folder).iterdir():
         if path.is_file():

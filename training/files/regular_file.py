@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regular file: reading one of a run's own, where a folder, a pipe or a device may stand in its place."""
+"""Read regular files only: a folder, pipe or device in place of one could block a run forever."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tadrib.training.errors import Problem, ResourceError
 _NAMES = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 
 
-def no_files(folder: Path) -> list[str]:
-    """What in ``folder`` is neither a file nor a folder: its kind and its name. None where it may not be listed."""
+def special_files(folder: Path) -> list[str]:
+    """Entries of ``folder`` that are neither files nor folders, as ``a pipe named x``; empty if it cannot be listed."""
     if not os.access(folder, os.R_OK | os.X_OK):
         return []
     modes = {path.name: path.stat().st_mode for path in sorted(folder.iterdir()) if path.exists()}
@@ -26,7 +26,7 @@ def no_files(folder: Path) -> list[str]:
 
 
 def read_regular(path: Path, start: int = 0) -> bytes:
-    """The bytes from ``start`` on. Raises OSError for none, and for what is no file: a read of that may not end."""
+    """The bytes from offset ``start``. Raises OSError if there is no file, or something that is not a regular file."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, f"it is {_kind(mode)}, not a file", os.fspath(path))
@@ -36,16 +36,16 @@ def read_regular(path: Path, start: int = 0) -> bytes:
 
 
 def read_own(path: Path, start: int = 0) -> bytes | None:
-    """As `read_regular`; None where there is no such file.
+    """Like `read_regular`, but None if there is no such file.
 
-    Raises ResourceError, naming it, for what is no file or may not be read.
+    Raises ResourceError, naming the path, if it is not a regular file or cannot be read.
     """
     try:
         return read_regular(path, start)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        action = "Move it away, or put the file back there and make it readable."
+        action = "Move it away, or restore the file and make it readable."
         problem = Problem(str(path), f"cannot be read: {error.strerror}.", action)
         raise ResourceError("a file of the run cannot be read", [problem]) from error
 

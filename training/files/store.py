@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Store: a folder in an object store (``s3://``, ``gs://``, any fsspec URL), spoken to patiently."""
+"""A folder in an object store (``s3://``, ``gs://``, any fsspec URL), with retries."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ logger = logging.getLogger("tadrib")
 T = TypeVar("T")
 
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
-PATIENCE = 600.0
-"""Seconds for which a store that does not answer, or answers with errors, is asked again."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
-_REFUSALS = 3
-"""After so many in a row no repetition mends it; the first may come of credentials that are just being renewed."""
-# what a refusal says in the words of pyarrow's S3 and GCS clients; of HEAD requests only the status is known
-_HOPELESS = (
+RETRY_SECONDS = 600.0
+"""How long an operation is retried while the store does not answer or answers with errors."""
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # seconds; the wait doubles after each failed attempt
+_MAX_REFUSALS = 3
+"""Consecutive permanent errors after which retrying stops; a single one may come from credentials being renewed."""
+# How pyarrow's S3 and GCS clients report errors that a retry cannot fix. HEAD requests only report the HTTP status.
+_PERMANENT_ERRORS = (
     "ACCESS_DENIED",
     "INVALID_ACCESS_KEY",
     "INVALID_CLIENT_TOKEN",
@@ -47,17 +47,17 @@ _HOPELESS = (
 
 
 class Store:
-    """Files under ``url``, by their name relative to it. An upload appears whole or not at all.
+    """Files under ``url``, by their name relative to it. Uploads are atomic.
 
     ``s3://bucket/runs?endpoint_override=host:port&scheme=http`` reaches any S3-compatible store: the query is that of
-    ``pyarrow.fs.S3FileSystem.from_uri``; credentials come from the environment.
+    ``pyarrow.fs.S3FileSystem.from_uri``. Credentials come from the environment.
 
-    Making one raises ResourceError for a ``url`` that holds a credential; so does every method when the store refuses,
-    or has not answered for ``patience`` seconds.
+    The constructor raises ResourceError if ``url`` contains a credential. Every method raises it if the store refuses
+    the request, or has failed for ``retry_seconds``.
     """
 
-    def __init__(self, url: str, patience: float = PATIENCE) -> None:
-        self.url, self._patience = url, patience
+    def __init__(self, url: str, retry_seconds: float = RETRY_SECONDS) -> None:
+        self.url, self._retry_seconds = url, retry_seconds
         if found := list(find_credentials(url, url)):
             raise ResourceError("the address of an object store holds a credential", found)
         try:
@@ -70,47 +70,47 @@ class Store:
             raise self._refusal("open", error) from error
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None when there is none."""
+        """The content of a file; None if there is none."""
 
         def get() -> bytes:
             with self._files.open_input_stream(self._path(name)) as stream:
                 return stream.read()
 
-        return self._patiently("read", name, get)
+        return self._retry("read", name, get)
 
     def write(self, name: str, content: bytes) -> None:
         def put() -> None:
             with self._writable(name) as stream:
                 stream.write(content)
 
-        self._patiently("write", name, put)
+        self._retry("write", name, put)
 
     def upload(self, path: Path, name: str) -> None:
         def put() -> None:
             with path.open("rb") as source, self._writable(name) as stream:
                 shutil.copyfileobj(source, stream, 8 * 1024**2)
 
-        self._patiently("write", name, put)
+        self._retry("write", name, put)
 
     def download(self, name: str, path: Path) -> None:
-        """Copy a file to ``path``, which appears whole. Raises FileNotFoundError when the store has none."""
+        """Download a file to ``path``, atomically. Raises FileNotFoundError if the store does not have it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.part")
 
         def get() -> bool:
-            aside.unlink(missing_ok=True)  # never write through a link
+            aside.unlink(missing_ok=True)  # never write through a planted link
             with self._files.open_input_stream(self._path(name)) as stream, aside.open("xb") as target:
                 shutil.copyfileobj(stream, target, 8 * 1024**2)
             return True
 
-        if not self._patiently("read", name, get):
+        if not self._retry("read", name, get):
             raise FileNotFoundError(f"{self.url}: {name}")
         aside.replace(path)
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Bytes of every file under ``folder``, by name relative to the store's own url.
+        """Size in bytes of every file under ``folder``, by name relative to the store's URL.
 
-        Raises ResourceError also for a name that would lead out of a folder into which it is copied.
+        Also raises ResourceError for a name that would lead out of the folder it is downloaded to.
         """
 
         def look() -> dict[str, int]:
@@ -120,24 +120,24 @@ class Store:
                 self._require_inside(info.path)
             return {posixpath.relpath(info.path, self._root): info.size for info in files}
 
-        return self._patiently("list", folder, look) or {}
+        return self._retry("list", folder, look) or {}
 
     def remove(self, name: str) -> None:
-        """Delete a file; none there is no error."""
-        self._patiently("delete", name, lambda: self._files.delete_file(self._path(name)))
+        """Delete a file. It is no error if there is none."""
+        self._retry("delete", name, lambda: self._files.delete_file(self._path(name)))
 
     def move(self, name: str, other: Store) -> None:
         """Move a file to the same name under ``other``, a folder of the same store."""
         path, target = self._path(name), other._path(name)
         self._make_folder_of(target)
-        self._patiently("move", name, lambda: self._files.move(path, target))
+        self._retry("move", name, lambda: self._files.move(path, target))
 
     def _require_inside(self, path: str) -> None:
         below = path.removeprefix(self._root).lstrip("/")
         if ".." in below.split("/"):
-            message = f"holds {below}, whose name leads out of the folder."
+            message = f"contains {below}, whose name leads out of the folder."
             raise ResourceError(
-                "the object store holds what no run wrote",
+                "the object store contains an object that no run wrote",
                 [Problem(self.url, message, "Delete that object.")],
             )
 
@@ -150,13 +150,16 @@ class Store:
         return self._files.open_output_stream(path)
 
     def _make_folder_of(self, path: str) -> None:
-        """On a disk; object stores have no folders."""
+        """Create the parent folder on a local file system; object stores have no folders."""
         if self._files.type_name in ("local", "py::fsspec+file"):
             self._files.create_dir(posixpath.dirname(path))
 
-    def _patiently(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
-        """Do ``action`` until it works; None when there is no such file."""
-        wait, deadline, warned, refusals = _FIRST_WAIT, time.monotonic() + self._patience, False, 0
+    def _retry(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
+        """Call ``action`` until it succeeds, and return its result; None if there is no such file.
+
+        Three outcomes end the loop: success, a missing file, and an error that is permanent or lasts too long.
+        """
+        wait, deadline, warned, refusals = _FIRST_WAIT, time.monotonic() + self._retry_seconds, False, 0
         while True:
             try:
                 return action()
@@ -164,33 +167,34 @@ class Store:
                 return None
             except OSError as error:
                 is_refused = isinstance(error, PermissionError) or any(
-                    text in str(error) for text in _HOPELESS
+                    text in str(error) for text in _PERMANENT_ERRORS
                 )
+                # consecutive: any other error in between (a timeout, a 500) starts the count again
                 refusals = refusals + 1 if is_refused else 0
-                if refusals == _REFUSALS or time.monotonic() + wait > deadline:
+                if refusals == _MAX_REFUSALS or time.monotonic() + wait > deadline:
                     raise self._refusal(f"{verb} {name}", error) from error
                 if not warned:
-                    logger.warning("%s does not let us %s %s yet: %s", self.url, verb, name, _line(error))
+                    logger.warning("%s: could not %s %s, retrying: %s", self.url, verb, name, _line(error))
                     warned = True
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _with_words(self, error: Exception) -> Exception:
-        """The answer to a HEAD request has no text; that to a listing says why."""
+    def _with_detail(self, error: Exception) -> Exception:
+        """Replace a HEAD request's error, which has no text, with that of a listing, which has."""
         if "No response body" in str(error):
             try:
                 self._files.get_file_info(FileSelector(self._root, allow_not_found=True))
-            except OSError as told:
-                return told
+            except OSError as detailed:
+                return detailed
         return error
 
     def _refusal(self, what: str, error: Exception) -> ResourceError:
         action = (
-            "Check the address, the credentials in the environment, which may have expired, and the network, then start"
+            "Check the address, the network, and the credentials in the environment, which may have expired. Then start"
             " the run again."
         )
-        problem = Problem(self.url, f"could not {what}: {_line(self._with_words(error))}.", action)
-        return ResourceError("the object store does not work", [problem])
+        problem = Problem(self.url, f"could not {what}: {_line(self._with_detail(error))}.", action)
+        return ResourceError("the object store cannot be used", [problem])
 
 
 def _line(error: Exception) -> str:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes after training: answers, and what servers read beside the weights."""
+"""After training: generation, and the files that servers read with the weights."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers from a model, in batches."""
+"""Batched greedy generation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def generate(
     max_new_tokens: int,
     batch_size: int = 8,
 ) -> list[str]:
-    """Greedy answers to prompts of token ids, in their order, without special tokens.
+    """Greedy answers to prompts given as token ids, in the same order, without special tokens.
 
     An answer ends at the first of ``stop_ids`` or after ``max_new_tokens``.
     """

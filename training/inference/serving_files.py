@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What plain `transformers` and servers read beside saved weights: the tokenizer with the chat template that was
-trained, and the tokens at which answers end."""
+"""What `transformers` and servers read with saved weights: the tokenizer, with the chat template used in training, and
+the stop tokens."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tadrib.training.data.generation import as_trained, control_ids, stop_token_
 def stop_ids(
     model: Any, tokenizer: PreTrainedTokenizerBase, config: CommonConfig, *, chat: bool
 ) -> list[int]:
-    """Tokens at which answers of ``model`` end: those of its training, and the control tokens that its generation
-    config already ends at. ``chat`` as in `training.data.generation.stop_token_ids`."""
+    """Stop tokens of ``model``: those used in training, and the control tokens in its generation config. For ``chat``
+    see `training.data.generation.stop_token_ids`."""
     before = model.generation_config.eos_token_id
     known = before if isinstance(before, list) else [] if before is None else [before]
     return sorted({*stop_token_ids(config, tokenizer, chat=chat), *(set(known) & control_ids(tokenizer))})
@@ -28,11 +28,11 @@ def stop_ids(
 def write_serving_files(
     folder: Path, model: Any, tokenizer: PreTrainedTokenizerBase, config: CommonConfig, *, chat: bool
 ) -> None:
-    """Put the tokenizer and ``generation_config.json`` into ``folder``, in place of those that training used."""
+    """Write the tokenizer and ``generation_config.json`` for inference to ``folder``, replacing those from training."""
     as_trained(config, tokenizer, chat).save_pretrained(folder)
     generation = deepcopy(model.generation_config)
     generation.eos_token_id = stop_ids(model, tokenizer, config, chat=chat)
     if generation.pad_token_id is None:
         generation.pad_token_id = tokenizer.pad_token_id
-    # not save_pretrained, which refuses what many models bring along, such as a temperature without sampling
+    # not save_pretrained, which rejects settings that many models ship with, such as a temperature without sampling
     generation.to_json_file(folder / GENERATION_CONFIG_NAME)

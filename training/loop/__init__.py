@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: transformers' Trainer over packed groups, and its checkpoints."""
+"""The training loop: transformers' Trainer on packed groups, and its checkpoints."""

@@ -17,28 +17,29 @@ from tadrib.training.data.group import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.loader import PlannedBatches, build_loader
 from tadrib.training.engine.plan import EpochPlanner
-from tadrib.training.engine.reference_scores import Reference
+from tadrib.training.engine.reference_scorer import ReferenceScorer
 from tadrib.training.engine.router_loss import require_router_loss, router_coefficient
-from tadrib.training.engine.self_check import choose_path, probes
-from tadrib.training.engine.utilization import operations_per_token, utilization
-from tadrib.training.loop.best import KeepsBest
-from tadrib.training.loop.judging import TOTALS, Judges, count_tokens
+from tadrib.training.engine.self_check import choose_scoring_path, probes
+from tadrib.training.engine.utilization import flops_per_token, utilization
+from tadrib.training.loop.best import BestCheckpointMixin
+from tadrib.training.loop.evaluating import TOTALS, EvaluationMixin, count_tokens
 from tadrib.training.loop.meter import Meter
 from tadrib.training.loop.nonfinite import NonfiniteGuard
-from tadrib.training.loop.objective import Baseline, Judge, Objective, batch_by_batch
-from tadrib.training.loop.schedule import KeepsSchedule
+from tadrib.training.loop.objective import Baseline, Evaluator, Objective, batch_by_batch
+from tadrib.training.loop.schedule import ScheduleMixin
 from tadrib.training.notices import warn
 
 
-class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
+class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
 
-    ``bin_tokens`` packs each row of a micro-batch up to that many tokens; None makes a row one group. ``judge`` takes a
-    held-out set as a whole; by default ``objective`` judges it batch by batch. ``summary`` derives further
-    evaluation metrics from the means of the others, perplexity from the loss for instance. ``reference`` scores batches
-    whose reference log-probs were not computed before training, and ``baseline`` is what the objective measures a
-    whole step against. ``rows_per_step`` is the global batch; by default that of the arguments. ``guard`` says what a
-    NaN means; by default that the run stops.
+    - ``bin_tokens`` packs each row of a micro-batch with groups up to that many tokens; None makes each group a row.
+    - ``evaluator`` computes the metrics of a held-out set as a whole; by default ``objective`` does, batch by batch.
+    - ``summary`` derives further evaluation metrics from the means of the others, such as perplexity from the loss.
+    - ``reference`` scores batches whose reference log-probs were not precomputed.
+    - ``baseline`` is estimated over a whole optimizer step before its first backward pass.
+    - ``rows_per_step`` is the global batch size; by default it follows from ``args``.
+    - ``guard`` decides what happens on NaN; by default the run stops.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
         bin_tokens: int | None,
         model: nn.Module,
         args: TrainingArguments,
-        judge: Judge | None = None,
-        reference: Reference | None = None,
+        evaluator: Evaluator | None = None,
+        reference: ReferenceScorer | None = None,
         baseline: Baseline | None = None,
         rows_per_step: int | None = None,
         guard: NonfiniteGuard | None = None,
@@ -59,25 +60,28 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
     ) -> None:
         super().__init__(model=model, args=args, train_dataset=groups, **kwargs)
         self.objective = objective
-        self._judge = judge or batch_by_batch(lambda log_probs, batch: self.objective(log_probs, batch))
+        self._evaluator = evaluator or batch_by_batch(
+            lambda log_probs, batch: self.objective(log_probs, batch)
+        )
         self.bin_tokens = bin_tokens
         self.reference = reference
         self.baseline = baseline
         per_micro_batch = args.per_device_train_batch_size * args.world_size
         self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
+        # each micro-batch's loss is its share of the step's, so Trainer must not divide by the accumulation steps
         self.loss_is_scaled_for_ga = True
-        tried = probes(groups, self.eval_dataset)
+        samples = probes(groups, self.eval_dataset)
         self.router_coefficient = router_coefficient(model)
         if self.router_coefficient:
-            require_router_loss(model, tried[0])
-        self.path_choice = choose_path(model, tried)
+            require_router_loss(model, samples[0])
+        self.path_choice = choose_scoring_path(model, samples)
         if self.path_choice.path != "packed":
             warn(self.path_choice.slower)
         self._guard = guard or NonfiniteGuard("stop", 0)
-        self._guard.on_begin, self._guard.on_skip = self._begin_step, self._take_step_back
+        self._guard.on_begin, self._guard.on_skip = self._begin_step, self._roll_back_step
         self.add_callback(self._guard)
-        self._operations = operations_per_token(model)
+        self._flops_per_token = flops_per_token(model)
         self._meter = Meter()
         self._logged_at = time.perf_counter()
 
@@ -89,13 +93,13 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
             rows_per_step=self.global_batch,
             micro_batches=self.args.gradient_accumulation_steps,
             shuffle=True,
-            apart=None if self.baseline is None else self.baseline.role,
+            baseline_role=None if self.baseline is None else self.baseline.role,
         )
 
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
         rows = self.args.per_device_eval_batch_size * self.args.world_size
-        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False, as_one=True)
+        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False, pool_counts=True)
 
     def _loader(
         self,
@@ -104,8 +108,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
         rows_per_step: int,
         micro_batches: int,
         shuffle: bool,
-        apart: str | None = None,
-        as_one: bool = False,
+        baseline_role: str | None = None,
+        pool_counts: bool = False,
     ) -> DataLoader:
         planner = EpochPlanner(
             groups.num_tokens,
@@ -122,8 +126,8 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
             self.path_choice.path,
             self.args.process_index,
             reference_path=None if self.reference is None else self.reference.path,
-            apart=apart,
-            as_one=as_one,
+            baseline_role=baseline_role,
+            pool_counts=pool_counts,
         )
         return build_loader(
             batches,
@@ -140,7 +144,7 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
     # --- training
 
     def count_items(self, batch_samples: list[PackedBatch], device: torch.device) -> None:
-        """Nothing to count or gather: every batch carries the counts of its optimizer step."""
+        """Nothing to count or all-reduce: every batch carries the counts of its optimizer step."""
 
     def compute_loss(
         self,
@@ -153,35 +157,38 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
         token_log_probs, router_loss = self._score_for_training(model, batch)
         loss, metrics = self.objective(token_log_probs, batch)
         if router_loss is not None:
+            # averaged over the step's groups, as the objective is
             rows = len(batch.rows)
             loss = loss + self.router_coefficient * router_loss * rows / batch.step.groups
             metrics = metrics | {"aux_loss": router_loss.detach().expand(rows)}
-        if not batch.weight:  # a stand-in adds nothing, not even 0 times the NaN of an empty mean
+        if not batch.weight:  # a placeholder's objective may be the NaN of an empty mean, and 0 * NaN is NaN
             loss = 0 * token_log_probs.sum()
-        self._guard.saw(loss, batch)
+        self._guard.record(loss, batch)
         self._meter.update(metrics, counts=bool(batch.weight))
         count_tokens(self._meter, batch)
-        # data-parallel training averages gradients over workers; the step's loss is the sum of its shares
+        # DDP averages gradients over workers, but the step's loss is the sum of their shares
         return loss * self.accelerator.num_processes
+
+    # --- steps that the guard skips
 
     def _begin_step(self) -> None:
         self._before_step = self.loss_to_log.clone(), self._meter.sums()
 
-    def _take_step_back(self) -> None:
-        """A step that was left out is in no logged mean, nor among the steps that means are taken over."""
+    def _roll_back_step(self) -> None:
+        """Remove a skipped step from the logged means, and from the number of steps they are taken over."""
         loss, sums = self._before_step
         self._meter.restore(sums)
         self.forget_step(loss)
 
     def _score_for_training(self, model: nn.Module, batch: PackedBatch) -> tuple[Tensor, Tensor | None]:
-        """Token log-probs [T], and the load-balancing loss where the model's config asks for it."""
+        """Token log-probs [T], and the load-balancing loss if the model's config enables it."""
         if not self.router_coefficient:
             return model(**batch.model_inputs()), None
         return model(**batch.model_inputs(), with_router_loss=True)
 
     def floating_point_ops(self, inputs: PackedBatch) -> float:
-        """Of a micro-batch, as `operations_per_token` counts them."""
-        return inputs.num_tokens * self._operations
+        """FLOPs of a micro-batch, as `flops_per_token` counts them."""
+        return inputs.num_tokens * self._flops_per_token
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -193,12 +200,12 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
             logs |= means
             logs["num_tokens"] = self.state.num_input_tokens_seen
             logs["tokens_per_second"] = tokens / (now - self._logged_at)
-            used = utilization(logs["tokens_per_second"], self._operations, self.args.world_size)
+            used = utilization(logs["tokens_per_second"], self._flops_per_token, self.args.world_size)
             if used is not None:
                 logs["mfu"] = used
-            logs["padding"] = 1 - tokens / computed
+            logs["padding"] = 1 - tokens / computed  # share of computed tokens that are padding
             if self._guard.skipped and not math.isfinite(logs.get("grad_norm", 0.0)):
-                del logs["grad_norm"]  # of a step that was left out
+                del logs["grad_norm"]  # it belongs to a skipped step
             if self._guard.skipped:
                 logs["skipped_steps"] = self._guard.skipped
             if self.checkpoint_seconds:
@@ -208,5 +215,5 @@ class GroupTrainer(KeepsSchedule, KeepsBest, Judges):
 
 
 def perplexity(loss: float) -> float:
-    """``exp(loss)`` of a mean negative log-likelihood in nats; infinite where that overflows a float."""
+    """``exp(loss)`` of a mean negative log-likelihood in nats; infinity where that would overflow a float."""
     return math.exp(loss) if loss < 700 else math.inf

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Means of metrics over all items seen by all workers since the last drain."""
+"""Means of metrics over all items that all workers have seen since the last drain."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from torch import Tensor
 
 
 class Meter:
-    """Adds up per-item values, [items] each, and averages them over every worker's items."""
+    """Accumulates per-item values, [items] for each metric, and averages them over all workers' items."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
 
     def update(self, values: Mapping[str, Tensor], counts: bool = True) -> None:
-        """Add items; where they do not count, as a stand-in's, only their names are taken, that all workers have the
-        same."""
+        """Add items. With ``counts=False`` (a placeholder batch) only the names are registered: `drain` needs the same
+        names on all workers."""
         for name, items in values.items():
+            # float64: float32 sums of millions of tokens lose whole tokens
             row = torch.stack([items.sum(dtype=torch.float64), items.new_tensor(items.numel()).double()])
             nothing = torch.zeros_like(row)
             self._sums[name] = self._sums.get(name, nothing) + (row if counts else nothing)
 
     def sums(self) -> dict[str, Tensor]:
-        """What was added up so far, for `restore`."""
+        """What has been accumulated so far, for `restore`."""
         return dict(self._sums)
 
     def restore(self, sums: dict[str, Tensor]) -> None:
-        """Forget what came after `sums`, but not the names, that all workers have the same."""
+        """Forget what came after `sums`, but keep the names, which must be the same on all workers."""
         self._sums = {name: sums.get(name, torch.zeros_like(row)) for name, row in self._sums.items()}
 
     def drain(self, totals: tuple[str, ...] = ()) -> dict[str, float]:
-        """Mean of each metric, the sum for those named in ``totals``; a collective call; starts over."""
+        """The mean of each metric, or the sum if named in ``totals``; then start over. Collective."""
         if not self._sums:
             return {}
         names = sorted(self._sums)
+        # rows of (sum, count), in an order that is the same on all workers: one all-reduce for all metrics
         table = torch.stack([self._sums[name] for name in names])
         self._sums = {}
         if dist.is_available() and dist.is_initialized():

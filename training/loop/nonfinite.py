@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens when a loss or a gradient is NaN or infinite: the run stops, or the step is left out."""
+"""What happens when a loss or gradient is NaN or infinite: the run stops, or the step is skipped."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _SHOWN_ROWS = 20
 
 
 class NonfiniteGuard(TrainerCallback):
-    """Looks at each step between the exchange of gradients and the optimizer, so that no weight and no checkpoint ever
-    holds a NaN. Every worker comes to the same verdict.
+    """Checks each step after the gradient all-reduce and before the optimizer, so that no weight and no checkpoint ever
+    holds a NaN. All workers reach the same decision.
 
-    ``policy`` is ``stop`` or ``skip``; more than ``most_skipped`` steps are not left out. ``own_gradients`` is False
-    where gradients cannot be looked at here (DeepSpeed keeps them) or overflow is somebody else's to handle (loss
-    scaling in float16): then losses alone count. ``on_begin`` and ``on_skip`` are told of a step's beginning and of its
-    being left out, so that what was counted of it can be taken back.
+    ``policy`` is ``stop`` or ``skip``; after ``max_skipped`` skipped steps the run stops too. ``check_gradients`` is
+    False where gradients are out of reach (DeepSpeed holds them) or overflow is handled elsewhere (float16 loss
+    scaling): then only losses are checked. ``on_begin`` is called when a step begins and ``on_skip`` when it is
+    skipped, so that its contribution to running totals can be rolled back.
     """
 
     on_begin: Callable[[], None] = staticmethod(lambda: None)
     on_skip: Callable[[], None] = staticmethod(lambda: None)
 
-    def __init__(self, policy: str, most_skipped: int, own_gradients: bool = True) -> None:
+    def __init__(self, policy: str, max_skipped: int, check_gradients: bool = True) -> None:
         self.skipped = 0
-        self._policy, self._most_skipped, self._own_gradients = policy, most_skipped, own_gradients
+        self._policy, self._max_skipped, self._check_gradients = policy, max_skipped, check_gradients
         self._seen: list[tuple[Tensor, list[int]]] = []
 
-    def saw(self, loss: Tensor, batch: PackedBatch) -> None:
-        """Remember a micro-batch of this step."""
+    def record(self, loss: Tensor, batch: PackedBatch) -> None:
+        """Note the loss and rows of a micro-batch of this step."""
         self._seen.append((loss.detach(), batch.rows if batch.weight else []))
 
     def on_step_begin(
@@ -59,13 +59,13 @@ class NonfiniteGuard(TrainerCallback):
             return
         rows = self._rows()
         step = state.global_step + 1
-        if self._policy == "skip" and self.skipped < self._most_skipped:
+        if self._policy == "skip" and self.skipped < self._max_skipped:
             self.skipped += 1
             warn(
-                f"step {step} is left out: its loss or gradient is not finite; rows {rows} of the training data are in"
-                " it (counted from 1). Look at them, or lower learning_rate."
+                f"step {step} is skipped: its loss or gradient is not finite; it contains rows {rows} of the training"
+                " data (counted from 1). Check them, or lower learning_rate."
             )
-            model.zero_grad()  # an optimizer passes over weights without a gradient
+            model.zero_grad()  # optimizers ignore weights without a gradient, so the step changes nothing
             self.on_skip()
             return
         raise TrainingError("the loss or a gradient is NaN or infinite", [self._problem(step, rows)])
@@ -73,16 +73,16 @@ class NonfiniteGuard(TrainerCallback):
     def _is_bad(self, model: nn.Module) -> bool:
         values = [loss.reshape(1).float() for loss, _ in self._seen]
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        if self._own_gradients and gradients:
+        if self._check_gradients and gradients:
             values.append(torch.nn.utils.get_total_norm(gradients).reshape(1).float())
+        # one all-reduce of one number, after which all workers skip or stop together
         bad = (~torch.isfinite(torch.cat(values)).all()).to(torch.int32)
         if dist.is_initialized():
             dist.all_reduce(bad, op=dist.ReduceOp.MAX)
         return bool(bad.item())
 
     def _rows(self) -> str:
-        """Rows of the micro-batches whose loss is not finite, of all workers; every row of the step when only a
-        gradient is not."""
+        """Rows of all workers' micro-batches whose loss is not finite; if only a gradient is, all rows of the step."""
         own = {
             "bad": [row for loss, rows in self._seen if not torch.isfinite(loss).all() for row in rows],
             "all": [row for _, rows in self._seen for row in rows],
@@ -99,10 +99,10 @@ class NonfiniteGuard(TrainerCallback):
         return ", ".join(str(row) for row in rows[:_SHOWN_ROWS]) + more
 
     def _problem(self, step: int, rows: str) -> Problem:
-        skipped = f" after {self.skipped} steps were left out" if self.skipped else ""
+        skipped = f", after {self.skipped} skipped steps" if self.skipped else ""
         return Problem(
             f"step {step}",
-            f"rows {rows} of the training data are in it (counted from 1){skipped}.",
-            "Look at these rows; lower learning_rate or max_grad_norm; or set on_nonfinite: skip to leave such steps "
-            "out. The checkpoint before is sound.",
+            f"contains rows {rows} of the training data (counted from 1){skipped}.",
+            "Check these rows; lower learning_rate or max_grad_norm; or set on_nonfinite: skip to skip such steps. "
+            "The last checkpoint is not affected.",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a method tells the engine: its loss on a batch, and how a held-out set is judged."""
+"""What a method provides to the engine: its loss on a batch, and the metrics of a held-out set."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from torch import Tensor
 from tadrib.training.engine.batch import PackedBatch
 
 Metrics = dict[str, Tensor]
-"""One value an item, ``loss`` among them, the item's own loss."""
+"""One value per item (a pair, an answer, a token). ``loss`` is the item's own loss."""
 
 Objective = Callable[[Tensor, PackedBatch], tuple[Tensor, Metrics]]
-"""Token log-probs [T] and their batch to (loss, metrics). The loss is this micro-batch's share of the optimizer step's
-loss, so shares add up."""
+"""Maps token log-probs [T] and their batch to (loss, metrics). The loss is the micro-batch's share of the optimizer
+step's loss: the sum over all micro-batches of all workers is the step's loss."""
 
 Scored = tuple[Tensor, PackedBatch]
-"""Token log-probs [T] and their batch."""
+"""Token log-probs [T] and the batch they belong to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What an objective measures the answers of an optimizer step against.
+    """A scalar that an objective compares all answers of an optimizer step with, such as KTO's KL estimate.
 
-    The completions of ``role`` are scored ahead of the step's first backward pass, without gradient and dropout, and
-    ``of`` makes one scalar of them, this worker's of all the step's micro-batches. Collective: all workers must get the
-    same.
+    The completions with ``role`` are scored before the step's first backward pass, without gradient or dropout. ``of``
+    reduces this worker's scores, over all micro-batches of the step, to one scalar. It is collective, and has to return
+    the same value on all workers.
     """
 
     role: str
     of: Callable[[Iterable[Scored]], Tensor]
 
 
-Judge = Callable[[Iterable[Scored]], Iterable[tuple[Metrics, bool]]]
-"""This worker's batches of a held-out set to their metrics, each with whether they count (a stand-in's do not). It sees
-the whole set, so that nothing in its metrics need depend on how that was cut into batches."""
+Evaluator = Callable[[Iterable[Scored]], Iterable[tuple[Metrics, bool]]]
+"""Maps this worker's batches of a held-out set to metrics, each with a flag that says whether they count (those of a
+placeholder do not). It sees the whole set, so its metrics need not depend on how the set is cut into batches."""
 
 
-def batch_by_batch(objective: Objective) -> Judge:
-    """The judge of a method whose items do not depend on one another."""
+def batch_by_batch(objective: Objective) -> Evaluator:
+    """The evaluator for a method whose items do not depend on each other."""
 
-    def judge(scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
+    def evaluate(scored: Iterable[Scored]) -> Iterator[tuple[Metrics, bool]]:
         for token_log_probs, batch in scored:
             yield objective(token_log_probs, batch)[1], bool(batch.weight)
 
-    return judge
+    return evaluate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resuming from checkpoint files that are pickles, as data alone: no file of a checkpoint can have code run."""
+"""Load pickled checkpoint files as data only: no file of a checkpoint can execute code."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from tadrib.training.errors import Problem, TrainingError
 
 _PICKLES = (".pt", ".pth", ".bin")
 _ONLY_WEIGHTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""torch reads it in `torch.load`, also where the caller asks for a full unpickling, as DeepSpeed 0.19 does."""
+"""`torch.load` honours this variable even if the caller asks for full unpickling, as DeepSpeed 0.19 does."""
 
 
 @contextlib.contextmanager
 def loading_data_alone(checkpoint: Path | None) -> Iterator[None]:
-    """While inside, `torch.load` builds tensors, Python's own types and the records of DeepSpeed, and calls nothing
-    else; the files of ``checkpoint`` are looked through first.
+    """Inside this context, `torch.load` builds tensors, builtin types and DeepSpeed's records, and calls nothing else.
+    The files of ``checkpoint`` are scanned first.
 
-    Raises TrainingError, with file and what it would have called, for a file that holds more.
+    Raises TrainingError for a file that holds anything else, naming the file and what it would have called.
     """
     with _set(_ONLY_WEIGHTS, "1"), numpy_globals(), torch.serialization.safe_globals(deepspeed.records()):
+        # scanned up front so that all such files are reported at once; `torch.load` would stop at the first
         if checkpoint is not None:
             found = [problem for file in _pickles(checkpoint) if (problem := _code_in(file, checkpoint))]
             if found:
@@ -36,6 +37,7 @@ def loading_data_alone(checkpoint: Path | None) -> Iterator[None]:
         try:
             yield
         except pickle.UnpicklingError as error:
+            # torch's message is a page of advice; this line says which global was refused
             reason = next(
                 (line for line in str(error).splitlines() if "WeightsUnpickler" in line), str(error)
             )
@@ -43,15 +45,16 @@ def loading_data_alone(checkpoint: Path | None) -> Iterator[None]:
 
 
 def _pickles(checkpoint: Path) -> list[Path]:
-    """The files that are read by unpickling; the arguments of a Trainer are not read."""
+    """The files that are unpickled on resume. A Trainer's saved arguments are pickled too, but never read."""
     files = sorted(path for path in checkpoint.rglob("*") if path.suffix in _PICKLES and path.is_file())
     return [path for path in files if path.name != TRAINING_ARGS_NAME]
 
 
 def _code_in(file: Path, checkpoint: Path) -> Problem | None:
-    """The problem of a file that names other functions or classes than those allowed here; it is not run.
+    """The problem with a file that references functions or classes not allowed here; None if there is none. The file
+    is not executed.
 
-    A file that cannot be looked through this way (torch's format before 1.6) is left to `torch.load`.
+    A file that cannot be scanned (torch's format before 1.6) is left to `torch.load`, which is restricted as well.
     """
     try:
         called = torch.serialization.get_unsafe_globals_in_checkpoint(file)
@@ -65,14 +68,14 @@ def _code_in(file: Path, checkpoint: Path) -> Problem | None:
 def _problem(where: Path | str, called: str, checkpoint: Path | None) -> Problem:
     return Problem(
         str(where),
-        f"holds more than numbers, and nothing of it was loaded or run: {called}.",
-        "No run writes that: find out who can write there. "
-        f"Delete {checkpoint or 'that checkpoint'} to continue from the one before it, or start under a new name.",
+        f"contains more than data, and nothing of it was loaded or executed: {called}.",
+        "No run writes such a file: find out who has write access there. "
+        f"Delete {checkpoint or 'that checkpoint'} to resume from the previous one, or start under a new name.",
     )
 
 
 def _refused(problems: list[Problem]) -> TrainingError:
-    return TrainingError("a checkpoint would have had code run", problems)
+    return TrainingError("a checkpoint would have executed code", problems)
 
 
 @contextlib.contextmanager

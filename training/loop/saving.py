@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a transformers Trainer saves here: checkpoints that appear whole or not at all, no pickled arguments, and nothing
-but data read back."""
+"""Safe saving for a transformers Trainer: atomic checkpoints, no pickled arguments, and only data read back.
+
+A save goes through three states: written to ``.saving/checkpoint-N`` by all workers, sealed with a manifest there, and
+renamed to ``checkpoint-N``. A process may die in any of them; only the last one counts as a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ from tadrib.training.compat.transformers import Steps
 from tadrib.training.files.containment import require_contained
 from tadrib.training.files.manifest import Manifest
 from tadrib.training.files.permissions import follow_umask
-from tadrib.training.loop.keeper import FolderKeeper, Keeper, Saved
+from tadrib.training.loop.checkpoint_manager import (
+    CheckpointManager,
+    FolderCheckpointManager,
+    SavedCheckpoint,
+)
 from tadrib.training.loop.resuming import loading_data_alone
 from tadrib.training.model.weights import require_fitting
 from tadrib.training.run.checkpoint_folders import STAGING, committed
@@ -32,22 +39,21 @@ from tadrib.training.run.names import step_of
 from tadrib.training.run.versions import versions
 
 
-class SavesWhole(Steps):
-    """Stands first among the bases of a trainer that saves so.
+class AtomicSaveMixin(Steps):
+    """Mixin for a trainer that saves this way; it has to precede `Trainer` among the bases.
 
-    ``keeper`` commits what was written. ``global_batch`` is the rows of a step, for the manifest; None where
-    unknown.
-    ``checkpoint_seconds`` is how long training has stood still for checkpoints.
+    ``checkpoint_manager`` commits what was written. ``global_batch`` is the number of rows per step, for the manifest
+    (None if unknown). ``checkpoint_seconds`` is how long training has been blocked by checkpoints.
     """
 
-    keeper: Keeper = FolderKeeper()
+    checkpoint_manager: CheckpointManager = FolderCheckpointManager()
     global_batch: int | None = None
     checkpoint_seconds: float = 0.0
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
-        """As transformers', after other trainings' checkpoints in the output folder have been set aside.
+        """Like transformers' ``train``, after renaming checkpoints of other trainings in the output folder.
 
-        Nothing but data is read from checkpoints: raises TrainingError for one that would have code run.
+        Only data is read from checkpoints: raises TrainingError for one that would execute code.
         """
         output = Path(self.args.output_dir)
         found = get_last_checkpoint(str(output)) if resume_from_checkpoint is True else resume_from_checkpoint
@@ -55,16 +61,17 @@ class SavesWhole(Steps):
             if resume_from_checkpoint is not True:  # then it is the newest one in the output folder
                 begins = Path(resume_from_checkpoint or "")
                 is_here = begins.resolve().parent == output.resolve()
-                self.keeper.begin(output, (step_of(begins.name) or 0) if is_here else 0)
+                self.checkpoint_manager.begin(output, (step_of(begins.name) or 0) if is_here else 0)
             return super().train(resume_from_checkpoint, **kwargs)
 
     def save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write aside, then commit, so that a checkpoint that exists is whole whenever the process dies."""
+        """Write to the staging folder, then commit: a checkpoint that exists is complete, whenever the process dies."""
         began = time.perf_counter()
         output, step = Path(self.args.output_dir), self.state.global_step
         if self.args.should_save:
-            self.keeper.require_ours()
-            self._require_room(output)
+            self.checkpoint_manager.require_ownership()
+            self._require_disk_space(output)
+        # all workers write: rank 0 weights and optimizer, each its random state and, with ZeRO, its optimizer shard
         name = f"{PREFIX_CHECKPOINT_DIR}-{step}"
         with self._saving_to(output / STAGING):
             super().save_checkpoint(model, trial)
@@ -72,11 +79,11 @@ class SavesWhole(Steps):
         if self.state.best_global_step == step:
             self.state.best_model_checkpoint = str(output / name)
         if self.args.should_save:
-            # without a path: `best_global_step` names the best checkpoint also where the run directory has moved to
+            # no path in the saved state: `best_global_step` still identifies the best checkpoint if the run is moved
             kept = dataclasses.replace(self.state, best_model_checkpoint=None)
             kept.save_to_json(str(output / STAGING / name / TRAINER_STATE_NAME))
-        self.keeper.keep(
-            Saved(
+        self.checkpoint_manager.commit(
+            SavedCheckpoint(
                 aside=output / STAGING / name,
                 target=output / name,
                 rows_per_step=self.global_batch,
@@ -87,9 +94,11 @@ class SavesWhole(Steps):
         )
         self.checkpoint_seconds += time.perf_counter() - began
 
-    def _require_room(self, output: Path) -> None:
-        """Raises OSError (ENOSPC) when a checkpoint like the last one does not fit: writing into a full disk may end
-        the process with SIGBUS, which says nothing to anybody."""
+    def _require_disk_space(self, output: Path) -> None:
+        """Raises OSError (ENOSPC) if a checkpoint as large as the last one does not fit.
+
+        Writing to a full disk may otherwise kill the process with SIGBUS, without any message.
+        """
         output.mkdir(parents=True, exist_ok=True)
         steps = committed(output)
         manifest = Manifest.read(steps[max(steps)]) if steps else None
@@ -98,15 +107,16 @@ class SavesWhole(Steps):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(output))
 
     def _trained_bytes(self) -> int:
-        """What the trained weights take in a checkpoint: themselves, and two moments in float32."""
+        """Bytes of the trained weights in a checkpoint: the weights themselves, and two float32 moments for each."""
         trained = (p for p in self.model.parameters() if p.requires_grad)
         return sum(getattr(p, "ds_numel", p.numel()) * (p.element_size() + 8) for p in trained)
 
     @contextlib.contextmanager
     def _saving_to(self, folder: Path) -> Iterator[None]:
         if self.args.should_save:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # left by a save that never finished
             require_contained(folder.parent, [folder.name])
+        # nobody writes before rank 0 has emptied the folder
         self.accelerator.wait_for_everyone()
         output, self.args.output_dir = self.args.output_dir, str(folder)
         try:
@@ -118,13 +128,14 @@ class SavesWhole(Steps):
         super().save_weights(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
-            # a pickle has no place beside weights that others will load
+            # transformers pickles its arguments; nobody should load a pickle that comes with weights
             (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
             complete(self.model, folder)
             follow_umask(folder)
 
     def load_weights(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """As transformers', which leaves out with a log line what does not fit. Raises SpecError for it."""
+        """Like transformers', but raises SpecError for weights that do not fit, which transformers skips with a log
+        line."""
         model, folder = model or self.model, Path(resume_from_checkpoint)
         if isinstance(model, PeftModel):
             load_trained(model, folder)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schedule of a run: every step learns, and none comes after the last."""
+"""The schedule of a run: no step has a learning rate of 0, and none is taken after the last."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from tadrib.training.compat.transformers import Steps
 
 
-class KeepsSchedule(Steps):
-    """Stands among the first bases of a trainer that keeps to its schedule."""
+class ScheduleMixin(Steps):
+    """Mixin for a trainer with this schedule; it has to precede `Trainer` among the bases."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """As transformers', but step s of w warm-up steps has s / w of the highest learning rate, counted from 1.
+        """Like transformers', but step s of w warm-up steps, counted from 1, uses s / w of the peak learning rate.
 
-        Transformers counts from 0, so that the first step changes nothing, and is the only one of a run of one step.
+        transformers counts from 0: its first step has a learning rate of 0, and in a one-step run that is all of them.
         """
+        # Trainer calls this again on resume, and would wrap our schedule a second time
         is_new = vars(self).get("lr_scheduler") is None
         schedule = super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps)
@@ -32,7 +33,7 @@ class KeepsSchedule(Steps):
         return schedule
 
     def run_epoch(self, **kwargs: Any) -> None:
-        """As transformers', which would do one step more after a checkpoint of the last step within an epoch."""
+        """Like transformers', which would take an extra step when resuming from the last step of a run."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
@@ -40,10 +41,11 @@ class KeepsSchedule(Steps):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_loss" in logs and not self.has_stepped:
-            del logs["train_loss"]  # the mean over no step, which transformers says is 0
+            del logs["train_loss"]  # the mean over no steps, which transformers reports as 0
         super().log(logs, start_time)
 
 
 def _warmed(step: int, *, share: Callable[[int], float], warmup: int) -> float:
-    """The share of the highest learning rate in ``step``, counted from 0; a constant schedule has no warm-up."""
+    """The share of the peak learning rate at ``step``, counted from 0."""
+    # max: a constant schedule has no warm-up, and its share of 1 must not be lowered
     return max(share(step), (step + 1) / warmup) if step < warmup else share(step)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether every trained weight gets a gradient in every step, as DDP takes for granted unless it is told to look."""
+"""Whether every trained weight gets a gradient in every step, as DDP assumes unless told otherwise."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from transformers import PreTrainedModel
 
 
 def may_lack_gradients(model: PreTrainedModel) -> bool:
-    """Whether a step may leave trained weights without a gradient: experts that are modules of their own and were not
-    chosen, layers that share another's keys and values.
+    """Whether a step may leave trained weights without a gradient: experts in modules of their own that were not
+    routed to, or layers that reuse another layer's keys and values.
 
-    One token, of which a mixture chooses the fewest experts, runs through ``model``, and from the logits its graph is
-    followed back to the weights, as DDP's own search does; nothing is differentiated.
+    One token, which routes to the fewest experts, is run through ``model``. Its autograd graph is then followed from
+    the logits back to the weights, as DDP's own search does. No gradient is computed.
     """
     was_training = model.training
     model.eval()
     options = {"use_cache": False}
     if getattr(model.config.get_text_config(), "output_router_logits", False):
-        # the router's loss is not what is looked for, and some models cannot compute it
+        # the router loss does not matter here, and some models cannot compute it for one token
         options["output_router_logits"] = False
     try:
         with torch.enable_grad():
@@ -31,7 +31,7 @@ def may_lack_gradients(model: PreTrainedModel) -> bool:
 
 
 def _weights_behind(output: Tensor) -> set[int]:
-    """Ids of the leaves that autograd would give a gradient."""
+    """Ids of the parameters that autograd would give a gradient."""
     found: set[int] = set()
     seen, ahead = set(), [output.grad_fn]
     while ahead:
@@ -39,6 +39,7 @@ def _weights_behind(output: Tensor) -> set[int]:
         if node is None or node in seen:
             continue
         seen.add(node)
+        # a graph's leaves are AccumulateGrad nodes, which hold their parameter as `variable`
         if isinstance(leaf := getattr(node, "variable", None), nn.Parameter):
             found.add(id(leaf))
         ahead += [following for following, _ in node.next_functions]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models, tokenizers and adapter folders as they are found, checked and loaded."""
+"""Models, tokenizers and adapter folders: found, checked and loaded."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapter folders as peft writes them: the base model that they belong to, and where it is now."""
+"""Adapter folders as peft writes them, and the base model that an adapter belongs to."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _SPECIAL = (
     "monteclora_config",
     "velora_config",
 )
-"""peft's settings that make an adapter more than products of two matrices on linear layers."""
+"""Settings of peft that make an adapter more than plain LoRA: a product of two matrices on a linear layer."""
 
 
 @dataclass(frozen=True)
 class AdapterFolder:
-    """The adapter that ``source`` names, in the folder ``path``; ``settings`` is its adapter_config.json.
-    ``given_base`` stands for the base that it names."""
+    """The adapter that ``source`` refers to, in the folder ``path``. ``settings`` is its adapter_config.json, and
+    ``given_base`` replaces the base model named there."""
 
     source: ModelSource
     path: Path
@@ -50,14 +50,14 @@ class AdapterFolder:
 
     @cached_property
     def base(self) -> ModelSource:
-        """The base model, looked for where the adapter says and, for a folder that has moved, where it lies beside it.
+        """The base model: where the adapter says, or at the same relative place next to an adapter that has moved.
 
-        Raises SpecError when it is not found, or is an adapter itself.
+        Raises SpecError if it is not found, or is an adapter itself.
         """
         if self.given_base is not None:
             return self.given_base
         written = self.settings.get("base_model_name_or_path")
-        action = f"Write the folder or Hub name of its base into base_model_name_or_path of {self.path / ADAPTER_FILE}."
+        action = f"Set base_model_name_or_path in {self.path / ADAPTER_FILE} to the folder or Hub name of its base."
         if not isinstance(written, str) or not written:
             raise self._refusal("names no base model.", action)
         base = ModelSource(
@@ -74,7 +74,7 @@ class AdapterFolder:
         return base
 
     def on(self, base: ModelSource) -> AdapterFolder:
-        """The same adapter with its base taken from ``base``. Raises SpecError when it belongs to another model."""
+        """The same adapter on ``base``. Raises SpecError if it belongs to another model."""
         written = self.settings.get("base_model_name_or_path")
         if written != base.name and not self._is_base(base):
             action = f"Set model_name: {written}, or load an adapter of {base.name}."
@@ -82,12 +82,12 @@ class AdapterFolder:
         return replace(self, given_base=base)
 
     def _is_base(self, other: ModelSource) -> bool:
-        """Whether ``other`` has the base's files, under whatever path; of a Hub name and a folder only the last part
-        of the name can be compared."""
+        """Whether ``other`` is the base model, under whatever path. A Hub name and a folder can only be compared by the
+        last part of the name."""
         try:
             own = self.base
         except SpecError:
-            warn(f"the base model of {self.source.name} is gone; {other.name} is taken for it.")
+            warn(f"the base model of {self.source.name} no longer exists; using {other.name} instead.")
             return True
         if own.folder is None or other.folder is None:
             return Path(own.name).name == Path(other.name).name
@@ -96,11 +96,13 @@ class AdapterFolder:
         )
 
     def require_plain(self, odd_layers: Sequence[str] = ()) -> None:
-        """Raise SpecError for more than products of two matrices on linear layers, and where there are ``odd_layers``:
-        no new adapter can be trained on top of that."""
+        """Raise SpecError if this is more than plain LoRA on linear layers, or adapts ``odd_layers``.
+
+        No new adapter can be trained on top of that.
+        """
         reasons = [*self._special(), *(f"adapts {layer}" for layer in odd_layers)]
         if reasons:
-            message = f"({', '.join(reasons[:3])}) cannot stay under a new adapter."
+            message = f"({', '.join(reasons[:3])}) cannot be kept underneath a new adapter."
             raise self._refusal(
                 message, f"Set use_lora: false, which merges it and trains all weights. {MERGE_IT}"
             )
@@ -119,9 +121,9 @@ class AdapterFolder:
 
 
 def adapter_of(source: ModelSource) -> AdapterFolder | None:
-    """The adapter that ``source`` names, downloaded if need be; None for a whole model or nothing at all.
+    """The adapter that ``source`` refers to, downloaded if necessary; None if it is a full model or does not exist.
 
-    Raises SpecError when its adapter_config.json cannot be read, or it has no weights in safetensors.
+    Raises SpecError if its adapter_config.json cannot be read, or it has no safetensors weights.
     """
     folder = source.folder or _downloaded(source)
     if folder is None or not (folder / ADAPTER_FILE).is_file():
@@ -135,21 +137,21 @@ def adapter_of(source: ModelSource) -> AdapterFolder | None:
         raise SpecError(TITLE, [problem]) from error
     if not isinstance(settings, dict) or not (folder / WEIGHTS_FILE).is_file():
         message = f"the adapter {source.name} has no {WEIGHTS_FILE}."
-        action = "Save it again with peft's save_pretrained; pickled weights are not read."
+        action = "Save it again with peft's save_pretrained: pickled weights are not loaded."
         raise SpecError(TITLE, [Problem(source.key, message, action)])
     return AdapterFolder(source, folder, settings)
 
 
 def base_of(source: ModelSource) -> ModelSource:
-    """``source``, or the base model of the adapter that it names. Raises SpecError as `AdapterFolder.base`."""
+    """``source``, or the base model if it is an adapter. Raises SpecError like `AdapterFolder.base`."""
     adapter = adapter_of(source)
     return source if adapter is None else adapter.base
 
 
 def require_models(config: CommonConfig) -> None:
-    """What can be told of ``model_name`` and ``ref_model_name`` before they are loaded.
+    """Check ``model_name`` and ``ref_model_name`` as far as possible without loading them.
 
-    Raises SpecError with every problem: no such folder, an adapter without its base, or one that no other can follow.
+    Raises SpecError with every problem: a missing folder, an adapter without its base, or one that cannot be built on.
     """
     problems: list[Problem] = []
     for source in filter(None, (ModelSource.start(config), ModelSource.reference(config))):
@@ -178,5 +180,5 @@ def _downloaded(source: ModelSource) -> Path | None:
         return Path(
             snapshot_download(source.name, revision=source.revision, ignore_patterns=["*.bin", "*.pt"])
         )
-    except (OSError, ValueError):  # loading it as a model says what is wrong
+    except (OSError, ValueError):  # loading it as a model reports what is wrong
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model damage: which file of a model's folder is the reason that a library could not load it."""
+"""Diagnose a model folder that a library could not load: which file is at fault, and why."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _LONGEST_REASON = 300
 
 
 def part_of(folder: Path, reason: str) -> str:
-    """``config.json`` where that is what was refused for ``reason``, though it is JSON."""
+    """``config.json: `` if loading the configuration alone fails for the same ``reason``; otherwise empty."""
     from transformers import AutoConfig
 
     try:
         AutoConfig.from_pretrained(folder)
-    except Exception as error:  # each class of configuration has its own ways to refuse one
+    except Exception as error:  # every configuration class raises its own errors
         return "config.json: " if reason_of(error) == reason else ""
     return ""
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of what a library said, and the next where the first only announces it."""
+    """The first line of a library's message, and the second if the first only introduces it (ends with a colon)."""
     first, *rest = [line.strip() for line in str(error).splitlines() if line.strip()] or [
         type(error).__name__
     ]
     return clip(f"{first} {rest[0]}" if first.endswith(":") and rest else first, _LONGEST_REASON).rstrip(".:")
 
 
-def damaged_file(folder: Path) -> str | None:
-    """The first file that is not of its format, with what is wrong in it; None where each is."""
+def corrupt_file(folder: Path) -> str | None:
+    """The first file that is not valid JSON or safetensors, and what is wrong with it; None if all are valid."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(folder.iterdir()):
@@ -43,5 +43,5 @@ def damaged_file(folder: Path) -> str | None:
                 with safe_open(file, framework="np"):
                     pass
         except (OSError, ValueError, RecursionError, SafetensorError) as error:
-            return f"{file.name} is damaged: {reason_of(error)}"
+            return f"{file.name} is corrupt: {reason_of(error)}"
     return None

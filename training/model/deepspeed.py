@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepSpeed for one process: its settings with what the config says filled in, and the surroundings it needs."""
+"""DeepSpeed for one process: its settings, completed from the config, and the environment it needs."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _DERIVED = (
 
 
 def deepspeed_settings(config: CommonConfig) -> Settings | None:
-    """What DeepSpeed is given for ``config``; None for DDP. What transformers derives stands as "auto"; optimizer and
-    scheduler are the config's.
+    """The settings passed to DeepSpeed for ``config``; None for DDP.
 
-    Raises SpecError for a file that is missing or no JSON.
+    Values that transformers derives are "auto"; optimizer and scheduler are left out, because the config defines them.
+    Raises SpecError for a file that is missing or not JSON.
     """
     written = read_settings(config.strategy, config.deepspeed)
     if written is None:
@@ -49,14 +49,14 @@ def deepspeed_settings(config: CommonConfig) -> Settings | None:
     for section in ("fp16", "bf16"):
         derived[section] = {**written.get(section, {}), "enabled": "auto"}
     if zero_stage(written) == 3:
-        # final/ is a plain model directory, so the whole weights are gathered whatever the file says
+        # final/ is a plain model folder, so the full weights are gathered whatever the file says
         gathering = {"stage3_gather_16bit_weights_on_model_save": True}
         derived["zero_optimization"] = {**written["zero_optimization"], **gathering}
     return {key: value for key, value in written.items() if key not in SECTIONS} | derived
 
 
 def precision(config: CommonConfig) -> Literal["bfloat16", "float16"] | None:
-    """The 16-bit dtype DeepSpeed computes in, its optimizer holding the weights in float32; None for float32."""
+    """The 16-bit dtype that DeepSpeed computes in, with float32 weights in its optimizer; None for float32."""
     view = config.view()
     if computes_in(view, "bfloat16"):
         return "bfloat16"
@@ -64,19 +64,23 @@ def precision(config: CommonConfig) -> Literal["bfloat16", "float16"] | None:
 
 
 def check_tools(settings: Settings) -> None:
-    """Raise ResourceError when DeepSpeed, or the compiler that these settings make it call, is not on this machine."""
+    """Raise ResourceError if DeepSpeed, or the compiler that these settings require, is missing on this machine."""
     problems = []
     if importlib.util.find_spec("deepspeed") is None:
         problems.append(
-            Problem("strategy", "needs DeepSpeed, which is not installed.", "pip install deepspeed==0.19.8.")
+            Problem(
+                "strategy",
+                "needs DeepSpeed, which is not installed.",
+                "Install it with: pip install deepspeed==0.19.8",
+            )
         )
     missing = [tool for tool in ("c++", "ninja") if shutil.which(tool) is None]
     if compiles_optimizer(settings) and missing:
         problems.append(
             Problem(
                 "deepspeed",
-                f"its offloaded optimizer is compiled when first used, and {' and '.join(missing)} is not here.",
-                'Add "zero_force_ds_cpu_optimizer": false to the file, which takes torch\'s optimizer, as'
+                f"its offloaded optimizer is compiled on first use, and this machine lacks {' and '.join(missing)}.",
+                'Add "zero_force_ds_cpu_optimizer": false to the file to use torch\'s optimizer, as'
                 " strategy: zero3-offload does; or install a C++ compiler and ninja.",
             )
         )
@@ -84,10 +88,10 @@ def check_tools(settings: Settings) -> None:
         raise ResourceError("the strategy cannot be used on this machine", problems)
 
 
-def ready_process(settings: Settings) -> None:
-    """Make this process one that DeepSpeed can work in: its device, a process group, no needless noise.
+def prepare_process(settings: Settings) -> None:
+    """Set up this process for DeepSpeed: device, process group, and log levels.
 
-    Raises ResourceError as `check_tools`.
+    Raises ResourceError like `check_tools`.
     """
     check_tools(settings)
     device = local_device().type
@@ -106,8 +110,8 @@ def ready_process(settings: Settings) -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 
 
-def tell_of_compiling(config: CommonConfig) -> None:
-    """Say before the first worker of a machine compiles DeepSpeed's CPU optimizer that this takes its time."""
+def warn_about_compilation(config: CommonConfig) -> None:
+    """Warn that compiling DeepSpeed's CPU optimizer takes minutes, unless it is compiled already."""
     from torch.utils.cpp_extension import get_default_build_root
 
     settings = read_settings(config.strategy, config.deepspeed)
@@ -116,20 +120,20 @@ def tell_of_compiling(config: CommonConfig) -> None:
     built = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     if not any(built.rglob("cpu_adam.so")):
         warn(
-            "deepspeed: its offloaded optimizer is compiled first, once on each machine, which takes about two minutes."
-            ' "zero_force_ds_cpu_optimizer": false takes torch\'s optimizer, which needs no compiling.'
+            "deepspeed: its offloaded optimizer is compiled first, once per machine, which takes about two minutes."
+            ' Set "zero_force_ds_cpu_optimizer": false to use torch\'s optimizer, which needs no compilation.'
         )
 
 
 def is_loaded_in_shards() -> bool:
-    """Whether a model loaded now is partitioned over the workers as it is read (ZeRO-3)."""
+    """Whether a model loaded now is partitioned over the workers while it is read (ZeRO-3)."""
     from transformers.integrations import is_deepspeed_zero3_enabled
 
     return is_deepspeed_zero3_enabled()
 
 
-def leave_deepspeed() -> None:
-    """Undo what an earlier DeepSpeed run left in this process, and leave DeepSpeed unloaded in any other."""
+def reset_deepspeed() -> None:
+    """Remove what an earlier DeepSpeed training left in this process. Does not import DeepSpeed."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     import_deepspeed_on_demand()

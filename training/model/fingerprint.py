@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fingerprint of a model folder, by which a copy or a change of a model is told."""
+"""Fingerprint of a model folder: equal for copies, different after a change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def model_fingerprint(folder: Path) -> str:
-    """SHA-256 over what decides a model folder's outputs: configuration, weights and code, file names included."""
+    """SHA-256 over everything that determines a model's outputs: configuration, weights, code, and file names."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".safetensors", ".py") and path.name not in (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF to safetensors: what training can read of a model of which nothing but a GGUF file is left."""
+"""Convert GGUF to safetensors, for a model of which only a GGUF file is left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _TITLE = "the model was not converted"
 
 
 def convert(file: Path, target: Path) -> Path:
-    """Write weights (safetensors, float32) and tokenizer of a GGUF ``file`` to the folder ``target``; returns it.
+    """Write the weights (safetensors, float32) and tokenizer of a GGUF ``file`` to the folder ``target``; returns it.
 
-    Raises SpecError when ``file`` holds no model that transformers can unpack, ResourceError when ``target`` exists or
-    the package `gguf` is missing.
+    Raises SpecError if transformers cannot convert ``file``; ResourceError if ``target`` exists or the package `gguf`
+    is missing.
     """
     _require(file, target)
     options = {"pretrained_model_name_or_path": str(file.parent.absolute()), "gguf_file": file.name}
@@ -34,8 +34,8 @@ def convert(file: Path, target: Path) -> Path:
         tokenizer = AutoTokenizer.from_pretrained(**options)
     except SpecError:
         raise
-    except Exception as error:  # a file of another layout fails anywhere in transformers' mapping of it
-        action = "Check that the copy is complete, or use the model that it was made from."
+    except Exception as error:  # an unknown layout can fail anywhere in transformers' conversion
+        action = "Check that the copy is complete, or use the model it was converted from."
         raise SpecError(_TITLE, [Problem(str(file), f"{reason_of(error)}.", action)]) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -55,18 +55,18 @@ def convert(file: Path, target: Path) -> Path:
 def _require(file: Path, target: Path) -> None:
     problems = []
     if gguf_file(file) != file:
-        raise SpecError(_TITLE, [Problem(str(file), "is no GGUF file.", "Name a *.gguf file.")])
+        raise SpecError(_TITLE, [Problem(str(file), "is not a GGUF file.", "Give a *.gguf file.")])
     if target.exists():
         problems.append(Problem(str(target), "exists.", "Choose another folder."))
     if not is_gguf_available():
-        message = "transformers reads GGUF files with the package gguf, which is not installed."
+        message = "reading GGUF files requires the package gguf, which is not installed."
         problems.append(Problem(str(file), message, "Install it with: pip install gguf"))
     if problems:
         raise ResourceError(_TITLE, problems)
 
 
 def _unpacked(file: Path, options: dict[str, str]) -> PreTrainedModel:
-    """The model in float32. Raises SpecError when weights are missing or unknown."""
+    """The dequantized model in float32. Raises SpecError if weights are missing or unknown."""
     model, report = AutoModelForCausalLM.from_pretrained(
         **options,
         dtype="float32",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GGUF files, which inference engines read: found where a model is looked for, and told apart by their first bytes.
+"""Recognize GGUF files, the format of inference engines, where a model for training is expected.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights are mostly rounded to blocks of a few
-bits, names and layouts are llama.cpp's, and the tokenizer is a list of tokens; training reads none of that.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Weights are mostly quantized to a few bits, names
+and layouts are llama.cpp's, and the tokenizer is a list of tokens; training cannot read any of that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 MAGIC = b"GGUF"
 _FIXED_HEADER = struct.Struct("<4sIQQ")  # magic, version, number of tensors, number of key-value pairs
 _STRING = 8
-_HEAD_BYTES = 4096  # enough for architecture and name, which writers put first
+_HEAD_BYTES = 4096  # enough for the architecture and name, which writers put first
 
 
 def gguf_file(path: Path) -> Path | None:
-    """``path`` itself, or the first of its folder's ``*.gguf`` where nothing else there is a model."""
-    if os.path.isfile(path):  # a name too long for a file is none either
+    """``path`` if it is a GGUF file, or the first ``*.gguf`` in a folder without safetensors; otherwise None."""
+    if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         return path if path.suffix.lower() == ".gguf" or _head(path).startswith(MAGIC) else None
     if not os.path.isdir(path) or any(path.glob("*.safetensors")):
         return None
@@ -27,7 +27,7 @@ def gguf_file(path: Path) -> Path | None:
 
 
 def describe(file: Path) -> str:
-    """Name and architecture as the file gives them, such as ``Gemma 3 270m (gemma3)``; empty where it does not."""
+    """Name and architecture from the file, such as ``Gemma 3 270m (gemma3)``; empty if it gives neither."""
     facts = _leading_strings(_head(file))
     architecture, name = facts.get("general.architecture", ""), facts.get("general.name", "")
     return f"{name} ({architecture})" if name and architecture else name or architecture
@@ -42,7 +42,7 @@ def _head(file: Path) -> bytes:
 
 
 def _leading_strings(head: bytes) -> dict[str, str]:
-    """The key-value pairs before the first whose value is no string, as far as ``head`` holds them."""
+    """The leading key-value pairs with string values, up to the first other value or the end of ``head``."""
     facts: dict[str, str] = {}
     place = _FIXED_HEADER.size
     try:

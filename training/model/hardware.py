@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process trains on, and a config fitted to it."""
+"""The device that this process trains on, and a config adjusted to it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def local_device() -> torch.device:
 
 
 def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Config:
-    """A copy of ``config`` whose defaults hold on this machine; the user is told of each change and of each setting
-    without effect, with its key.
+    """A copy of ``config`` with its defaults adjusted to this machine. A warning names each change, and each setting
+    without effect.
 
-    ``has_eval_data`` tells of held-out rows that the config does not name; None goes by the config.
+    ``has_eval_data`` says whether there are held-out rows, if the config does not tell (None: it does).
 
-    Raises SpecError for a value that was set and cannot hold here.
+    Raises SpecError for an explicit value that is impossible here.
     """
     device = local_device()
     kind: Literal["cpu", "cuda"] = "cuda" if device.type == "cuda" else "cpu"
@@ -38,11 +38,11 @@ def fit_to_hardware(config: Config, *, has_eval_data: bool | None = None) -> Con
     idle = without_effect(fitted.view().with_device(kind, "", bf16))
     for notice in (*adjustments, *idle):
         warn(str(notice))
-    tell_of_preset(fitted)
+    warn_about_preset(fitted)
     return fitted
 
 
-def tell_of_preset(config: CommonConfig) -> None:
-    """Say it where a DeepSpeed file that is not there stands for a preset."""
+def warn_about_preset(config: CommonConfig) -> None:
+    """Warn if the DeepSpeed file does not exist and its name selects a preset."""
     if config.deepspeed is not None and (preset := preset_behind(config.deepspeed)):
-        warn(f"deepspeed: there is no file {config.deepspeed}, so the preset of that name is used: {preset}.")
+        warn(f"deepspeed: {config.deepspeed} does not exist, so the preset of that name is used: {preset}.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hub: whether a model can be had from the Hugging Face Hub, asked once; loading itself tries for minutes."""
+"""Check once whether a model is available on the Hugging Face Hub; loading itself would retry for minutes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SECONDS_TO_ANSWER = 10.0
 
 
 def require_on_hub(source: ModelSource) -> None:
-    """Raises SpecError when ``source`` is no folder, not in the local cache, and the Hub has it not or is out of reach.
+    """Raises SpecError if ``source`` is neither a folder nor cached, and the Hub lacks it or is unreachable.
 
-    An answer that the Hub has trouble is no refusal: whoever loads the model tries again.
+    Server errors of the Hub are ignored: loading the model retries.
     """
     if source.folder is not None:
         return
@@ -26,5 +26,7 @@ def require_on_hub(source: ModelSource) -> None:
         raise unloadable(source, error) from error
     except HfHubHTTPError:
         return
-    except Exception as error:  # of the HTTP client, whichever the Hub's library uses
+    except (
+        Exception
+    ) as error:  # raised by the HTTP client, which differs between versions of the Hub's library
         raise unloadable(source, error) from error

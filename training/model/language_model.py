@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The language model inside a model that also takes images or sound: the part that rows of text train.
+"""The language model inside a multimodal model: the part that rows of text train.
 
-No text passes the encoders and projectors beside it, so their weights get no gradient, or that of a placeholder. They
-stay as they are, in full fine-tuning as with adapters, and what is saved is the whole model with them.
+Text does not pass through the encoders and projectors of images or sound, so their weights get no meaningful gradient.
+They are frozen, in full fine-tuning as with adapters, and saved with the rest of the model.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tadrib.training.notices import warn
 
 
 def other_parts(model: PreTrainedModel) -> list[str]:
-    """Names of the largest parts, modules or single weights, that lie outside the language model and its head; none in
-    a model of text alone."""
+    """Names of the modules or weights outside the language model and its head, as few and large as possible; empty for
+    a text-only model."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     if model.config.get_text_config(decoder=True) is model.config:
         decoder = model.base_model
@@ -25,26 +25,26 @@ def other_parts(model: PreTrainedModel) -> list[str]:
 
 
 def lies_in(name: str, parts: Iterable[str]) -> bool:
-    """Whether a module or weight of this ``name`` belongs to one of ``parts``."""
+    """Whether the module or weight ``name`` belongs to one of ``parts``."""
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def freeze_other_parts(model: PreTrainedModel) -> None:
-    """Train the language model alone, and say so where the model is more than that."""
+    """Freeze everything but the language model, with a warning if there is anything else."""
     parts = other_parts(model)
     for name, weight in model.named_parameters():
         if lies_in(name, parts):
             weight.requires_grad_(False)
-    tell_of_others(model, parts)
+    warn_about_frozen_parts(model, parts)
 
 
-def tell_of_others(model: PreTrainedModel, parts: list[str]) -> None:
-    """Say which ``parts`` stay as they are, if any do."""
+def warn_about_frozen_parts(model: PreTrainedModel, parts: list[str]) -> None:
+    """Warn which ``parts`` are not trained, if there are any."""
     if parts:
         count = sum(weight.numel() for name, weight in model.named_parameters() if lies_in(name, parts))
         warn(
-            f"{', '.join(parts)} ({count:,} weights) stay as they are: rows are text, which trains the language model"
-            f" of a {type(model).__name__} alone"
+            f"{', '.join(parts)} ({count:,} weights) are not trained: rows of text train only the language model of a"
+            f" {type(model).__name__}"
         )
 
 
@@ -64,6 +64,6 @@ def _outside(module: nn.Module, prefix: str, decoder: nn.Module, head: nn.Module
 
 
 def _has_encoder(module: nn.Module, decoder: nn.Module) -> bool:
-    """Whether there is a model of another kind inside, as where encoders hang at the embedding."""
+    """Whether ``module`` contains another kind of model, such as an encoder attached to the embedding."""
     models = (inner for inner in module.modules() if isinstance(inner, PreTrainedModel))
     return any(type(inner.config) is not type(decoder.config) for inner in models)

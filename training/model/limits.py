@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits of a model, from its config.json: rows beyond its context or its embedding are refused before it is loaded."""
+"""Check rows against the limits in a model's config.json (context length, vocabulary) before the model is loaded."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tadrib.training.model.adapter_folder import base_of
 from tadrib.training.model.source import ModelSource, locate, unloadable
 
 
-def require_room(
+def require_rows_fit(
     config: CommonConfig, method: str, data: PreparedData, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Compare prepared rows with the model that is trained and the one it is compared with.
+    """Check that prepared rows fit the trained model and the reference model.
 
-    A position beyond ``max_position_embeddings`` is one that the model has never seen, or has no embedding for; rope
-    scaling lifts that limit. A token id beyond ``vocab_size`` has no row in the embedding.
+    The model has never seen a position beyond ``max_position_embeddings``, or has no embedding for it; RoPE scaling
+    lifts that limit. A token id beyond ``vocab_size`` has no embedding.
 
-    Raises SpecError with every problem, or when a config.json cannot be read.
+    Raises SpecError with every problem, or if a config.json cannot be read.
     """
     parts = [data.train] if data.eval is None else [data.train, data.eval]
     needed = extent(parts)
@@ -39,7 +39,7 @@ def require_room(
         for problem in _problems(source, needed, limits, tokenizer)
     ]
     if problems:
-        raise SpecError("the model has no room for the rows", problems)
+        raise SpecError("the rows do not fit the model", problems)
 
 
 def _problems(
@@ -51,18 +51,18 @@ def _problems(
         yield Problem(
             limits.total_key,
             f"{limits.total}, and row {needed.row + 1} has {needed.longest:,} tokens, but {source.name}"
-            f" ({source.key}) was made for {context:,} (max_position_embeddings of its config.json, without rope"
+            f" ({source.key}) has a context of {context:,} (max_position_embeddings in its config.json, without RoPE"
             " scaling).",
             f"Set {limits.total_key}: {context}, with truncation: truncate to cut longer rows or truncation: drop to"
-            " leave them out; or choose a model with a longer context.",
+            " leave them out; or use a model with a longer context.",
         )
     largest = max(needed.largest_id, tokenizer.pad_token_id or 0)
     if rows is not None and largest >= rows:
         yield Problem(
             source.key,
-            f"{source.name} has an embedding of {rows:,} rows (vocab_size of its config.json), but the tokenizer"
-            f" writes token id {largest:,} ({tokenizer.convert_ids_to_tokens(largest)}).",
-            f"Use the tokenizer that belongs to the model, or resize its embedding to {len(tokenizer):,} rows"
+            f"{source.name} has embeddings for {rows:,} tokens (vocab_size in its config.json), but the tokenizer"
+            f" produces token id {largest:,} ({tokenizer.convert_ids_to_tokens(largest)}).",
+            f"Use the tokenizer that belongs to the model, or resize its embedding to {len(tokenizer):,} tokens"
             " (resize_token_embeddings) and save it.",
         )
 
@@ -72,12 +72,12 @@ def _config_of(source: ModelSource) -> Any:
     whole = base_of(source)
     try:
         return AutoConfig.from_pretrained(locate(whole), **whole.options).get_text_config()
-    except Exception as error:  # each class of configuration has its own ways to refuse one
+    except Exception as error:  # every configuration class raises its own errors
         raise unloadable(source, error) from error
 
 
 def _is_scaled(model: Any) -> bool:
-    """Whether rotary positions are scaled; some models have settings for each kind of layer."""
+    """Whether RoPE is scaled; some models have separate settings for each kind of layer."""
     given = getattr(model, "rope_parameters", None) or getattr(model, "rope_scaling", None) or {}
     each = [given, *(inner for inner in given.values() if isinstance(inner, dict))]
     return any(rope.get("rope_type", rope.get("type", "default")) != "default" for rope in each)

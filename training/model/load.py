@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Causal language models by name or folder, with the encoders of those that take images or sound as well: safetensors
-only, remote code only where asked for."""
+"""Load causal language models by name or folder, multimodal ones with their encoders: safetensors only, and remote code
+only if enabled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tadrib.training.model.deepspeed import is_loaded_in_shards
 from tadrib.training.model.hardware import local_device
 from tadrib.training.model.language_model import freeze_other_parts
 from tadrib.training.model.source import TITLE, ModelSource, locate, unloadable
-from tadrib.training.model.starting_adapter import carry, merge
+from tadrib.training.model.starting_adapter import attach_frozen, merge
 from tadrib.training.model.weights import require_whole
 
 _MOST_LAYERS = 2_000
@@ -43,21 +43,22 @@ UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
-"""What transformers raises for files that hold no model."""
+"""What transformers raises for files that are not a valid model."""
 
 
 def load_model(
     config: CommonConfig, source: ModelSource | None = None, *, trained: bool = True
 ) -> PreTrainedModel:
-    """The model in ``torch_dtype`` (or 4/8 bits), on this process's device.
+    """Load the model in ``torch_dtype`` (or 4/8 bits) onto this process's device. ``source`` replaces ``model_name``.
 
-    Without LoRA the language model's own weights are ``trained`` and all stay in float32, whose updates a 16-bit weight
-    would round away; ``torch_dtype`` is then the dtype of the computation (`training.loop.arguments`). DeepSpeed's
-    optimizer keeps such a float32 copy itself, and with ZeRO-3 every worker keeps its shard of the weights alone.
-    ``source`` replaces ``model_name``. Where it is an adapter, its base model is loaded with the adapter as a frozen
-    part of it, or without LoRA merged into it in float32 (`training.model.starting_adapter`).
+    Full fine-tuning (``trained`` and no LoRA) keeps the weights in float32, because 16-bit weights would round small
+    updates away; ``torch_dtype`` is then the compute dtype (`training.loop.arguments`). DeepSpeed's optimizer keeps
+    that float32 copy itself, and with ZeRO-3 each worker holds only its shard of the weights.
 
-    Raises SpecError when it cannot be loaded, or its weights are not those of its configuration.
+    If the source is an adapter, its base model is loaded, with the adapter as a frozen part of it. Without LoRA it is
+    merged in float32 instead (`training.model.starting_adapter`).
+
+    Raises SpecError if the model cannot be loaded, or its weights do not match its configuration.
     """
     model = _load_start(config, source or ModelSource.start(config), trained)
     if trained and not config.use_lora:
@@ -75,14 +76,14 @@ def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> Pre
     if source.is_saved:
         adapter = adapter.on(base_of(ModelSource.start(config)))
     if config.use_lora:
-        return carry(_load(config, adapter.base, dtype), adapter)
+        return attach_frozen(_load(config, adapter.base, dtype), adapter)
     if is_loaded_in_shards():
         raise _not_mergeable_in_shards(source)
     return merge(_load(config, adapter.base, torch.float32), adapter).to(dtype)
 
 
 def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
-    """A whole model."""
+    """Load a full model, not an adapter."""
     try:
         settings = AutoConfig.from_pretrained(locate(source), **source.options)
         _require_buildable(settings)
@@ -93,16 +94,16 @@ def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreT
             quantization_config=_quantization(config, dtype),
             device_map=None if is_loaded_in_shards() else {"": local_device()},
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported with all others
+            ignore_mismatched_sizes=True,  # `require_whole` reports them with all other problems
             **source.options,
         )
     except UNREADABLE as error:
         raise unloadable(source, error) from error
-    except RuntimeError as error:  # in shards (ZeRO-3), transformers raises for the first wrong shape
+    except RuntimeError as error:  # with ZeRO-3 transformers raises for the first wrong shape
         if "state_dict" not in str(error):
             raise
         raise unloadable(source, error) from error
-    except ImportError as error:  # encoders of images and sound may need packages of their own
+    except ImportError as error:  # encoders of images and sound may need extra packages
         raise _lacks_package(source, error) from error
     require_whole(source, model, report)
     if config.load_in_4bit:
@@ -111,16 +112,16 @@ def _load(config: CommonConfig, source: ModelSource, dtype: torch.dtype) -> PreT
 
 
 def _kind(settings: PreTrainedConfig) -> Any:
-    """The class that keeps all parts of the model, so that what is saved is such a model again."""
+    """The auto class that loads all parts of the model, so that the saved model is complete."""
     is_multimodal = type(settings) in MODEL_FOR_MULTIMODAL_LM_MAPPING and not settings.is_encoder_decoder
     return AutoModelForMultimodalLM if is_multimodal else AutoModelForCausalLM
 
 
 def _require_buildable(settings: PreTrainedConfig) -> None:
-    """Raise ValueError for a number of layers that would be built one by one until memory or patience ends."""
+    """Raise ValueError for an absurd number of layers, which would be built one by one until memory runs out."""
     layers = getattr(settings.get_text_config(), "num_hidden_layers", None)
     if isinstance(layers, int) and layers > _MOST_LAYERS:
-        raise ValueError(f"config.json: num_hidden_layers is {layers:,}, and no model has so many")
+        raise ValueError(f"config.json: num_hidden_layers is {layers:,}, and no model has that many")
 
 
 def _lacks_package(source: ModelSource, error: ImportError) -> SpecError:
@@ -131,7 +132,7 @@ def _lacks_package(source: ModelSource, error: ImportError) -> SpecError:
 
 
 def _not_mergeable_in_shards(source: ModelSource) -> SpecError:
-    message = f"{source.name} is an adapter, which cannot be merged into a model that zero3 reads in shards."
+    message = f"{source.name} is an adapter, which cannot be merged into a model that zero3 partitions."
     action = f"Set use_lora: true or strategy: zero2. {MERGE_IT}"
     return SpecError(TITLE, [Problem(source.key, message, action)])
 

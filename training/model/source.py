@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model comes from: the folder or Hub name that somebody wrote, and what is said when it cannot be loaded."""
+"""Where a model comes from: a folder or Hub name from the spec, and the error message if it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from tadrib.training.config import CommonConfig
 from tadrib.training.errors import Problem, SpecError, nearest
 from tadrib.training.files.permissions import unreadable_files
-from tadrib.training.files.regular_file import no_files
-from tadrib.training.model.damage import damaged_file, part_of, reason_of
+from tadrib.training.files.regular_file import special_files
+from tadrib.training.model.damage import corrupt_file, part_of, reason_of
 from tadrib.training.model.gguf_file import describe, gguf_file
 from tadrib.training.run.names import step_of
 
@@ -24,7 +24,7 @@ ADAPTER_FILE = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A folder or Hub ``name`` and the ``key`` it was written under, which errors are reported at."""
+    """A folder or Hub ``name``, and the config ``key`` it was given under, for error messages."""
 
     key: str
     name: str
@@ -38,7 +38,7 @@ class ModelSource:
 
     @classmethod
     def reference(cls, config: CommonConfig) -> ModelSource | None:
-        """``ref_model_name``; None where that is not set, or not a key of the method."""
+        """``ref_model_name``; None if it is not set, or the method has no such key."""
         name = getattr(config, "ref_model_name", None)
         return None if name is None else cls("ref_model_name", name, None, config.trust_remote_code)
 
@@ -49,30 +49,30 @@ class ModelSource:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every ``from_pretrained`` is told of the model besides its place."""
+        """The keyword arguments common to every ``from_pretrained`` call."""
         return {"revision": self.revision or "main", "trust_remote_code": self.trust_remote_code}
 
     @property
     def folder(self) -> Path | None:
-        """The folder that ``name`` is; None for a Hub name."""
+        """The folder ``name`` refers to; None for a Hub name."""
         return Path(self.name) if os.path.isdir(self.name) else None
 
     @property
     def is_saved(self) -> bool:
-        """Whether it was made by `saved`."""
+        """Whether this source was created by `saved`."""
         return self.key == "path"
 
     @property
     def is_surely_a_folder(self) -> bool:
-        """Whether ``name`` can be no Hub name."""
+        """Whether ``name`` cannot be a Hub name."""
         path = Path(self.name)
         looks_like_one = path.is_absolute() or self.name.startswith((".", "~")) or self.name.count("/") > 1
         return self.is_saved or looks_like_one or path.parent.is_dir()
 
 
 def locate(source: ModelSource) -> str:
-    """The folder or Hub name. Raises SpecError for a name that can only be a folder and is none, or is the folder of a
-    run rather than of a model, or of a GGUF file."""
+    """The folder or Hub name to load. Raises SpecError for a folder that does not exist, contains a run rather than a
+    model, or contains only a GGUF file."""
     folder = source.folder
     if (file := gguf_file(Path(source.name))) is not None and not (folder and _is_model(folder)):
         raise SpecError(TITLE, [_not_for_training(source, file)])
@@ -81,11 +81,11 @@ def locate(source: ModelSource) -> str:
     if folder is None and source.is_surely_a_folder:
         raise SpecError(TITLE, [_missing_folder(source)])
     if folder is not None and not _is_model(folder) and (inner := _models_in(folder)):
-        message = f"folder {source.name} holds a run, not a model."
+        message = f"folder {source.name} contains a run, not a model."
         raise SpecError(TITLE, [Problem(source.key, message, f"Did you mean {inner[0]}?")])
-    if folder is not None and (odd := no_files(folder)):
-        message = f"folder {source.name} holds {odd[0]}, which libraries would read without end."
-        raise SpecError(TITLE, [Problem(source.key, message, "Put the model's file back in its place.")])
+    if folder is not None and (odd := special_files(folder)):
+        message = f"folder {source.name} contains {odd[0]}, which would block the libraries that read it."
+        raise SpecError(TITLE, [Problem(source.key, message, "Replace it with the model's file.")])
     return source.name
 
 
@@ -94,7 +94,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def _models_in(run: Path) -> list[Path]:
-    """The models that a run's folder holds: the final one, then its checkpoints, the newest first."""
+    """The models in a run's folder: the final one, then its checkpoints, newest first."""
     found = [*run.glob("checkpoint-*"), *run.glob("*/checkpoint-*")]
     checkpoints = {step: path for path in found if (step := step_of(path.name)) is not None}
     newest_first = [checkpoints[step] for step in sorted(checkpoints, reverse=True)]
@@ -104,14 +104,14 @@ def _models_in(run: Path) -> list[Path]:
 def _not_for_training(source: ModelSource, file: Path) -> Problem:
     about = describe(file)
     message = (
-        f"{file} is a GGUF file{f' of {about}' if about else ''}, made for inference engines; training reads"
+        f"{file} is a GGUF file{f' of {about}' if about else ''}, a format for inference engines; training needs"
         " *.safetensors weights."
     )
     if _is_model(file.parent):
         return Problem(source.key, message, f"Did you mean {file.parent}?")
     action = (
-        "Give the name or folder of the model that it was made from. Where that is out of reach, unpack the file, whose"
-        f" rounding stays: tadrib convert {quote(str(file))} {quote(str(file.with_suffix('')))}"
+        "Give the name or folder of the model it was converted from. If that is unavailable, convert the file, which"
+        f" keeps its quantization error: tadrib convert {quote(str(file))} {quote(str(file.with_suffix('')))}"
     )
     return Problem(source.key, message, action)
 
@@ -131,7 +131,7 @@ def _missing_folder(source: ModelSource) -> Problem:
     if close:
         action = f"Did you mean {parent / close}?"
     elif parent.is_dir():
-        action = f"{parent} holds: {', '.join(sorted(siblings)[:10]) or 'no folders'}."
+        action = f"{parent} contains: {', '.join(sorted(siblings)[:10]) or 'no folders'}."
     else:
         action = f"{parent} does not exist either."
     if not source.is_saved:
@@ -140,22 +140,24 @@ def _missing_folder(source: ModelSource) -> Problem:
 
 
 def unloadable(source: ModelSource, error: Exception, part: str = "") -> SpecError:
-    """The error for a user when ``from_pretrained`` raised ``error``, in a ``part`` of the model that the text does not
-    name."""
+    """The user-facing error for an ``error`` of ``from_pretrained``. ``part`` names the part of the model, if the
+    error's text does not."""
     reason = reason_of(error)
     folder = source.folder
     if folder is None:
         action = (
             "Check the spelling, network access and HF_TOKEN, or give the path of a local folder"
-            f" ({Path(source.name).absolute()} is none)."
+            f" ({Path(source.name).absolute()} does not exist)."
         )
         if "gguf" in source.name.lower():
-            action = "GGUF files are made for inference engines: give the name of the model that they were made from."
+            action = (
+                "GGUF is a format for inference engines: give the name of the model it was converted from."
+            )
         return SpecError(TITLE, [Problem(source.key, f"Hub name {source.name}: {reason}.", action)])
     if locked := unreadable_files(folder):
-        message = f"folder {source.name}: this user (uid {os.getuid()}) may not read {', '.join(locked)}."
-        action = f"Let its owner run `chmod -R a+rX {source.name}`."
+        message = f"folder {source.name}: this user (uid {os.getuid()}) has no permission to read {', '.join(locked)}."
+        action = f"Its owner can run `chmod -R a+rX {source.name}`."
         return SpecError(TITLE, [Problem(source.key, message, action)])
-    reason = damaged_file(folder) or f"{part_of(folder, reason) or part}{reason}"
-    action = "Check that it holds config.json, a tokenizer and *.safetensors weights, all complete."
+    reason = corrupt_file(folder) or f"{part_of(folder, reason) or part}{reason}"
+    action = "Check that it contains config.json, a tokenizer and *.safetensors weights, all complete."
     return SpecError(TITLE, [Problem(source.key, f"folder {source.name}: {reason}.", action)])

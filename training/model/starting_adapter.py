@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adapter that training starts from, as a frozen part of the base model, or merged into its weights.
+"""The adapter that training starts from: a frozen part of the base model, or merged into its weights.
 
-Merging into 16-bit weights rounds most of a small adapter away, and into 4-bit weights nearly all of it. So a model
-that gets adapters of its own keeps those of its start as they are: low-rank products, without dropout, added to the
-layers' outputs. Switching the new adapters off then leaves exactly what training starts from, which is the reference.
-A model whose own weights are trained in float32 takes them into its weights.
+Merging rounds most of a small adapter away in 16-bit weights, and nearly all of it in 4-bit weights. So when new
+adapters are trained, the starting adapter stays separate: a frozen low-rank product, without dropout, added to each
+layer's output. With the new adapters switched off, exactly the starting model remains, which is the reference. In full
+fine-tuning the weights are in float32, and the starting adapter is merged into them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _UNFIT = (
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A layer's ``scale * up @ down``: ``down`` [rank, in], ``up`` [out, rank], float32, in main memory."""
+    """A layer's ``scale * up @ down``: ``down`` [rank, in] and ``up`` [out, rank], float32, in CPU memory."""
 
     down: Tensor
     up: Tensor
@@ -67,16 +67,16 @@ class LowRank(nn.Module):
         return (output + self.scale * product).to(output.dtype)
 
 
-def carry(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
-    """``model`` with the adapter as a frozen part of it; `start_factors` gives it back.
+def attach_frozen(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
+    """``model`` with the adapter attached as a frozen part; `start_factors` returns its factors.
 
-    Raises SpecError when it is not the model's, or more than products of two matrices on linear layers.
+    Raises SpecError if the adapter does not belong to the model, or is more than plain LoRA on linear layers.
     """
     adapter.require_plain()
     head = model.get_output_embeddings()
     wrapped = _read(model, adapter)
     layers = {name: m for name, m in wrapped.get_base_model().named_modules() if isinstance(m, LoraLayer)}
-    # scoring reads the head's weight, which knows of no adapter
+    # scoring uses the head's weight directly and would bypass an adapter on it
     odd = [name for name, layer in layers.items() if not _is_plain(layer) or layer.get_base_layer() is head]
     adapter.require_plain(odd)
     factors = {name: _factors(layer) for name, layer in layers.items()}
@@ -90,14 +90,14 @@ def carry(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
 
 
 def start_factors(model: nn.Module) -> dict[str, Factors]:
-    """What `carry` added to a model, by the layer's name; empty for one that started from a whole model."""
+    """What `attach_frozen` added to a model, by layer name; empty if training started from a full model."""
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     return getattr(base, "start_factors", {})
 
 
 @contextlib.contextmanager
-def suspended(model: nn.Module) -> Iterator[None]:
-    """Within, ``model`` is without what `carry` added to it."""
+def without_starting_adapter(model: nn.Module) -> Iterator[None]:
+    """Inside this context, ``model`` computes without what `attach_frozen` added."""
     parts = [module for module in model.modules() if isinstance(module, LowRank)]
     for part in parts:
         part.is_on = False
@@ -109,15 +109,15 @@ def suspended(model: nn.Module) -> Iterator[None]:
 
 
 def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
-    """``model`` with the adapter, of any kind that peft merges, taken into its weights.
+    """``model`` with the adapter merged into its weights; any kind of adapter that peft can merge.
 
-    Raises SpecError when it is not the model's, or cannot be merged.
+    Raises SpecError if the adapter does not belong to the model, or cannot be merged.
     """
     tied = _tied(model)
     wrapped = _read(model, adapter)
     if any(m.get_base_layer() in tied for m in wrapped.modules() if isinstance(m, BaseTunerLayer)):
         message = (
-            f"{adapter.source.name} adapts the embedding or the head, which are one matrix in this model."
+            f"{adapter.source.name} adapts the embedding or the head, which share one matrix in this model."
         )
         action = "Start from its base model, or from another adapter."
         raise SpecError(TITLE, [Problem(adapter.source.key, message, action)])
@@ -128,7 +128,7 @@ def merge(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedModel:
 
 
 def _read(model: PreTrainedModel, adapter: AdapterFolder) -> PeftModel:
-    """``model`` wrapped in the adapter as peft reads it, but no name or shape off."""
+    """``model`` wrapped in the adapter by peft, after checking that every name and shape matches."""
     try:
         state = load_file(adapter.path / WEIGHTS_FILE)
         wrapped = get_peft_model(model, PeftConfig.from_pretrained(str(adapter.path)), adapter_name=_NAME)
@@ -167,6 +167,6 @@ def _factors(layer: LoraLayer) -> Factors:
 
 
 def _tied(model: PreTrainedModel) -> list[nn.Module]:
-    """Embedding and head where they share one matrix."""
+    """The embedding and the head if they share one matrix; otherwise empty."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     return [head, embedding] if head is not None and head.weight is embedding.weight else []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tokenizers by name or folder. Apart from `training.model.load`, whose imports cost a driver seconds for nothing."""
+"""Load tokenizers by name or folder. Separate from `training.model.load`, whose imports take the driver seconds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tadrib.training.model.source import ModelSource, locate, unloadable
 
 
 def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, or of an adapter saved without one its base model's; one without a padding token pads with
-    its end-of-sequence token."""
+    """The model's tokenizer; for an adapter saved without one, its base model's. A tokenizer without a padding token
+    pads with EOS."""
     source = ModelSource.start(config)
     locate(source)
     adapter = adapter_of(source)
@@ -21,7 +21,7 @@ def load_tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
         source = adapter.base
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
-    except Exception as error:  # tokenizers raises just that for files that hold no tokenizer
+    except Exception as error:  # tokenizers raises a bare Exception for invalid files
         raise unloadable(source, error, "its tokenizer: ") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the weights that were read are those of the model: every one there, of its shape, finite, and none more.
+"""Check that loaded weights match the model: none missing, none unknown, all of the right shape and finite.
 
-transformers and peft fill what is missing with random values and leave out what they do not know, with a line in a log.
+transformers and peft initialize missing weights at random and skip unknown ones, with just a line in the log.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tadrib.training.errors import Problem, SpecError
 from tadrib.training.model.source import TITLE, ModelSource
 
 _NAMED = 3
-"""Weights that an error names before it only counts them."""
+"""How many weights an error lists by name; the rest are counted."""
 _ACTION = (
     "config.json and the weights are of different models, or a file is incomplete: copy the folder again."
 )
 
 
 def require_whole(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
-    """Raise SpecError unless ``report``, the ``output_loading_info`` of ``from_pretrained``, and ``model`` are sound.
+    """Raise SpecError for problems in ``report``, the ``output_loading_info`` of ``from_pretrained``, or in ``model``.
 
-    Tied weights, and names that the architecture declares to be of no account, are not in the report.
+    The report leaves out tied weights and names that the architecture declares irrelevant.
     """
     problems = [
         *wrong_names(source, report["missing_keys"], report["unexpected_keys"], _ACTION),
@@ -40,7 +40,7 @@ def require_whole(source: ModelSource, model: PreTrainedModel, report: dict[str,
 
 
 def require_fitting(model: PreTrainedModel, checkpoint: Path) -> None:
-    """Raise SpecError unless the safetensors files of ``checkpoint`` hold the weights of ``model``, tied ones aside."""
+    """Raise SpecError unless the safetensors files of ``checkpoint`` match ``model``'s weights, tied ones aside."""
     found: dict[str, tuple[int, ...]] = {}
     try:
         for file in sorted(checkpoint.glob("model*.safetensors")):
@@ -51,15 +51,14 @@ def require_fitting(model: PreTrainedModel, checkpoint: Path) -> None:
             str(checkpoint), f"its weights cannot be read: {error}.", "Resume from an earlier one."
         )
         raise SpecError("the checkpoint cannot be resumed", [problem]) from error
-    due = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    missing = due.keys() - found.keys() - model.all_tied_weights_keys.keys()
-    shapes = [
-        (name, found[name], due[name]) for name in due.keys() & found.keys() if found[name] != due[name]
-    ]
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = expected.keys() - found.keys() - model.all_tied_weights_keys.keys()
+    common = expected.keys() & found.keys()
+    shapes = [(name, found[name], expected[name]) for name in common if found[name] != expected[name]]
     source = ModelSource("resume_from_checkpoint", str(checkpoint))
     action = "Resume with the model_name that the checkpoint was trained from, or start anew."
     problems = [
-        *wrong_names(source, missing, found.keys() - due.keys(), action),
+        *wrong_names(source, missing, found.keys() - expected.keys(), action),
         *wrong_shapes(source, shapes, action),
     ]
     if problems:
@@ -69,31 +68,31 @@ def require_fitting(model: PreTrainedModel, checkpoint: Path) -> None:
 def wrong_names(
     source: ModelSource, missing: Collection[str], unexpected: Collection[str], action: str
 ) -> Iterator[Problem]:
-    """A problem for weights that are not there and one for those the model has no place for."""
+    """One problem for missing weights and one for unknown ones."""
     if prefix := _common_prefix(missing, unexpected):
-        message = f'{source.name}: the names of its weights begin with "{prefix}", which the model\'s do not.'
+        message = f'{source.name}: its weight names begin with "{prefix}", unlike the model\'s.'
         yield Problem(source.key, message, f'Save it again without "{prefix}".')
         return
     if missing:
-        text = f"{source.name} lacks {_listed(missing)}; training would start from random values there."
+        text = f"{source.name} lacks {_listed(missing)}; they would be initialized at random."
         yield Problem(source.key, text, action)
     if unexpected:
         yield Problem(
-            source.key, f"{source.name} has {_listed(unexpected)}, for which the model has no place.", action
+            source.key, f"{source.name} has {_listed(unexpected)}, which the model does not have.", action
         )
 
 
 def wrong_shapes(
     source: ModelSource, mismatched: Collection[tuple[str, Any, Any]], action: str
 ) -> Iterator[Problem]:
-    """A problem for weights of other shapes: (name, shape found, shape of the model)."""
+    """One problem for all weights with wrong shapes, given as (name, shape found, shape in the model)."""
     if mismatched:
         shapes = [f"{name} of {list(found)}, not {list(due)}" for name, found, due in sorted(mismatched)]
         yield Problem(source.key, f"{source.name} has {_listed(shapes)}.", action)
 
 
 def not_finite(source: ModelSource, model: torch.nn.Module) -> Iterator[Problem]:
-    """A problem for weights with a NaN or infinity in them, which a sum shows without a copy of the weights."""
+    """One problem for all weights that contain NaN or infinity; a sum detects them without copying the weights."""
     bad = [
         name
         for name, weight in model.named_parameters()
@@ -101,11 +100,11 @@ def not_finite(source: ModelSource, model: torch.nn.Module) -> Iterator[Problem]
     ]
     if bad:
         message = f"{source.name} has NaN or infinite values in {_listed(bad)}."
-        yield Problem(source.key, message, "Take an earlier checkpoint of it; this one is past saving.")
+        yield Problem(source.key, message, "Use an earlier checkpoint of it: this one cannot be repaired.")
 
 
 def _misshapen_when_quantized(model: PreTrainedModel) -> Iterator[tuple[str, Any, Any]]:
-    """transformers quantizes a weight of any shape without a look at the layer's."""
+    """Quantized weights whose shape differs from their layer's, which transformers does not check."""
     for name, module in model.named_modules():
         weight: Any = getattr(module, "weight", None)
         state = getattr(weight, "quant_state", None)
@@ -118,7 +117,7 @@ def _misshapen_when_quantized(model: PreTrainedModel) -> Iterator[tuple[str, Any
 
 
 def _common_prefix(missing: Collection[str], unexpected: Collection[str]) -> str | None:
-    """What all unexpected names have before a missing one, as wrappers such as DDP put it there."""
+    """The prefix that turns every unexpected name into a missing one, as wrappers such as DDP add it; None without."""
     if not missing or not unexpected:
         return None
     sample = min(unexpected)

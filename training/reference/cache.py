@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reference log-probs computed once and kept: a folder of Parquet shards, addressed by content.
+"""Cache of reference log-probs: a content-addressed folder of Parquet shards.
 
-A score depends on the reference model and on a group's token ids, nothing else, so that is its address:
-``FOLDER/<model fingerprint>/<shard>.parquet`` with columns ``key`` (SHA-256 of the group's tokens and masks) and
-``scores`` (float32, one summed log-prob a completion). Tokenizer, template and row are in the token ids. A shard is
-named by the SHA-256 of its bytes, so one that was damaged is known by its name, dropped and computed again. Shards
-appear by rename, so a killed job leaves whole ones, and the next computes only what is missing. In an object store they
-stand under the same names, and each machine keeps a copy of those it has read.
+A score depends only on the reference model and a group's token ids, which make up its address:
+``FOLDER/<model fingerprint>/<shard>.parquet``, with columns ``key`` (SHA-256 of the group's tokens and masks) and
+``scores`` (float32, one summed log-prob per completion). Tokenizer, template and row are reflected in the token ids.
+
+A shard's name is the SHA-256 of its bytes, so a corrupt shard is detected, dropped and computed again. Shards are
+written atomically: a killed job leaves complete ones, and the next job computes only what is missing. An object store
+has the same names, and each machine keeps a copy of the shards it has read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _SCHEMA = pa.schema([("key", pa.binary(32)), ("scores", pa.list_(pa.float32()))]
 
 
 def group_key(group: Group) -> bytes:
-    """32 bytes that two groups share only with equal prompt, completions and trained masks."""
+    """32 bytes, equal only for groups with the same prompt, completions and trained masks."""
     digest = hashlib.sha256()
     parts: list[Sequence[int]] = [group.prompt]
     for completion in group.completions:
@@ -42,7 +43,7 @@ def group_key(group: Group) -> bytes:
 
 
 class ReferenceCache:
-    """The scores of one reference model, identified by ``fingerprint``, under ``location``, a path or a URL."""
+    """The scores of the reference model with this ``fingerprint``, under ``location``, a path or URL."""
 
     def __init__(self, location: str | Path, fingerprint: str) -> None:
         self._store: Store | None = None
@@ -53,20 +54,20 @@ class ReferenceCache:
             self.folder = Path(location) / fingerprint
 
     def read(self) -> dict[bytes, list[float]]:
-        """Every score that is there, by group key; those of damaged shards are not, and the shards are removed."""
+        """All cached scores by group key. Corrupt shards are removed, with a warning."""
         names = {path.name for path in self.folder.glob("*.parquet")}
         if self._store is not None:
             names |= {name for name in self._store.sizes() if name.endswith(".parquet")}
         found: dict[bytes, list[float]] = {}
         for name in sorted(names):
-            content = self._whole(name)
+            content = self._verified(name)
             if content is not None:
                 table = pq.read_table(pa.BufferReader(content))
                 found.update(zip(table["key"].to_pylist(), table["scores"].to_pylist(), strict=True))
         return found
 
     def write(self, keys: Sequence[bytes], scores: Sequence[Sequence[float]]) -> None:
-        """Add a shard."""
+        """Write a new shard, with the scores of each group in ``keys``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table({"key": list(keys), "scores": list(scores)}, schema=_SCHEMA), buffer)
@@ -76,8 +77,8 @@ class ReferenceCache:
         if self._store is not None:
             self._store.upload(shard, shard.name)
 
-    def _whole(self, name: str) -> bytes | None:
-        """The bytes of a shard, from here or the store; None, and the shard gone, when they are not those written."""
+    def _verified(self, name: str) -> bytes | None:
+        """The content of a shard, from this machine or the store. A corrupt shard is removed; then None."""
         path = self.folder / name
         content = path.read_bytes() if path.exists() else None
         if content is not None and _name(content) == name:
@@ -90,7 +91,7 @@ class ReferenceCache:
             return content
         if self._store is not None:
             self._store.remove(name)
-        warn(f"the reference cache was damaged: {path}; its scores are computed again.")
+        warn(f"the reference cache has a corrupt shard, {path}; its scores are computed again.")
         return None
 
 

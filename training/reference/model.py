@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that a trained one is compared with."""
+"""Load the reference model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tadrib.training.model.source import ModelSource
 
 
 def load_reference_model(config: CommonConfig, source: ModelSource) -> PreTrainedModel:
-    """The model at ``source``, scoring and frozen."""
+    """The model at ``source``, frozen and prepared for scoring."""
     model = load_model(config, source, trained=False)
     install_scoring(model)
     return model.requires_grad_(False).eval()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoint folders that appear whole or not at all, and are deleted only for newer ones."""
+"""Checkpoint folders: their names, their atomic commit, and which of them may be deleted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tadrib.training.files.manifest import MANIFEST
 from tadrib.training.run.names import step_of
 
 STAGING = ".saving"
-"""Folder beside the checkpoints in which one is written before it is renamed into place."""
+"""Staging folder beside the checkpoints: one is written there, then renamed into place."""
 
 
 def commit(aside: Path, target: Path) -> None:
-    """Rename the sealed folder ``aside`` to ``target``, replacing a folder of that name.
+    """Rename the sealed folder ``aside`` to ``target``, replacing any folder of that name.
 
-    The folder that held it alone goes too.
+    The staging folder that held it is deleted.
     """
     if target.exists():
         old = aside.with_name(f"{target.name}.old")
@@ -32,7 +32,7 @@ def commit(aside: Path, target: Path) -> None:
 
 
 def surplus(steps: Collection[int], limit: int | None, best: int | None) -> list[int]:
-    """Steps whose checkpoints may go: the oldest beyond ``limit``, never the newest nor the ``best``."""
+    """Steps whose checkpoints may be deleted: the oldest beyond ``limit``, but never the newest or the ``best``."""
     if limit is None or len(steps) <= limit:
         return []
     kept = {max(steps), best}
@@ -41,11 +41,11 @@ def surplus(steps: Collection[int], limit: int | None, best: int | None) -> list
 
 
 def committed(folder: Path) -> dict[int, Path]:
-    """The checkpoints of ``folder`` by step: those that have a manifest."""
+    """The committed checkpoints of ``folder`` by step: those with a manifest."""
     return {step: path for step, path in named(folder).items() if (path / MANIFEST).is_file()}
 
 
 def named(folder: Path) -> dict[int, Path]:
-    """By step, what is called a checkpoint in ``folder``, whoever wrote it."""
+    """Everything in ``folder`` that is named like a checkpoint, by step, whoever wrote it."""
     found = folder.iterdir() if folder.is_dir() else []
     return {step: path for path in found if (step := step_of(path.name)) is not None}

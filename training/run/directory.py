@@ -86,9 +86,9 @@ class RunDirectory:
         """Delete a folder of the run, here and in the store."""
         shutil.rmtree(folder, ignore_errors=True)
         if self.store is not None:
-            from tadrib.training.files.store_folders import forget
+            from tadrib.training.files.store_folders import delete_folder
 
-            forget(self.store, self._name(folder))
+            delete_folder(self.store, self._name(folder))
 
     def set_aside(self, folder: Path) -> str:
         """Rename a folder of the run, here and in the store, to a free name beside it; returns where it is now."""
@@ -137,19 +137,19 @@ class RunDirectory:
     def data_damage(self) -> str | None:
         """What is wrong with the prepared rows, which a store's run fetches for that; None when they are whole."""
         if self.store is not None:
-            from tadrib.training.files.store_folders import bring, lacking
+            from tadrib.training.files.store_folders import download_folder, find_missing
 
-            return lacking(self.store, DATA) or bring(self.store, DATA, self.data)
+            return find_missing(self.store, DATA) or download_folder(self.store, DATA, self.data)
         manifest = Manifest.read(self.data)
-        return f"{MANIFEST} is missing or is none" if manifest is None else manifest.damage(self.data)
+        return f"{MANIFEST} is missing or invalid" if manifest is None else manifest.damage(self.data)
 
     def bring_final(self) -> str | None:
         """Have the final weights of a store's run on this machine; returns what is wrong with them, None if nothing."""
         if self.store is None:
             return None
-        from tadrib.training.files.store_folders import bring
+        from tadrib.training.files.store_folders import download_folder
 
-        return bring(self.store, FINAL, self.final)
+        return download_folder(self.store, FINAL, self.final)
 
     def has_final(self) -> bool:
         """Whether anything is where the run keeps its final weights."""

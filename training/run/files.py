@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RunFiles: the files of a run, read and written by name where the run keeps them: on a disk or in an object store."""
+"""RunFiles: read and write the files of a run by name, on a disk or in an object store."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class RunFiles:
-    """The files at ``location``, a path or an object-store URL, by their names relative to it (`training.run.names`).
+    """The files at ``location``, a path or object-store URL, by their names relative to it (`training.run.names`).
 
-    Nothing is made. ``patience`` is that of the store, in seconds. Reading raises ResourceError for what is no file or
-    cannot be read, and when a store does not answer.
+    The constructor creates nothing. ``retry_seconds`` is passed to the store. Reading raises ResourceError for
+    something that is not a readable file, and if a store does not answer.
     """
 
-    def __init__(self, location: str, patience: float | None = None) -> None:
+    def __init__(self, location: str, retry_seconds: float | None = None) -> None:
         self.store: Store | None = None
         if is_url(location):
             from tadrib.training.files.store import (  # pyarrow takes a second that local runs need not wait
-                PATIENCE,
+                RETRY_SECONDS,
                 Store,
             )
 
             self.location = location.rstrip("/")
-            self.store = Store(self.location, PATIENCE if patience is None else patience)
+            self.store = Store(self.location, RETRY_SECONDS if retry_seconds is None else retry_seconds)
         else:
             self.location = os.path.abspath(location)
 
@@ -48,13 +48,13 @@ class RunFiles:
         return self.location.partition("?")[0].rpartition("/")[2]
 
     def place(self, *names: str) -> str:
-        """Path or URL of a file, to show."""
+        """The path or URL of a file, for messages."""
         return inside(self.location, *names)
 
     # --- files by name: on a disk or in the store
 
     def read(self, name: str, start: int = 0) -> bytes | None:
-        """The bytes of a file from ``start`` on; None when there is no such file."""
+        """The bytes of a file from offset ``start``; None if there is no such file."""
         if self.store is None:
             return read_own(Path(self.location) / name, start)
         content = self.store.read(name)
@@ -67,20 +67,20 @@ class RunFiles:
             self.store.write(name, text.encode())
 
     def remove(self, name: str) -> None:
-        """Delete a file; none there is no error."""
+        """Delete a file. It is no error if there is none."""
         if self.store is None:
             (Path(self.location) / name).unlink(missing_ok=True)
         else:
             self.store.remove(name)
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each file under a folder, by its path in it."""
+        """Size in bytes of each file under a folder, by relative path."""
         if self.store is None:
             return sizes_in(Path(self.location) / folder)
         return {name.removeprefix(f"{folder}/"): size for name, size in self.store.sizes(folder).items()}
 
     def names(self, folder: str) -> list[str]:
-        """What is directly in a folder."""
+        """Names of the files and folders directly in a folder."""
         if self.store is not None:
             return sorted({name.partition("/")[0] for name in self.sizes(folder)})
         path = Path(self.location) / folder
@@ -92,38 +92,38 @@ class RunFiles:
             return sorted(committed(Path(self.location) / CHECKPOINTS))
         return stored_steps(self.store)
 
-    # --- what they say
+    # --- parsed content
 
     def text(self, name: str) -> str | None:
         content = self.read(name)
         return None if content is None else content.decode("utf-8", errors="replace")
 
     def manifest(self, folder: str) -> Manifest | None:
-        """The manifest of a folder; None when there is none or it is not one."""
+        """The manifest of a folder; None if it is missing or invalid."""
         return Manifest.parse(self.read(f"{folder}/{MANIFEST}") or b"")
 
     def result(self) -> Result | None:
-        """The outcome of the last start, when it has one that is whole."""
+        """The outcome of the last start; None if it is missing or invalid."""
         return Result.parse(self.read(RESULT))
 
     def metrics(self) -> list[dict[str, Any]]:
         return parse_rows(self.text(METRICS) or "")
 
     def holder(self) -> Holder | None:
-        """The start that writes to the run, as its lock says; None when there is none."""
+        """The start that writes to the run, according to its lock; None if there is none."""
         return Holder.parse(self.read(LOCK))
 
     def last_checkpoint(self) -> str | None:
-        """Name of the committed checkpoint of the highest step, which is not verified."""
+        """The name of the committed checkpoint with the highest step, not verified."""
         steps = self.checkpoint_steps()
         return checkpoint_of(steps[-1]) if steps else None
 
     def final_damage(self) -> str | None:
-        """What is wrong with the final weights, by their names and sizes; None when they are whole."""
+        """What is wrong with the final weights, judging by names and sizes; None if nothing is."""
         return damage_of(self.read(f"{FINAL}/{MANIFEST}"), self.sizes(FINAL))
 
     def ask_to_stop(self) -> None:
-        """Leave the driver word to finish its step, save and end; it looks every second or so."""
+        """Tell the driver to finish its step, save and end; it checks about every second."""
         self.write(STOP, "")
 
     def is_asked_to_stop(self) -> bool:

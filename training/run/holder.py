@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Holder: who writes to a run, as its ``lock.json`` says."""
+"""Holder: the process that writes to a run, as recorded in its ``lock.json``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
-"""Since the epoch; some thousand years of them can be shown as a date."""
+"""Seconds since the epoch, bounded so that they can be shown as a date."""
 
 
 class Holder(BaseModel):
-    """``owner`` is the token of one start. ``process`` says when process ``pid`` of ``host`` started, and ``machine``
-    where that number means this process; ``ray_job`` is its submission id. ``started`` and ``beat``, its last sign of
-    life, are seconds since the epoch by the holder's clock, which may be wrong: only that ``beat`` changes says
-    something to others.
+    """The content of ``lock.json``.
+
+    ``owner`` is the token of one start. ``process`` is when process ``pid`` of ``host`` started, ``machine`` identifies
+    the PID namespace in which ``pid`` is valid, and ``ray_job`` is the submission id. ``started`` and ``beat`` (the
+    last heartbeat) are seconds since the epoch by the holder's clock. That clock may be wrong, so others only look at
+    whether ``beat`` changes.
     """
 
     owner: str
@@ -35,7 +37,7 @@ class Holder(BaseModel):
 
     @classmethod
     def parse(cls, text: bytes | str | None) -> Holder | None:
-        """None where there is no lock, or one that a full disk or a crash has torn."""
+        """None if there is no lock, or one that a full disk or crash left incomplete."""
         try:
             return cls.model_validate_json(text or b"")
         except ValidationError:
@@ -43,7 +45,7 @@ class Holder(BaseModel):
 
     @classmethod
     def of_this_process(cls) -> Holder:
-        """A new token."""
+        """A holder for this process, with a new token."""
         return cls(
             owner=uuid.uuid4().hex,
             host=socket.gethostname(),
@@ -57,18 +59,19 @@ class Holder(BaseModel):
 
     @property
     def is_here(self) -> bool:
-        """Whether its process, if it lives, can be seen from here."""
+        """Whether its process, if alive, is visible from here."""
         return self.machine == _machine() if self.machine else self.host == socket.gethostname()
 
     @property
     def is_running(self) -> bool:
-        """Of a holder that is here: whether its process lives. Its number may be that of another one by now, which then
-        started at another time."""
+        """For a holder that is here: whether its process is alive."""
+        # the PID may have been reused by now, by a process that started at another time
         return _started_at(self.pid) == self.process
 
 
 def _machine() -> str:
-    """The same for processes that see each other: two containers may share a name, and restart with one."""
+    """An id shared by processes that see each other. A host name is not enough: containers reuse names, also after a
+    restart."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())

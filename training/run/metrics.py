@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MetricsFile: ``metrics.jsonl``, one row a logged step."""
+"""MetricsFile: ``metrics.jsonl``, one row per logged step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tadrib.training.notices import warn
 
 
 class MetricsFile:
-    """The rows at ``path``, in the order of their steps; none while there is no file."""
+    """The rows at ``path``, ordered by step; none while there is no file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row; NaN and infinity, which JSON has no numbers for, are written as strings.
+        """Append a row. NaN and infinity are written as strings, because JSON has no numbers for them.
 
-        It begins a line of its own also after one that a full disk left unfinished.
+        A new line is started if a full disk left the last one unfinished.
         """
         with self.path.open("a+b") as file:
             size = file.tell()
@@ -32,20 +32,20 @@ class MetricsFile:
             file.write(f"{chr(10) * is_torn}{json.dumps(_plain(row))}\n".encode())
 
     def read(self) -> list[dict[str, Any]]:
-        """The whole rows. Raises ResourceError when something else than a file stands there."""
+        """The complete rows. Raises ResourceError if ``path`` is something other than a file."""
         return parse_rows(self._text())
 
     def rewind(self, step: int, history: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Drop the rows after ``step``, which a run resumed there computes again: one trajectory stays.
+        """Drop the rows after ``step``: a run resumed there computes them again.
 
-        ``history`` is what the checkpoint of ``step`` knows of the steps up to it. Where the file ends before that, as
-        the machine was lost before the last rows reached the store, they are taken from there.
+        ``history`` holds the rows up to ``step`` recorded in its checkpoint. It fills in rows that the file lacks
+        because the machine was lost before they reached the store.
         """
         text = self._text()
         found = parse_rows(text)
         if damaged := sum(bool(line.strip()) for line in text.splitlines()) - len(found):
             warn(
-                f"{self.path}: {damaged} of its lines are damaged and left out; a crash or a full disk does that"
+                f"{self.path}: {damaged} corrupt lines are left out; a crash or a full disk can leave such lines"
             )
         kept = [row for row in found if row["step"] <= step]
         last = max((row["step"] for row in kept), default=-1)
@@ -58,7 +58,7 @@ class MetricsFile:
 
 
 def parse_rows(text: str) -> list[dict[str, Any]]:
-    """All rows; a line that a crash left unfinished, or that is none of a run's, is passed over."""
+    """All rows of ``text``. Lines that a crash left unfinished, or that are not metrics, are skipped."""
     rows = []
     for line in text.splitlines():
         try:
@@ -71,7 +71,7 @@ def parse_rows(text: str) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is a mapping of plain values with the number of a step."""
+    """Whether ``row`` is a mapping of plain values with a valid ``step``."""
     return (
         isinstance(row, Mapping)
         and type(row.get("step")) is int

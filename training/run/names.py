@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of what is in a run directory, relative to it; those of checkpoints hold their step."""
+"""Names of the files and folders in a run directory; a checkpoint's name contains its step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SPEC, METRICS, RESULT, REPORT = "spec.yaml", "metrics.jsonl", "result.json", "re
 LOCK, STOP, ID = "lock.json", "stop", "id"
 CHECKPOINTS, FINAL, DATA, LOGS = "checkpoints", "final", "data", "logs"
 DRIVER_LOG = "driver.log"
-"""In the folder of the logs, as are those of the workers."""
+"""In the folder `LOGS`, like the workers' logs."""
 
-_CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]{0,14})")  # more digits than any run has steps for
+_CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]{0,14})")  # 15 digits, more than any run has steps
 
 
 def worker_log(rank: int) -> str:
@@ -19,7 +19,7 @@ def worker_log(rank: int) -> str:
 
 
 def worker_stacks(rank: int) -> str:
-    """Where a worker's stack goes when it hangs."""
+    """The file for the stack of a worker when a run hangs."""
     return f"stacks-worker-{rank}.txt"
 
 
@@ -28,6 +28,6 @@ def checkpoint_of(step: int) -> str:
 
 
 def step_of(name: str) -> int | None:
-    """The step in a checkpoint's name; None for any other name."""
+    """The step in the name of a checkpoint folder; None for any other name."""
     match = _CHECKPOINT.fullmatch(name)
     return int(match[1]) if match else None

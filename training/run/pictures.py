@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a run: its metrics over its steps, and in words what no axis can show."""
+"""Plots of a run: its metrics over its steps, with notes on values that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Gradient norm": ("grad_norm",),
     "Tokens per second": ("tokens_per_second",),
 }
-"""Pictures by title, each of the metrics that the run logged among these."""
+"""Plots by title, each with the metrics to draw if the run logged them."""
 
 _LARGEST = 1e100
-"""Axes add, subtract and multiply what they show: near the end of the floats, 1.8e308, none can be laid out."""
+"""Largest value drawn. Axis layout adds and multiplies values, and would overflow near the float limit of 1.8e308."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """``svg`` is empty where no value can be drawn; ``notes`` say which were not."""
+    """``svg`` is empty if no value can be drawn; ``notes`` say which values were left out."""
 
     title: str
     svg: str
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(slots=True)
 class _Series:
-    """One metric: the points of a line, and those that are NaN, infinite or too large for one."""
+    """One metric: the points of its line, and those that are NaN, infinite or too large to draw."""
 
     label: str
     steps: list[int] = field(default_factory=list)
@@ -59,7 +59,7 @@ class _Series:
 
 
 def pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[Picture]:
-    """One for each panel whose metrics were logged in ``rows``, which have a ``step`` each."""
+    """One plot for each panel whose metrics occur in ``rows``; every row has a ``step``."""
     for title, names in PANELS.items():
         if found := [series for name in names if (series := _series(name, rows))]:
             drawn = [series for series in found if series.steps]
@@ -76,7 +76,7 @@ def _series(name: str, rows: Sequence[Mapping[str, Any]]) -> _Series | None:
 
 
 def _number(logged: Any) -> float | None:
-    """What a row of the metrics says, where NaN and infinity are strings; None for what is no number."""
+    """The logged value as a float (NaN and infinity are logged as strings); None if it is not a number."""
     if logged is None or isinstance(logged, bool):
         return None
     try:
@@ -88,7 +88,7 @@ def _number(logged: Any) -> float | None:
 
 
 def _draw(title: str, lines: Sequence[_Series]) -> str:
-    """One picture as SVG text."""
+    """One plot as SVG text."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     for line in lines:

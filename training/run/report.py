@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``report.html``: one page that shows how a run went, with its pictures inside it."""
+"""``report.html``: one self-contained page that shows how a run went, with its plots inline."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _PAGE = jinja2.Template(
 
 
 def write_report(run: RunDirectory, result: Result) -> Path:
-    """Draw ``run``'s metrics into ``report.html`` in it, and return its path."""
+    """Write ``report.html`` with plots of ``run``'s metrics to the run directory; returns its path."""
     spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
     drawn = list(pictures(run.metrics.read()))
     page = _PAGE.render(result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result))

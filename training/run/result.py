@@ -12,8 +12,7 @@ from tadrib.training.run.holder import Seconds
 
 
 class ErrorReport(BaseModel):
-    """Why a run ended early: the exception's type, its message without credentials, the line of code, and where the
-    log is."""
+    """Why a run failed: the exception's type, its message without credentials, the line of code and the log's path."""
 
     kind: str
     message: Annotated[str, AfterValidator(redact)]
@@ -24,14 +23,16 @@ class ErrorReport(BaseModel):
 class Result(BaseModel):
     """The outcome of one start of a run, as ``result.json`` holds it.
 
-    ``start`` is what training started from, an adapter with its base model (`training.adapters.starting_point`).
-    ``started`` is when this start began.
-    ``steps_planned`` is None when the start ended before the schedule was known. ``metrics`` are the last
-    training metrics, ``evaluation`` those on the held-out rows after training and ``evaluation_before`` those
-    before its first step; both None without held-out rows. ``wall_seconds`` is the time of this start,
-    ``tokens`` all that the run has trained on, over every start. ``path`` is the attention path that the start-up check
-    chose, with its evidence. ``warnings`` are the notices of this start, each once (`training.notices`). ``resume`` is
-    the command that continues a run that did not finish.
+    - ``start``: what training started from; an adapter with its base model (`training.adapters.starting_point`).
+    - ``started``: when this start began.
+    - ``steps_planned``: None if this start ended before the schedule was known.
+    - ``metrics``: the last training metrics.
+    - ``evaluation``, ``evaluation_before``: metrics on the held-out rows after training and before the first step;
+      None without held-out rows.
+    - ``wall_seconds``: duration of this start. ``tokens``: tokens trained on, over all starts.
+    - ``path``: the scoring path that the start-up check chose, with its evidence.
+    - ``warnings``: the notices of this start, each once (`training.notices`).
+    - ``resume``: the command that continues a run that did not finish.
     """
 
     status: Literal["succeeded", "failed", "stopped"]
@@ -57,7 +58,7 @@ class Result(BaseModel):
 
     @classmethod
     def parse(cls, text: bytes | None) -> Result | None:
-        """None where there is no file, or one that is damaged."""
+        """None if there is no file, or an invalid one."""
         try:
             return cls.model_validate_json(text or b"")
         except ValidationError:

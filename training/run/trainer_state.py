@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainer state: ``trainer_state.json`` of a checkpoint, transformers' TrainerState as JSON, with what was logged."""
+"""Trainer state: ``trainer_state.json`` of a checkpoint (transformers' TrainerState), with the logged metrics."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FILE = "trainer_state.json"
 
 
 def history(checkpoint: Path) -> tuple[dict[str, Any], ...]:
-    """What the trainer logged up to the checkpoint, oldest first; nothing where it left no state.
+    """What the trainer logged up to the checkpoint, oldest first; empty if there is no state file.
 
-    Raises ValueError when the state is damaged.
+    Raises ValueError if the state is corrupt.
     """
     try:
         content = read_regular(checkpoint / FILE)
@@ -32,7 +32,7 @@ def history(checkpoint: Path) -> tuple[dict[str, Any], ...]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with the state, though its bytes may be those that the manifest has; None when nothing is."""
+    """What is wrong with the content of the state file, which may still match the manifest; None if nothing is."""
     try:
         history(checkpoint)
     except ValueError as error:
@@ -42,10 +42,10 @@ def damage(checkpoint: Path) -> str | None:
 
 def _rows(state: Any, step: int | None) -> tuple[dict[str, Any], ...]:
     if not isinstance(state, dict):
-        raise ValueError(f"{FILE} holds no mapping")
+        raise ValueError(f"{FILE} is not a mapping")
     if type(state.get("global_step")) is not int or state["global_step"] != step:
-        raise ValueError(f"{FILE} is not of step {step}")
+        raise ValueError(f"{FILE} is not from step {step}")
     rows = state.get("log_history", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"log_history in {FILE} is no list of rows")
+        raise ValueError(f"log_history in {FILE} is not a list of rows")
     return tuple(rows)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Versions of what decides a run's numbers."""
+"""Versions of the packages that determine a run's numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGES = ("tadrib", "torch", "transformers", "trl", "peft", "bitsandbytes", "
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that are installed."""
+    """Versions of Python and of those packages that are installed."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny model with a tokenizer of its own, made offline."""
+"""A tiny model with its own tokenizer, built offline."""

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiny model: a Qwen2 of a million random weights with a tokenizer of its own, made offline in seconds.
+"""Tiny model: a Qwen2 with a million random weights and its own tokenizer, built offline in seconds.
 
-It learns the bundled data on two CPU cores in about two minutes, and stands in for a real model wherever
-the way matters and the knowledge does not: in the demo, the examples, the tests. The same seed and texts
-give the same bytes.
+It learns the bundled data on two CPU cores in about two minutes. It replaces a real model wherever the pipeline matters
+and knowledge does not: in the demo, the examples and the tests. The same seed and texts give the same bytes.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ def build_tiny_model(
 ) -> Path:
     """Write the model (safetensors, float32) and its tokenizer to ``directory``; returns that path.
 
-    The tokenizer learns from ``texts``: JSON lines files, of which every string value is read, or plain text
-    files; by default from the bundled training sets. A tiny model that is there already is replaced.
+    The tokenizer is trained on ``texts``: JSON Lines files, of which every string value is used, or plain text files.
+    The default is the bundled training sets. An existing tiny model is replaced.
 
-    Raises DataError when a text file cannot be read, or none is given and the bundled data are not installed;
-    ResourceError when ``directory`` holds something that is not a tiny model.
+    Raises DataError if a text file cannot be read, or none is given and the bundled data are not installed;
+    ResourceError if ``directory`` contains something other than a tiny model.
     """
     target = Path(directory)
     _refuse_other_content(target)
@@ -79,7 +78,7 @@ def _refuse_other_content(target: Path) -> None:
 
 
 def _is_ours(config: Path) -> bool:
-    """A file that is none, or damaged, may be of something else."""
+    """Whether ``config`` is a tiny model's. A missing or invalid file may belong to something else."""
     try:
         settings = json.loads(read_regular(config))
     except (OSError, ValueError, RecursionError):

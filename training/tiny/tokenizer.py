@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tiny model's tokenizer: Qwen2's, with a vocabulary learned from the bundled data or from given texts."""
+"""The tiny model's tokenizer: Qwen2's, with a vocabulary trained on the bundled data or on given texts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(texts: Sequence[Path] | None) -> Qwen2Tokenizer:
-    """A tokenizer that has learned from the files ``texts``, by default the bundled training sets.
+    """A tokenizer trained on the files ``texts``, by default on the bundled training sets.
 
-    Raises DataError when a file cannot be read, or none is given and the bundled data are not installed.
+    Raises DataError if a file cannot be read, or none is given and the bundled data are not installed.
     """
     return _learned(_strings(_bundled_texts() if texts is None else texts))
 
@@ -45,7 +45,7 @@ def _bundled_texts() -> list[Path]:
                 Problem(
                     str(BUNDLED_DATA),
                     "the bundled data sets are not there (they come with the source, not with the package).",
-                    "Give text or JSON lines files: --text FILE, or build_tiny_model(directory, texts=[...]).",
+                    "Give text or JSON Lines files: --text FILE, or build_tiny_model(directory, texts=[...]).",
                     "bundled_texts",
                 )
             ],
@@ -61,7 +61,7 @@ def _strings(files: Sequence[Path]) -> Iterator[str]:
             yield from (text for line in lines for text in _texts_in(line, path.suffix == ".jsonl"))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            action = "Give plain text in UTF-8, or JSON lines under the name *.jsonl."
+            action = "Give plain text in UTF-8, or JSON Lines with the extension .jsonl."
             problems.append(Problem(str(path), f"cannot be read: {reason}.", action, "read_texts"))
     if problems:
         raise DataError("The tokenizer's text cannot be read", problems)
@@ -81,7 +81,7 @@ def _texts_in(line: str, is_json: bool) -> Iterator[str]:
 
 
 def _learned(texts: Iterator[str]) -> Qwen2Tokenizer:
-    """Qwen2's normaliser, word splitting and byte alphabet, with a vocabulary learned from ``texts``."""
+    """Qwen2's normalizer, pre-tokenizer and byte alphabet, with a vocabulary trained on ``texts``."""
     from tokenizers import pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
 
@@ -107,6 +107,6 @@ def _learned(texts: Iterator[str]) -> Qwen2Tokenizer:
 
 
 def _with_roles(texts: Iterator[str]) -> Iterator[str]:
-    """The texts, and the role names often enough to become one token each."""
+    """The texts, preceded by the role names, often enough that each becomes a single token."""
     yield from ["system", "user", "assistant"] * 100
     yield from texts

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``engine: trl``: the same spec on TRL's own trainers."""
+"""``engine: trl``: run the same spec on TRL's own trainers."""

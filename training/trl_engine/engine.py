@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``engine: trl``: the same spec and the same tokenized rows on the stock trainers of TRL 1.16.
 
-Only the trainer inside differs; data, templates, model, adapters, optimizer, checkpoints and generation are ours. Rows
-arrive tokenized and cut, so TRL neither tokenizes nor truncates. What TRL keeps to itself: its order of rows (KTO's is
-fixed for all epochs), its metrics, the mean of micro-batches' means (also in evaluation, where KTO has a baseline for
-each batch and so depends on `per_device_eval_batch_size`), adapters of a quantized model in bfloat16, where ours are
-in float32, and a reference that is computed in every step, also with ``reference: cache``. ``num_tokens`` and
-``tokens_per_second`` count a prompt once for each of its answers, because TRL computes it as often.
+Only the inner trainer differs; data, templates, model, adapters, optimizer, checkpoints and generation are ours. Rows
+arrive tokenized and truncated, so TRL does neither. What remains TRL's:
+
+- the order of rows (KTO's is the same in all epochs) and the metrics;
+- losses averaged over micro-batch means, also in evaluation, where KTO's baseline depends on the batch and so on
+  `per_device_eval_batch_size`;
+- adapters of a quantized model in bfloat16, where ours are in float32;
+- the reference, which is computed in every step, even with ``reference: cache``.
+
+``num_tokens`` and ``tokens_per_second`` count a prompt once per answer, because TRL computes it that often.
 """
 
 from __future__ import annotations
@@ -35,12 +39,12 @@ from tadrib.training.trl_engine.translation import Translation
 
 
 def create_trl_trainer(method: str, config: CommonConfig, data: PreparedData | None = None) -> BaseTrainer:
-    """As `training.trainers.create_trainer`, with TRL's trainer inside.
+    """Like `training.trainers.create_trainer`, with TRL's trainer inside.
 
-    Raises SpecError for settings that TRL has no equal for; for such rows, when they are first needed.
+    Raises SpecError for settings that TRL does not support; for unsupported rows, when they are first needed.
     """
     if problems := list(METHODS[method].on_trl.lacking(config)):
-        raise SpecError("TRL has no equal", problems)
+        raise SpecError("not supported by TRL", problems)
     return _on_trl(METHODS[method].trainer_class)(config, data)
 
 
@@ -53,7 +57,7 @@ class _OnTrl(BaseTrainer):
         held_out = None if data.eval is None else self._rows(data.eval)
         if self._translation.in_order:
             train = train.shuffle(seed=self.config.seed)
-        model, stock = self.ready_model(), self._translation.trainer
+        model, stock = self.get_model(), self._translation.trainer
         trainer = stock(
             model=model,
             args=stock.arguments(**self._settings(model) | _router_loss(stock.arguments, model)),
@@ -64,7 +68,7 @@ class _OnTrl(BaseTrainer):
             **self._reference(),
         )
         if "ref" in getattr(model, "peft_config", ()):
-            # a copy of the adapters as they are now; without it TRL switches adapters off, as we do
+            # TRL's copy of the initial adapters; without it TRL switches adapters off for the reference, as we do
             model.delete_adapter("ref")
         if isinstance(self.config, PreferenceConfig):
             PreferenceWatch(self.config, self._tokens_per_answer(data.train)).first_of(trainer)
@@ -76,11 +80,11 @@ class _OnTrl(BaseTrainer):
 
     def _settings(self, model: Any) -> dict[str, Any]:
         shared = training_arguments(self.config, model=model).to_dict()
-        shared["hub_token"] = None  # to_dict writes a text in place of tokens
+        shared["hub_token"] = None  # to_dict writes a placeholder string for tokens
         return shared | self._translation.settings(self.config)
 
     def _tokens_per_answer(self, groups: GroupDataset) -> float:
-        """Of the first answers of groups; 1 where TRL logs means over tokens."""
+        """Mean length of the groups' first answers; 1 where TRL logs means over tokens."""
         if self._translation.settings(self.config).get("loss_type") == "simpo":
             return 1.0
         lengths = [group.completions[0].num_targets for group in groups]
@@ -88,11 +92,11 @@ class _OnTrl(BaseTrainer):
 
     def _rows(self, groups: GroupDataset) -> Dataset:
         if problems := refused_rows(groups, self.config.dataset_path, masks=self._translation.masks):
-            raise SpecError("TRL has no equal", problems)
+            raise SpecError("not supported by TRL", problems)
         return Dataset.from_list([self._translation.row(group) for group in groups])
 
     def _reference(self) -> dict[str, Any]:
-        """None stands for the model with its adapters off."""
+        """Arguments for TRL's reference model; None means the model with its adapters off."""
         if not isinstance(self.config, ReferencedConfig):
             return {}
         source = ModelSource.reference(self.config)
@@ -102,14 +106,15 @@ class _OnTrl(BaseTrainer):
         return {"ref_model": model.requires_grad_(False).eval()}
 
     def setup_model_and_tokenizer(self) -> None:
-        """As the base class, without our scoring: the model stays as transformers made it."""
+        """Like the base class, but without installing our scoring."""
         self.tokenizer = self.tokenizer or load_tokenizer(self.config)
         set_seed(self.config.seed)
         self.model = load_model(self.config, self.start)
 
 
 def _router_loss(arguments: type, model: Any) -> dict[str, float]:
-    """By default TRL adds a load-balancing loss whether or not the model's config asks for one; its CPO does not."""
+    """Arguments for the load-balancing loss. TRL, except its CPO, adds one by default even if the model's config does
+    not enable it."""
     has_it = "router_aux_loss_coef" in {field.name for field in fields(arguments)}
     return {"router_aux_loss_coef": router_coefficient(model)} if has_it else {}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our groups as rows of TRL 1.16: the columns that TRL's own preparation would give them, and which rows it lacks."""
+"""Convert groups to rows of TRL 1.16, with the columns of TRL's own preprocessing; find unsupported rows."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from tadrib.training.errors import Problem
 
 _REFUSALS = {
     "have several rejected answers, but TRL compares pairs.": "Write one row for each rejected answer",
-    "have hard_negatives, which TRL does not know.": "Write them as rejected, one row each",
+    "have hard_negatives, which TRL does not support.": "Write them as rejected, one row each",
     "have an answer of which only some tokens are trained, but TRL trains all.": "Leave them out",
 }
 
 
-def no_equal(where: str, found: str, way_out: str) -> Problem:
-    """The problem that TRL has no equal for what was ``found``."""
-    return Problem(where, found, f"{way_out}, or use engine: tadrib.", "trl_has_an_equal")
+def unsupported(where: str, found: str, alternative: str) -> Problem:
+    """The problem that TRL does not support what was ``found``."""
+    return Problem(where, found, f"{alternative}, or use engine: tadrib.", "trl_supports_it")
 
 
 def refused_rows(groups: GroupDataset, source: str, *, masks: bool) -> list[Problem]:
-    """One problem for each kind of row that TRL has no equal for, at the place ``source``.
+    """One problem for each kind of row that TRL does not support, reported at ``source``.
 
-    ``masks`` says whether TRL takes answers of which only some tokens are scored.
+    ``masks`` says whether TRL supports answers of which only some tokens are scored.
     """
     found: dict[str, list[int]] = {}
     for group in groups:
         for kind in _refusals(group, masks):
             found.setdefault(kind, []).append(group.row)
     return [
-        no_equal(source, f"{len(rows):,} of {len(groups):,} rows (first: row {rows[0] + 1}) {kind}", way_out)
-        for kind, way_out in _REFUSALS.items()
+        unsupported(
+            source, f"{len(rows):,} of {len(groups):,} rows (first: row {rows[0] + 1}) {kind}", alternative
+        )
+        for kind, alternative in _REFUSALS.items()
         if (rows := found.get(kind))
     ]
 

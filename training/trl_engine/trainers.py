@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TRL's own trainers as ``engine: trl`` runs them: on rows that are tokenized, with our names in the logs."""
+"""TRL's own trainers as ``engine: trl`` runs them: on tokenized rows, with our metric names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl import DPOConfig, KTOConfig, SFTConfig, SFTTrainer
 
 from tadrib.training.compat.trl import CPOConfig, Quiet, TokenizedCPO, TokenizedDPO, TokenizedKTO
-from tadrib.training.loop.best import KeepsBest
+from tadrib.training.loop.best import BestCheckpointMixin
 from tadrib.training.loop.group_trainer import perplexity
 from tadrib.training.loop.meter import Meter
-from tadrib.training.loop.schedule import KeepsSchedule
+from tadrib.training.loop.schedule import ScheduleMixin
 
 
-class _Housekept(Quiet, KeepsSchedule, KeepsBest):
-    """What every stock trainer gets from us: our names in the logs, whole checkpoints, and silence."""
+class _TadribMixin(Quiet, ScheduleMixin, BestCheckpointMixin):
+    """What we add to every stock trainer: our metric names, atomic checkpoints, no model card and no telemetry."""
 
     arguments: ClassVar[type[TrainingArguments]]
     """The trainer's config class."""
@@ -49,7 +49,8 @@ class _Housekept(Quiet, KeepsSchedule, KeepsBest):
         super().log(logs, start_time)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        asked, self.aux_loss_enabled = self.aux_loss_enabled, False  # as ours, of the method's loss alone
+        # like ours, eval_loss excludes the router loss
+        asked, self.aux_loss_enabled = self.aux_loss_enabled, False
         output = super().evaluation_loop(*args, **kwargs)
         self.aux_loss_enabled = asked
         self._logged_at = time.perf_counter()
@@ -61,15 +62,16 @@ def _token_counts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     if not masks:  # packed without padding
         masks = [torch.ones_like(inputs["input_ids"])]
     computed = sum(mask.numel() for mask in masks)
-    if "chosen_attention_mask" in inputs:  # padded apart, computed as one batch
+    if (
+        "chosen_attention_mask" in inputs
+    ):  # chosen and rejected are padded separately, but computed as one batch
         computed = sum(len(mask) for mask in masks) * max(mask.shape[1] for mask in masks)
     real = torch.stack([mask.sum() for mask in masks])
     return {"tokens": real, "computed_tokens": real.new_tensor([computed])}
 
 
-class StockSFT(_Housekept, SFTTrainer):
-    """Takes ``input_ids`` and ``labels`` as they are; ``eval_loss`` is TRL's mean over batches, whatever tokens are in
-    them."""
+class StockSFT(_TadribMixin, SFTTrainer):
+    """Uses ``input_ids`` and ``labels`` unchanged. ``eval_loss`` is TRL's mean over batches, not weighted by tokens."""
 
     arguments = SFTConfig
 
@@ -77,7 +79,7 @@ class StockSFT(_Housekept, SFTTrainer):
         config = model.config.get_text_config()
         written = getattr(config, "router_aux_loss_coef", None)
         super().__init__(*args, model=model, **kwargs)
-        if written is not None:  # TRL puts its own there, and the config is saved with the model
+        if written is not None:  # TRL overwrites it, and the config is saved with the model
             config.router_aux_loss_coef = written
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
@@ -88,13 +90,13 @@ class StockSFT(_Housekept, SFTTrainer):
         return output
 
 
-class StockDPO(_Housekept, TokenizedDPO):
+class StockDPO(_TadribMixin, TokenizedDPO):
     arguments = DPOConfig
 
 
-class StockKTO(_Housekept, TokenizedKTO):
+class StockKTO(_TadribMixin, TokenizedKTO):
     arguments = KTOConfig
 
 
-class StockCPO(_Housekept, TokenizedCPO):
+class StockCPO(_TadribMixin, TokenizedCPO):
     arguments = CPOConfig

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our settings and rows in the words of TRL 1.16, by method; and what TRL has no word for."""
+"""Translate settings and rows for TRL 1.16, by method, and find settings that TRL does not support."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tadrib.training.config import (
 from tadrib.training.config.metrics import plain_name
 from tadrib.training.data.group import Group
 from tadrib.training.errors import Problem
-from tadrib.training.trl_engine.rows import cpo_row, kto_row, no_equal, pair_row, sft_row
+from tadrib.training.trl_engine.rows import cpo_row, kto_row, pair_row, sft_row, unsupported
 from tadrib.training.trl_engine.trainers import StockCPO, StockDPO, StockKTO, StockSFT
 
 Settings = dict[str, Any]
@@ -27,13 +27,12 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A method as TRL knows it.
+    """How a method is run on TRL.
 
-    ``trainer`` is the stock trainer as we run it, ``settings`` are keyword arguments of its config class.
-    ``row`` gives a group's tokens the column names that
-    TRL's own preparation would. ``lacking`` finds settings that TRL has no equal for. ``masks`` says whether TRL takes
-    answers of which only some tokens are scored, and ``in_order`` whether it reads rows in their order, which may be
-    sorted by label.
+    ``trainer`` is the stock TRL trainer with what tadrib adds to it, ``settings`` returns keyword arguments for its
+    config class. ``row`` converts a group to a row with the columns of TRL's own preprocessing. ``lacking`` finds
+    settings that TRL does not support. ``masks`` says whether TRL supports answers of which only some tokens are
+    scored, and ``in_order`` whether it reads rows in file order, which may be sorted by label.
     """
 
     trainer: Any
@@ -45,7 +44,7 @@ class Translation:
     in_order: bool = False
 
 
-# --- settings: rows are cut already, and lora_dropout holds as the spec says
+# --- settings: rows are already truncated (max_length: None), and dropout stays as the spec sets it
 
 
 def _sft_settings(config: SFTConfig) -> Settings:
@@ -102,43 +101,43 @@ def _simpo_settings(config: SimPOConfig) -> Settings:
     }
 
 
-# --- what TRL has no equal for
+# --- settings that TRL does not support
 
 
 def _metric_lacking(config: CommonConfig, *names: str) -> Iterator[Problem]:
     metric = config.metric_for_best_model
     if plain_name(metric) in names:
-        yield no_equal("metric_for_best_model", f"{metric}, which TRL does not log.", "Set eval_loss")
+        yield unsupported("metric_for_best_model", f"{metric}, which TRL does not log.", "Set eval_loss")
 
 
 def _dpo_lacking(config: DPOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "kl")
     if config.label_smoothing and config.loss_type == "sigmoid":
         found = f"{config.label_smoothing}, which TRL's DPO ignores with loss_type: sigmoid."
-        yield no_equal("label_smoothing", found, "Set loss_type: robust")
+        yield unsupported("label_smoothing", found, "Set loss_type: robust")
 
 
 def _ipo_lacking(config: IPOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "kl")
     if config.label_smoothing:
         found = f"{config.label_smoothing}, but TRL's IPO has no label smoothing."
-        yield no_equal("label_smoothing", found, "Set label_smoothing: 0")
+        yield unsupported("label_smoothing", found, "Set label_smoothing: 0")
     if config.length_normalization != "tokens":
         found = f"{config.length_normalization}, but TRL's IPO averages over tokens."
-        yield no_equal("length_normalization", found, "Set length_normalization: tokens")
+        yield unsupported("length_normalization", found, "Set length_normalization: tokens")
 
 
 def _kto_lacking(config: KTOConfig) -> Iterator[Problem]:
     yield from _metric_lacking(config, "rewards/accuracies")
     if config.per_device_train_batch_size == 1:
         found = "1, but TRL's KTO takes its baseline from several rows."
-        yield no_equal("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
+        yield unsupported("per_device_train_batch_size", found, "Set per_device_train_batch_size: 2 or more")
 
 
 def _cpo_lacking(config: CPOConfig) -> Iterator[Problem]:
     if config.multi_negative == "softmax":
         found = "softmax over all candidates, but TRL compares pairs."
-        yield no_equal("multi_negative", found, "Set multi_negative: pairwise")
+        yield unsupported("multi_negative", found, "Set multi_negative: pairwise")
 
 
 SFT = Translation(StockSFT, _sft_settings, sft_row, masks=True)

@@ -21,7 +21,7 @@ def try_storage(place: str) -> None:
     """Write, read and remove a file at a directory or URL. Raises OSError or ResourceError."""
     name = f".tadrib-test-{uuid.uuid4().hex}"
     if is_url(place):
-        store = Store(place, patience=PATIENCE)
+        store = Store(place, retry_seconds=PATIENCE)
         store.write(name, CONTENT)
         found = store.read(name)
         store.remove(name)

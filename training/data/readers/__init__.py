@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers: raw rows from files of any format, wherever they are."""
+"""Readers: raw rows from files of any supported format, local or remote."""

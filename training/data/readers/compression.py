@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compression: the content of packed files, and an end to those that hold more than text ever packs into."""
+"""Decompress files, with a limit that stops decompression bombs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 TIMES = 200
-"""Text packs to a fifth or a twentieth of its size, rows that repeat one another to less; what unpacks to more than
-this many times its size is a slip or a trap, and would fill the memory."""
+"""Maximum compression ratio. Text compresses 5 to 20 times, repetitive rows more; beyond this a file is a mistake or an
+attack, and would exhaust memory."""
 FREE_BYTES = 100_000_000
-"""Unpacked bytes that any file may hold, however small it is."""
+"""Decompressed bytes allowed for any file, however small it is."""
 
 _UNPACKERS: dict[str, Callable[[Any], Any]] = {
     ".gz": lambda stream: gzip.GzipFile(fileobj=stream),
@@ -30,17 +30,17 @@ _DAMAGE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowEx
 
 
 def unpacked(stream: Any, suffix: str, size: int) -> BinaryIO:
-    """The content of ``stream``, a file of ``size`` bytes whose name ends in ``suffix``, one of `SUFFIXES`.
+    """The decompressed content of ``stream``, a file of ``size`` bytes whose name ends in ``suffix`` (see `SUFFIXES`).
 
-    Reading it raises OSError where the file is damaged or holds too much.
+    Reading it raises OSError if the file is corrupt or decompresses to too much.
     """
     return cast(BinaryIO, io.BufferedReader(_Unpacked(stream, suffix, size), buffer_size=1024 * 1024))
 
 
 def check_size(unpacked_bytes: int, size: int) -> None:
-    """Raise OSError where a file of ``size`` bytes holds more than it may."""
+    """Raise OSError if a file of ``size`` bytes decompresses to more than is allowed."""
     if unpacked_bytes > max(FREE_BYTES, TIMES * size):
-        raise OSError(f"its {size:,} bytes unpack to more than {max(FREE_BYTES, TIMES * size):,}")
+        raise OSError(f"its {size:,} bytes decompress to more than {max(FREE_BYTES, TIMES * size):,}")
 
 
 class _Unpacked(io.RawIOBase):
@@ -55,7 +55,7 @@ class _Unpacked(io.RawIOBase):
         try:
             block = self._content.read(len(buffer))
         except _DAMAGE as error:
-            raise OSError(f"it is damaged ({error})") from error
+            raise OSError(f"it is corrupt: {error}") from error
         self._count += len(block)
         check_size(self._count, self._size)
         buffer[: len(block)] = block

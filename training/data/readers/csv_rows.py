@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of CSV and TSV files (RFC 4180, header line first), with the cells that are not text read as what
-they are."""
+"""Rows of CSV and TSV files (RFC 4180, with a header line), with typed cells parsed by column."""
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ from tadrib.training.errors import DataError, Problem
 def read_csv(location: Location) -> Iterator[RawRow | None]:
     """Rows numbered by the line they start on; an empty cell is a missing value.
 
-    A CSV cell has no type, so ``label`` reads true and false (any case), the length columns read numbers, and
-    cells of answer columns that are JSON arrays read as lists. Everything else stays text.
+    CSV cells have no type: in ``label``, true and false are parsed (in any case), in the length columns numbers, and in
+    answer columns JSON arrays. Everything else stays text.
 
     Raises:
-        DataError: quotes that do not close, a repeated or empty column name: no row after it can be trusted.
+        DataError: an unclosed quote, or a repeated or empty column name: no row after it can be trusted.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     with location.open() as stream:
@@ -45,7 +44,7 @@ def read_csv(location: Location) -> Iterator[RawRow | None]:
 
 
 class _Lines:
-    """Text lines for ``csv.reader``. What is wrong with a line is remembered for the row it belongs to."""
+    """Text lines for ``csv.reader``. A problem with a line is kept for the row it belongs to."""
 
     def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
@@ -71,10 +70,10 @@ def _check_header(name: str, header: list[str]) -> None:
     for column in header:
         if not column.strip():
             raise DataError(
-                name, [Problem(f"{name}:1", "has a column without a name.", "Name it or remove it.")]
+                name, [Problem(f"{name}:1", "has a column without a name.", "Name or remove it.")]
             )
         if header.count(column) > 1:
-            problem = Problem(f"{name}:1", f"names the column {shown(column)} twice.", "Keep one of them.")
+            problem = Problem(f"{name}:1", f"has the column {shown(column)} twice.", "Keep one of them.")
             raise DataError(name, [problem])
 
 
@@ -84,7 +83,7 @@ def _row(number: int, header: list[str], cells: list[str], problem: RowProblem |
     if not cells:
         return None
     if len(cells) != len(header):
-        message = f"has {len(cells)} cells, and the header has {len(header)} columns."
+        message = f"has {len(cells)} cells, but the header has {len(header)} columns."
         action = "Quote cells that hold commas, quotes or line breaks."
         return bad_row(number, RowProblem("wrong_cells", "", message, action), ",".join(cells))
     value = {column: _read_cell(column, cell) for column, cell in zip(header, cells, strict=True)}
@@ -95,7 +94,7 @@ def _flag(cell: str) -> Any:
     return {"true": True, "false": False}.get(cell.strip().lower(), cell)
 
 
-_MAX_DIGITS = 100  # what is longer is no length, and is shown as the text that it is
+_MAX_DIGITS = 100  # anything longer is not a length, and stays text
 
 
 def _number(cell: str) -> Any:

@@ -30,11 +30,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _MAX_DEPTH = 100
-"""Levels of lists and objects in a row: conversations have four; a thousand end Python's own recursion."""
+"""Maximum nesting of lists and objects in a row. Conversations have four levels; Python's recursion limit is 1,000."""
 
 
 def decode(text: str) -> Any:
-    """The JSON value in ``text``. Raises ValueError, or RecursionError where it is nested too deeply."""
+    """The JSON value in ``text``. Raises ValueError, or RecursionError if it is nested too deeply."""
     value = _DECODER.decode(text)
     level = [value] if text.count("[") + text.count("{") > _MAX_DEPTH else []
     for _ in range(_MAX_DEPTH):
@@ -49,7 +49,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def read_json_lines(location: Location) -> Iterator[RawRow | None]:
-    """One row per line; None stands for a blank line."""
+    """One row per line; None for a blank line."""
     with location.open() as stream:
         for line in read_lines(stream):
             text = decode_line(line)
@@ -70,7 +70,7 @@ def _parse_line(number: int, text: str) -> RawRow:
             "Each line must be one complete JSON object.",
         )
         if number == 1 and text.lstrip().startswith("["):
-            action = "The file looks like one JSON array: give it the extension .json."
+            action = "The file looks like a single JSON array: give it the extension .json."
         return bad_row(number, RowProblem("broken_json", "", message, action), text)
     return _as_row(number, value)
 
@@ -80,12 +80,12 @@ def _reason(error: Exception) -> str:
         return f"{error.msg} at column {error.colno}"
     if isinstance(error, RecursionError):
         return f"it is nested too deeply, more than {_MAX_DEPTH} levels"
-    return "it holds a number of thousands of digits"  # Python turns no more than 4,300 into a number
+    return "it contains a number with thousands of digits"  # Python parses at most 4,300
 
 
 def _as_row(number: int, value: Any) -> RawRow:
     if isinstance(value, RepeatedKeys):
-        message = f"the key {shown(value.repeated)} stands twice in the row."
+        message = f"the key {shown(value.repeated)} occurs twice in the row."
         problem = RowProblem("repeated_key", clip(value.repeated), message, "Keep one of them.")
     elif not isinstance(value, dict):
         problem = RowProblem(
@@ -97,11 +97,10 @@ def _as_row(number: int, value: Any) -> RawRow:
 
 
 def read_json(location: Location) -> Iterator[RawRow | None]:
-    """Rows of an array, or of the array under ``data``. A file of JSON Lines by the wrong name is read as
-    such.
+    """Rows of an array, or of the array under ``data``. A JSON Lines file with the wrong extension is read as such.
 
     Raises:
-        DataError: the file is not JSON, or holds no array.
+        DataError: the file is not JSON, or contains no array.
     """
     with location.open() as stream:
         content = stream.read()
@@ -116,7 +115,7 @@ def read_json(location: Location) -> Iterator[RawRow | None]:
             return
         where = f"{location.name}:{error.lineno}"
         problem = Problem(
-            where, f"is not valid JSON: {error.msg} at column {error.colno}.", "Mend the file there."
+            where, f"is not valid JSON: {error.msg} at column {error.colno}.", "Fix the file there."
         )
         raise DataError(location.name, [problem]) from error
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines of a UTF-8 text file as they stand: numbered, located in bytes, and never longer in memory than a
-limit."""
+"""Lines of a UTF-8 text file with their numbers and byte offsets, held in memory only up to a limit."""
 
 from __future__ import annotations
 
@@ -20,8 +19,8 @@ _OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"
 class Line:
     """One line without its line break.
 
-    ``number`` counts from 1, ``offset`` is the byte position of its start in the file, ``size`` its length in
-    bytes. ``data`` holds only the first bytes when ``size`` is above the limit.
+    ``number`` counts from 1, ``offset`` is the byte position of its start in the file, and ``size`` its length.
+    If ``size`` exceeds the limit, ``data`` has only the first bytes.
     """
 
     number: int
@@ -31,7 +30,7 @@ class Line:
 
 
 def read_lines(stream: BinaryIO, limit: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    """Lines of ``stream``, holding at most ``limit`` bytes of a line plus one block in memory.
+    """Lines of ``stream``, with at most ``limit`` bytes of a line plus one block in memory.
 
     A byte-order mark at the start of the file is skipped.
     """
@@ -62,12 +61,12 @@ def _line(number: int, offset: int, size: int, kept: bytearray) -> Line:
 
 
 def decode_line(line: Line) -> str | RowProblem:
-    """The text of ``line``, or what stands in the way: its size, or bytes that are not UTF-8."""
+    """The text of ``line``, or the problem with it: it is too long, or not UTF-8."""
     if line.size > len(line.data):
         return RowProblem(
             "long_line",
             "",
-            f"the line has {line.size:,} bytes, and a row may have at most {MAX_LINE_BYTES:,}.",
+            f"the line has {line.size:,} bytes, but a row may have at most {MAX_LINE_BYTES:,}.",
             "Check for a missing line break; split or remove the row.",
         )
     try:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a dataset is: a local path, an fsspec URL or an object store, opened for reading or refused with
-what is near."""
+"""The location of a dataset: a local path, an fsspec URL or an object store, with suggestions if nothing is there."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """``name`` is what the user typed, ``path`` the same for ``filesystem``."""
+    """``name`` is what the user typed, ``path`` the corresponding path in ``filesystem``."""
 
     name: str
     filesystem: AbstractFileSystem
@@ -34,19 +33,19 @@ class Location:
 
     @property
     def suffix(self) -> str:
-        """Lower-case extension that tells the format: ``.jsonl`` for ``rows.jsonl.gz``."""
+        """Lower-case extension of the format: ``.jsonl`` for ``rows.jsonl.gz``."""
         path = PurePosixPath(self.path)
         return (path.with_suffix("") if self.packing else path).suffix.lower()
 
     @property
     def packing(self) -> str:
-        """Lower-case extension of a packed file, such as ``.gz``; empty for any other."""
+        """Lower-case extension of a compressed file, such as ``.gz``; empty for any other."""
         suffix = PurePosixPath(self.path).suffix.lower()
         return suffix if suffix in SUFFIXES else ""
 
     def kind(self) -> str | None:
-        """``"file"``, ``"directory"``, or None when nothing is there. A store that does not answer, a pipe or a device
-        is a DataError."""
+        """``"file"``, ``"directory"``, or None if nothing is there. Raises DataError for a store that does not answer,
+        and for a pipe or device."""
         try:
             kind = str(self.filesystem.info(self.path)["type"])
         except (FileNotFoundError, NotADirectoryError):
@@ -58,11 +57,11 @@ class Location:
         return kind
 
     def size(self) -> int:
-        """Bytes of the file as it is stored."""
+        """Size of the stored file in bytes."""
         return int(self.filesystem.info(self.path)["size"])
 
     def open(self) -> BinaryIO:
-        """The file's bytes, unpacked if its name ends in .gz, .bz2, .xz or .zst."""
+        """The file's content, decompressed if its name ends in .gz, .bz2, .xz or .zst."""
         try:
             stream: Any = self.filesystem.open(self.path, "rb")
             return unpacked(stream, self.packing, self.size()) if self.packing else stream
@@ -71,7 +70,7 @@ class Location:
 
 
 def locate(name: str) -> Location:
-    """The location called ``name``; nothing is opened yet.
+    """The location for ``name``; nothing is opened yet.
 
     ``s3://bucket/key?endpoint_override=host:port&scheme=http`` reaches any S3-compatible store: the query is
     that of ``pyarrow.fs.S3FileSystem.from_uri``.
@@ -94,7 +93,7 @@ def _arrow_location(name: str) -> Location:
 
 
 def unreadable(name: str, error: Exception) -> DataError:
-    """The refusal for a dataset that is there but cannot be read, in the words of the library that tried."""
+    """The error for a dataset that exists but cannot be read, with the library's message."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
     reason = said.splitlines()[0].rstrip(".")[:_LONGEST_REASON] if said else type(error).__name__
     action = "Check the address, the credentials and the network." if is_url(name) else "Check the file."
@@ -102,7 +101,7 @@ def unreadable(name: str, error: Exception) -> DataError:
 
 
 def missing(location: Location) -> DataError:
-    """The refusal for a path that does not exist, naming the nearest file or what the folder holds."""
+    """The error for a path that does not exist, naming the most similar file or the folder's content."""
     parent, wanted = posixpath.split(location.path.rstrip("/"))
     filesystem = location.filesystem
     if parent and not filesystem.isdir(parent):
@@ -116,7 +115,7 @@ def missing(location: Location) -> DataError:
         action = f"Did you mean {close}?"
     elif names:
         more = f" and {len(names) - _SHOWN_NEIGHBOURS} more" if len(names) > _SHOWN_NEIGHBOURS else ""
-        action = f"The folder holds {', '.join(names[:_SHOWN_NEIGHBOURS])}{more}."
+        action = f"The folder contains {', '.join(names[:_SHOWN_NEIGHBOURS])}{more}."
     else:
         action = "The folder is empty."
     return DataError(location.name, [Problem(location.name, "does not exist.", action)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One row as it stands in its file, before anything is known about the method it is meant for."""
+"""A row as it is in its file, before it is interpreted for a method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEPT_CHARACTERS = 2000
 class RawRow:
     """``number`` is the line or row number, from 1. Exactly one of ``value`` and ``problem`` is set.
 
-    ``text`` is what could be read of a row that has no ``value``, cut at 2,000 characters.
+    ``text`` is the readable part of a row without a ``value``, up to 2,000 characters.
     """
 
     number: int
@@ -25,7 +25,7 @@ class RawRow:
     text: str = ""
 
     def as_rejected(self) -> Any:
-        """What ``rejected.jsonl`` keeps of the row: the row itself, or its text."""
+        """The row's entry in ``rejected.jsonl``: its value, or its text."""
         if self.value is None:
             return self.text
         return json.loads(json.dumps(self.value, default=str, ensure_ascii=True), parse_constant=str)

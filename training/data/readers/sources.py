@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Raw rows of a dataset wherever it is: a file of any format, a `datasets` directory, a hub id, an object
-store."""
+"""Raw rows of a dataset from any source: a file, a `datasets` directory, a Hub id or an object store."""
 
 from __future__ import annotations
 
@@ -28,9 +27,9 @@ _LINE_FORMATS = ("jsonl", "ndjson", "csv", "tsv")
 
 @dataclass(slots=True)
 class Source:
-    """One dataset being read. ``blank_lines`` is complete once ``rows`` is exhausted.
+    """A dataset being read. ``blank_lines`` is final once ``rows`` is exhausted.
 
-    ``unit`` says what ``RawRow.number`` counts: "line" of a text file, or "row" of a table.
+    ``unit`` says what ``RawRow.number`` counts: "line" in a text file, or "row" in a table.
     """
 
     name: str
@@ -40,19 +39,18 @@ class Source:
     blank_lines: int = 0
 
     def where(self, number: int) -> str:
-        """The place of a row as messages give it: ``data.jsonl:17`` or ``data.parquet: row 17``."""
+        """The location of a row for messages: ``data.jsonl:17`` or ``data.parquet: row 17``."""
         return f"{self.name}:{number}" if self.unit == "line" else f"{self.name}: row {number}"
 
 
 def open_source(name: str) -> Source:
-    """The dataset called ``name``: a path, an fsspec URL, ``directory[:split]`` or a hub id
-    ``org/name[:split]``.
+    """Open the dataset ``name``: a path, an fsspec URL, ``directory[:split]`` or a Hub id ``org/name[:split]``.
 
-    What is wrong with single rows comes with the rows; a whole file that is unreadable or empty is refused
-    here or while its rows are read.
+    Problems of single rows are returned with the rows. A file that is unreadable or empty is refused here, or while its
+    rows are read.
 
     Raises:
-        DataError: nothing is there, the format is unknown, the file is unreadable or has no rows.
+        DataError: nothing is there, the format is unknown, or the file is unreadable or has no rows.
     """
     location = locate(name)
     kind = location.kind()
@@ -63,7 +61,7 @@ def open_source(name: str) -> Source:
     reader = _READERS.get(location.suffix)
     if reader is None:
         found = f"the extension {location.suffix!r}" if location.suffix else "no extension"
-        message = f"has {found}, and the format is told by it: one of {', '.join(_READERS)}."
+        message = f"has {found}, but the format is recognized by it: one of {', '.join(_READERS)}."
         raise DataError(name, [Problem(name, message, "Rename the file.")])
     return _source(name, location.suffix.lstrip("."), reader(location))
 
@@ -75,7 +73,7 @@ def _source(name: str, kind: str, rows: Iterator[RawRow | None]) -> Source:
 
 
 def _without_blanks(source: Source, rows: Iterator[RawRow | None]) -> Iterator[RawRow]:
-    """``rows`` without blank lines (None), which are counted; a source without any row is refused."""
+    """``rows`` without blank lines (None), which are counted. Raises DataError if there are no rows."""
     found = False
     try:
         for row in rows:
@@ -92,7 +90,7 @@ def _without_blanks(source: Source, rows: Iterator[RawRow | None]) -> Iterator[R
 
 
 def _split_or_hub(location: Location) -> Source:
-    """What a name means when there is no such path: a split of a directory, a hub id, or a mistake."""
+    """The source for a name that is not a path: a split of a directory, a Hub id, or an error."""
     name = location.name
     if is_url(name) or location.suffix in _READERS:
         raise missing(location)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of typed tables: Parquet files, directories of the `datasets` library, datasets of the Hugging Face
-hub."""
+"""Rows of typed tables: Parquet files, directories of the `datasets` library, and Hugging Face Hub datasets."""
 
 from __future__ import annotations
 
@@ -22,12 +21,12 @@ from tadrib.training.data.readers.raw_row import RawRow
 from tadrib.training.errors import DataError, Problem, nearest
 
 _BATCH_ROWS = 1000
-_SAVED = ("state.json", "dataset_dict.json")  # what `save_to_disk` leaves
+_SAVED = ("state.json", "dataset_dict.json")  # written by `save_to_disk`
 _LOAD_ERRORS = (DatasetsError, OSError, ValueError, LookupError, RuntimeError, TypeError, ArrowException)
 
 
 def read_parquet(location: Location) -> Iterator[RawRow | None]:
-    """Rows in file order, a batch of row groups in memory at a time."""
+    """Rows in file order, with one batch in memory at a time."""
     size, number, unpacked = location.size(), 0, 0
     with location.open() as stream:
         if not stream.seekable():
@@ -47,9 +46,9 @@ def read_parquet(location: Location) -> Iterator[RawRow | None]:
 
 
 def read_directory(location: Location, split: str | None) -> Iterator[RawRow]:
-    """Rows of what ``save_to_disk`` wrote, or of a folder of data files that `datasets` can load.
+    """Rows of a folder written by ``save_to_disk``, or of a folder with data files that `datasets` can load.
 
-    A remote directory is copied to a temporary folder first.
+    A remote directory is first copied to a temporary folder.
     """
     if isinstance(location.filesystem, LocalFileSystem):
         yield from _read_local_directory(location.name, location.path, split)
@@ -80,13 +79,13 @@ def _known_split(name: str, split: str, splits: list[str]) -> str:
 
 
 def read_hub(name: str, split: str) -> Iterator[RawRow]:
-    """Rows of a hub dataset, downloaded once into the Hugging Face cache. Code in a dataset is never run."""
+    """Rows of a Hub dataset, downloaded once to the Hugging Face cache. Code in a dataset is never executed."""
     try:
         table = load_dataset(name, split=split)
     except _LOAD_ERRORS as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        message = f"is no path here, and the Hugging Face hub does not give it: {reason}."
-        action = "Check the spelling and the network; for a private dataset set HF_TOKEN."
+        message = f"is not a local path, and the Hugging Face Hub does not provide it: {reason}."
+        action = "Check the spelling and the network; for a private dataset, set HF_TOKEN."
         raise DataError(name, [Problem(name, message, action)]) from error
     yield from _rows(table)
 
@@ -99,8 +98,8 @@ def _rows(table: Any) -> Iterator[RawRow]:
 
 
 def _as_written(row: dict[str, Any]) -> dict[str, Any]:
-    """``row`` without the empty fields of its structs: Arrow gives all structs of a column the same fields, and fills
-    in those that a tool or message does not have."""
+    """``row`` without the null fields of its structs: Arrow gives all structs of a column the same fields, and fills in
+    nulls for those that a tool or message lacks."""
     return {column: _without_empty_fields(value) for column, value in row.items()}
 
 

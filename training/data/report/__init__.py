@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report on a dataset: lengths, repetitions and what its owner should know."""
+"""The report on a dataset: lengths, duplicates and warnings."""

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known about a dataset before it is trained on: `tadrib data check`, and the report beside
-prepared data."""
+"""The report on a dataset, for `tadrib data check` and for prepared data."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class BadRowKind:
-    """Bad rows of one kind: how many, in which column, where the first ones are, and the first in words."""
+    """Bad rows of one kind: their count and column, the places of the first ones, and the first one's message."""
 
     kind: str
     column: str
@@ -46,16 +45,14 @@ class BadRowKind:
 
 @dataclass(slots=True)
 class DataReport:
-    """One dataset in numbers. Lengths are tokens, or characters when there was no tokenizer
-    (``length_unit``).
+    """One dataset in numbers. Lengths are in tokens, or in characters without a tokenizer (``length_unit``).
 
-    ``over_long`` counts rows over a limit, ``cut`` and ``dropped`` what the truncation policy did about them.
-    ``boundary_merges`` counts rows where prompt and answer tokenized as one text would join across their
-    boundary. ``tokens_per_word`` is that of the answers, ``arabic_share`` (0 to 1) that of all letters.
-    ``unknown_columns`` counts the rows of each column that is not read; ``has_more_columns`` says that there are
-    further ones, which nobody counted.
-    ``length_bias`` is None where rows are not pairs.
-    ``refusals`` are the reasons for which training would refuse the data, in the words that it would use.
+    - ``over_long`` counts rows over a limit; ``cut`` and ``dropped`` count what the truncation policy did to them.
+    - ``boundary_merges`` counts rows whose prompt and answer, tokenized as one text, would merge across their boundary.
+    - ``tokens_per_word`` is measured on answers, ``arabic_share`` (0 to 1) on all letters.
+    - ``unknown_columns`` counts the rows with each unused column; ``has_more_columns`` says that more were not counted.
+    - ``length_bias`` is None if rows are not pairs.
+    - ``refusals`` are the errors with which training would refuse the data.
     """
 
     dataset: str
@@ -94,7 +91,7 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Whether training would take the data."""
+        """Whether training would accept the data."""
         return not self.refusals
 
     @property
@@ -123,13 +120,14 @@ class DataReport:
 def check_data(
     path: str, method: str, config: CommonConfig, tokenizer: PreTrainedTokenizerBase | None
 ) -> DataReport:
-    """The report on the dataset at ``path``, for training with ``method`` and ``config``; bad rows are
-    reported, not raised. Without a tokenizer lengths are in characters, and templates and truncation are
-    not looked at.
+    """The report on the dataset at ``path``, for training with ``method`` and ``config``.
+
+    Bad rows are reported, not raised. Without a tokenizer, lengths are in characters, and templates and truncation are
+    not checked.
 
     Raises:
-        DataError: the dataset as a whole cannot be read.
-        SpecError: the template or a normalisation step does not go with the tokenizer or does not exist.
+        DataError: the dataset cannot be read at all.
+        SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
     loaded = load(path, config, method, tokenizer)
     report = build_report(loaded, config, method, tokenizer)
@@ -140,7 +138,7 @@ def check_data(
 def build_report(
     loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
 ) -> DataReport:
-    """The numbers of ``loaded`` before any truncation."""
+    """The report on ``loaded``, before any truncation."""
     validated, dialogues = loaded.validated, loaded.dialogues
     report = DataReport(
         dataset=redact(validated.source.name),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Length bias of preference pairs: how far the length of an answer alone tells which one is preferred."""
+"""Length bias of preference pairs: how well an answer's length alone predicts which one is preferred."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tadrib.training.data.group import NEGATIVES
 from tadrib.training.data.loading import Loaded
 
 STRONG = 0.5
-"""Rank correlation from which a bias counts as strong: three of four ranks point one way."""
+"""Rank correlation from which a bias counts as strong: three quarters of the rank sum point one way."""
 MIN_PAIRS = 20
-"""With fewer pairs a strong correlation is often chance."""
+"""With fewer pairs, a strong correlation is often chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthBias:
-    """Chosen answers against each of their negatives, by length.
+    """Lengths of chosen answers compared with each of their negatives.
 
-    ``unit`` is ``given`` (the columns ``chosen_length`` and ``rejected_length``, when every row has them), ``tokens``
-    or ``characters``. ``chosen_longer`` and ``rejected_longer`` are shares of pairs, 0 to 1; the rest are of equal
-    length. ``rank_correlation`` is the matched-pairs rank-biserial correlation (Kerby 2014,
-    doi.org/10.2466/11.IT.3.1): the ranks of the differences in favour of the chosen answer less those against it, over
-    all of them; 1 means that every chosen answer is the longer one, -1 the shorter one, 0 no bias.
+    ``unit`` is ``given`` (the columns ``chosen_length`` and ``rejected_length``, if every row has them), ``tokens`` or
+    ``characters``. ``chosen_longer`` and ``rejected_longer`` are shares of pairs, 0 to 1; other pairs have equal
+    lengths. ``rank_correlation`` is the matched-pairs rank-biserial correlation (Kerby 2014,
+    doi.org/10.2466/11.IT.3.1): the rank sum of differences in favour of the chosen answer minus that against it,
+    divided by the total. 1 means that every chosen answer is longer, -1 that every one is shorter, 0 no bias.
     """
 
     unit: str
@@ -52,7 +52,7 @@ class LengthBias:
 
 
 def length_bias(loaded: Loaded) -> LengthBias | None:
-    """The bias of ``loaded`` before truncation; None where no row is a pair."""
+    """The length bias of ``loaded`` before truncation; None if no row is a pair."""
     dialogues = loaded.dialogues
     if dialogues and all(dialogue.lengths for dialogue in dialogues):
         unit, lengths = "given", [list(dialogue.lengths) for dialogue in dialogues]
@@ -71,7 +71,7 @@ def _scored_tokens(item: Encoded) -> list[int]:
 
 
 def _pairs(roles: Sequence[str], lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(chosen, negative) lengths of one row; none where there is no chosen answer."""
+    """(chosen, negative) lengths of one row; none without a chosen answer."""
     if "chosen" in roles:
         chosen = lengths[roles.index("chosen")]
         yield from (
@@ -80,7 +80,7 @@ def _pairs(roles: Sequence[str], lengths: Sequence[int]) -> Iterator[tuple[int, 
 
 
 def measure(pairs: Sequence[tuple[int, int]], unit: str) -> LengthBias:
-    """The bias of (chosen, rejected) lengths, of which there is at least one pair."""
+    """The bias of one or more (chosen, rejected) length pairs."""
     chosen, rejected = np.asarray(pairs, dtype=np.int64).T
     difference = chosen - rejected
     return LengthBias(
@@ -95,7 +95,7 @@ def measure(pairs: Sequence[tuple[int, int]], unit: str) -> LengthBias:
 
 
 def _rank_biserial(difference: np.ndarray) -> float:
-    """Equal distances share the mean of their ranks. 0 where there is no difference at all."""
+    """The correlation of non-zero differences; ties get their mean rank. 0 if there are none."""
     if not len(difference):
         return 0.0
     _, place, count = np.unique(np.abs(difference), return_inverse=True, return_counts=True)
@@ -104,14 +104,14 @@ def _rank_biserial(difference: np.ndarray) -> float:
 
 
 def length_bias_warnings(bias: LengthBias | None, config: CommonConfig) -> list[str]:
-    """One warning where the loss adds up over tokens although length alone tells the answers apart."""
+    """A warning if the loss sums over tokens although length alone tells the answers apart."""
     if bias is None or not bias.is_strong or getattr(config, "length_normalization", "") != "none":
         return []
     share, kind = (
         (bias.chosen_longer, "longer") if bias.rank_correlation > 0 else (bias.rejected_longer, "shorter")
     )
     return [
-        f"in {share:.0%} of pairs the chosen answer is the {kind} one. With length_normalization: none a model can "
-        f"satisfy the loss by writing {kind} answers instead of better ones. Set length_normalization: tokens, or add "
-        "pairs of like lengths."
+        f"in {share:.0%} of pairs the chosen answer is the {kind} one. With length_normalization: none, a model can "
+        f"lower the loss by writing {kind} answers instead of better ones. Set length_normalization: tokens, or add "
+        "pairs of similar lengths."
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers about texts and groups: length percentiles, repetitions, tokens per word."""
+"""Statistics of texts and groups: length percentiles, duplicates, tokens per word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tadrib.training.data.rows.dialogue import Dialogue
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Lengths that half, 90 and 99 percent of rows do not exceed, and the longest."""
+    """Lengths that 50, 90 and 99 percent of rows do not exceed, and the longest."""
 
     p50: int
     p90: int
@@ -30,7 +30,7 @@ def percentiles(lengths: Sequence[int]) -> Percentiles:
 
 
 def token_lengths(encoded: Sequence[Encoded]) -> dict[str, list[int]]:
-    """Tokens of each prompt, of each completion, and of each prompt with its longest completion."""
+    """Lengths in tokens of each prompt, each completion, and each prompt with its longest completion."""
     groups = [item.group for item in encoded]
     completions = [[len(completion.tokens) for completion in group.completions] for group in groups]
     prompts = [len(group.prompt) for group in groups]
@@ -42,7 +42,7 @@ def token_lengths(encoded: Sequence[Encoded]) -> dict[str, list[int]]:
 
 
 def character_lengths(dialogues: Sequence[Dialogue]) -> dict[str, list[int]]:
-    """As ``token_lengths``, in characters of the texts themselves, without a template."""
+    """Like ``token_lengths``, but in characters of the texts, without a template."""
     prompts = [sum(map(len, dialogue.prompt_texts())) for dialogue in dialogues]
     answers = [[sum(map(len, answer.texts())) for answer in dialogue.answers] for dialogue in dialogues]
     return {
@@ -53,18 +53,17 @@ def character_lengths(dialogues: Sequence[Dialogue]) -> dict[str, list[int]]:
 
 
 def repetitions(keys: Iterable[Hashable]) -> int:
-    """How many of ``keys`` are equal to an earlier one, by their hashes: the keys themselves would fill the memory."""
+    """How many of ``keys`` equal an earlier one, compared by hash because the keys would not fit in memory."""
     hashes = [hash(key) for key in keys]
     return len(hashes) - len(set(hashes))
 
 
 def tokens_per_word(encoded: Sequence[Encoded]) -> float | None:
-    """Learnt tokens of the answers, ends of turns left out, by their words between white space
-    (fertility)."""
+    """Fertility: trained tokens of the answers, without end-of-turn tokens, per whitespace-separated word."""
     tokens = words = 0
     for item in encoded:
         for answer, completion in zip(item.dialogue.answers, item.group.completions, strict=True):
-            texts = list(answer.learnt_texts())
+            texts = list(answer.trained_texts())
             words += sum(len(text.split()) for text in texts)
             tokens += completion.num_targets - len(texts)
     return tokens / words if words else None

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from rich.console import Group as RenderGroup
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,7 @@ from tadrib.training.errors import clip
 def render(report: DataReport) -> RenderableType:
     """Facts, lengths, bad rows, warnings and refusals of ``report``, and of its evaluation data.
 
-    Bad rows that are accepted have a table; those that are too many are among the refusals.
+    Bad rows within ``max_bad_rows`` get a table; too many are among the refusals.
     """
     parts: list[RenderableType] = [_facts(report), _lengths(report)]
     if 0 < report.bad_rows <= report.max_bad_rows:
@@ -24,7 +25,7 @@ def render(report: DataReport) -> RenderableType:
     parts.append(_verdict(report))
     if report.eval is not None:
         parts.append(render(report.eval))
-    return Group(*parts)
+    return RenderGroup(*parts)
 
 
 def _facts(report: DataReport) -> Table:
@@ -39,7 +40,7 @@ def _facts(report: DataReport) -> Table:
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    """Cells as they stand: square brackets in a user's text are no markup."""
+    """Add plain-text cells: square brackets in a user's text are not markup."""
     table.add_row(*map(Text, cells))
 
 
@@ -110,6 +111,6 @@ def _places(problem: BadRowKind) -> str:
 
 def _verdict(report: DataReport) -> Text:
     if report.ok:
-        return Text("Training takes these data.", style="green")
+        return Text("Training accepts these data.", style="green")
     count = len(report.refusals)
     return Text(f"Training refuses these data: {count} problem{'s' if count > 1 else ''}.", style="bold red")

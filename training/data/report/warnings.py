@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Warnings about data that training takes, but whose owner should know how they will be read."""
+"""Warnings about data that training accepts but may treat differently than the user expects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tadrib.training.data.loading import Loaded
 
 
 def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:
-    """One sentence or two for each thing that a user may not expect."""
+    """The warnings, one or two sentences each."""
     found = (
         _chats_by_tokenizer(loaded, config),
         _weight_of_nothing(loaded, config),
@@ -24,8 +24,8 @@ def _chats_by_tokenizer(loaded: Loaded, config: CommonConfig) -> str:
     if not count or name in ("tokenizer", "auto"):
         return ""
     return (
-        f"{count:,} rows are conversations, for which instruction_template: {name} has no form: they are "
-        "written with the tokenizer's chat template. Set instruction_template: tokenizer to say so."
+        f"{count:,} rows are conversations, which instruction_template: {name} does not support: they are rendered "
+        "with the tokenizer's chat template. Set instruction_template: tokenizer to make this explicit."
     )
 
 
@@ -42,18 +42,17 @@ def _merges(loaded: Loaded) -> str:
     if not rows:
         return ""
     return (
-        f"{len(rows):,} rows (first: {loaded.where(rows[0])}): prompt and answer as one text would join "
-        "tokens across their boundary. They are tokenized apart, as at inference; a line break at the end of "
-        "prompts avoids it."
+        f"{len(rows):,} rows (first: {loaded.where(rows[0])}): as one text, prompt and answer would merge tokens "
+        "across their boundary. They are tokenized separately, as at inference. End prompts with a line break to "
+        "avoid this."
     )
 
 
 def _control_tokens(loaded: Loaded) -> list[str]:
     read_as = {
-        True: "which the model reads as control tokens: instruction_template: plain takes texts as they are. Leave "
-        "them out, unless the texts are written in the model's format on purpose.",
-        False: "which is learnt and read as ordinary text: only the template writes control tokens. Leave them out "
-        "of the data.",
+        True: "which the model reads as control tokens, because instruction_template: plain leaves texts unchanged. "
+        "Remove it, unless the texts are deliberately written in the model's format.",
+        False: "which is treated as ordinary text: only the template writes control tokens. Remove it from the data.",
     }
     warnings = []
     for is_raw, consequence in read_as.items():
@@ -61,6 +60,6 @@ def _control_tokens(loaded: Loaded) -> list[str]:
         if found:
             first = f"{found[0].control} in {loaded.where(found[0].group.row)}"
             warnings.append(
-                f"{len(found):,} rows hold the text of control tokens (first: {first}), {consequence}"
+                f"{len(found):,} rows contain the text of control tokens (first: {first}), {consequence}"
             )
     return warnings

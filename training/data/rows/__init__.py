@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row models: the columns of each method, checked, as one dialogue form."""
+"""Row models: validate the columns of each method, and convert rows to dialogues."""

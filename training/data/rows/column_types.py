@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of columns: what a value of each must be, in the form pydantic asks for."""
+"""Column types with their validation, as pydantic annotations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_LENGTH = 1_000_000_000
 
 
 def as_pydantic(error: RowError) -> PydanticCustomError:
-    """``error`` in a shape that travels inside pydantic's own; its problems are in the context."""
+    """``error`` wrapped for pydantic, with its problems in the context."""
     return PydanticCustomError("row", "{text}", {"text": str(error), "problems": error.problems})
 
 
@@ -59,7 +59,7 @@ def _as_lengths(value: Any, column: str) -> list[int]:
             raise fail(
                 "bad_length",
                 column,
-                f"expected a whole number above 0 and at most {_MAX_LENGTH:,}, found {shown(length)}.",
+                f"expected a whole number from 1 to {_MAX_LENGTH:,}, found {shown(length)}.",
                 "Correct it.",
             )
     return [int(length) for length in lengths]

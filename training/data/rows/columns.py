@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Columns of a row: which are missing, which are unknown, and which known name an unknown one probably
-means."""
+"""Missing and unknown columns of a row, with suggestions for the intended name."""
 
 from __future__ import annotations
 
@@ -11,8 +10,8 @@ from typing import Any
 from tadrib.training.data.rows.row_problem import RowProblem, shown
 from tadrib.training.errors import named, nearest
 
-_TYPO_RATIO = 0.8  # above it an unknown column is taken for a misspelt optional one, below it for extra data
-# What other formats call the same thing. Only ever suggested: a wrong guess would train on nonsense.
+_TYPO_RATIO = 0.8  # an unknown column this similar to an optional one is a typo; otherwise it is extra data
+# Names that other formats use. They are only suggested: a wrong guess would train on nonsense.
 _OTHER_NAMES = {
     "instruction": ("question", "query", "prompt", "task"),
     "response": ("output", "answer", "completion", "target", "text"),
@@ -25,45 +24,47 @@ _OTHER_NAMES = {
 }
 
 _AS_MESSAGES = "Write the row as messages, with"
-_TEXT_ALONE = "Models are trained on text alone: remove it, or the row."
-# Columns of other formats that change what a row says or how it is learnt, and that no method reads.
+_TEXT_ONLY = "Training uses text only: remove it, or the row."
+# Columns of other formats that change the meaning of a row or how it is trained on, and that no method reads.
 _REFUSED = {
-    "weight": "Rows weigh alike: remove it. A message that is not to be learnt has a weight of 0 of its own.",
+    "weight": 'All rows have the same weight: remove it. To exclude a message from the loss, give it "weight": 0.',
     "history": f"{_AS_MESSAGES} the history as its first turns.",
     "reasoning_content": f"{_AS_MESSAGES} reasoning_content in the assistant's message.",
     "system_prompt": "Rename the column to 'system'.",
     "functions": "Rename the column to 'tools'.",
     "function_call": f"{_AS_MESSAGES} tool_calls in the assistant's message.",
     "documents": "Write them into the prompt.",
-    "chat_template": "Set instruction_template for all rows alike.",
-    "chat_template_kwargs": "Chat templates are written with their defaults: remove it.",
-    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ALONE),
+    "chat_template": "Set instruction_template, which applies to all rows.",
+    "chat_template_kwargs": "Chat templates are rendered with their defaults: remove it.",
+    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ONLY),
 }
 _REFUSED_BESIDES = {"instruction": {"context": "Rename the column to 'input'."}}
 
 
 def refused_columns(row: Mapping[str, Any], known: Collection[str]) -> list[RowProblem]:
-    """Columns with something in them that would change what is learnt, and that would otherwise be left out."""
+    """Problems for non-empty columns that should change what is trained on, but would be ignored."""
     refused = dict(_REFUSED)
     for column, others in _REFUSED_BESIDES.items():
         if column in row:
             refused |= others
     return [
         RowProblem(
-            "refused_column", name, f"changes what is learnt, and is not read; found {shown(row[name])}.", way
+            "refused_column",
+            name,
+            f"would change what is trained on, but is not supported; found {shown(row[name])}.",
+            action,
         )
-        for name, way in refused.items()
-        if name in row and name not in known and not _says_nothing(name, row[name])
+        for name, action in refused.items()
+        if name in row and name not in known and not _is_neutral(name, row[name])
     ]
 
 
-def _says_nothing(name: str, value: Any) -> bool:
+def _is_neutral(name: str, value: Any) -> bool:
     return value in ("", [], {}) or (name == "weight" and value == 1)
 
 
 def missing_column(column: str, present: Collection[str], known: Collection[str]) -> RowProblem:
-    """``column`` is not among ``present``; the action names the present one that is nearest in letters or
-    meaning."""
+    """The problem that ``column`` is missing; the action names the column of ``present`` that was probably meant."""
     unknown = [name for name in present if name not in known]
     other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
     close = nearest(column, unknown) or (other_names[0] if other_names else None)
@@ -75,13 +76,13 @@ def missing_column(column: str, present: Collection[str], known: Collection[str]
 def misspelt_columns(
     present: Collection[str], known: Collection[str], optional: Collection[str]
 ) -> list[RowProblem]:
-    """Unknown columns that are one slip away from an optional column the row does not have."""
+    """Problems for unknown columns that look like a typo of an optional column the row lacks."""
     problems = []
     for name in present:
         absent = [column for column in optional if column not in present]
         close = nearest(name, absent) if name not in known else None
         if close and difflib.SequenceMatcher(None, name, close).ratio() >= _TYPO_RATIO:
-            message = f"is not a column of this method, and is very near to {close!r}."
+            message = f"is not a column of this method, but very similar to {close!r}."
             problems.append(
                 RowProblem("misspelt_column", name, message, f"Rename it to {close!r}, or remove it.")
             )

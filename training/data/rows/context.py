@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a row says around its prompt and answers: a system message, and tools that may be called."""
+"""The context of a row's prompt and answers: a system message, and tools that may be called."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tadrib.training.data.rows.segments import answer_messages, prompt_messages
 
 
 def in_context(dialogue: Dialogue, system: str, tools: list[dict[str, Any]]) -> Dialogue:
-    """``dialogue`` as a conversation that ``system`` opens and in which ``tools`` may be called; as it is without
-    either. Raises RowError when it has a system message of its own."""
+    """``dialogue`` as a conversation with a ``system`` message and ``tools``; unchanged without either. Raises RowError
+    if it already has a system message."""
     if not system and not tools:
         return dialogue
     prompt = prompt_messages(dialogue)
     if system:
         if prompt[0]["role"] == "system":
-            message = "stands beside a system message of the conversation itself."
+            message = "is given although the conversation has a system message of its own."
             raise fail("two_systems", "system", message, "Keep one of them.")
         prompt = [{"role": "system", "content": system}, *prompt]
     answers = tuple(Answer(a.role, answer_messages(a.content)) for a in dialogue.answers)

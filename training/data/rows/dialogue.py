@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dialogue: one prompt and the answers to it, the single form in which rows of all methods go on to
-templates."""
+"""A dialogue: one prompt and its answers, the common form of all methods' rows."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tadrib.training.data.rows.messages import Content, Message, common_start, fail, is_learnt
+from tadrib.training.data.rows.messages import Content, Message, common_start, fail, is_trained_on
 
 _AGREE = "Make them agree, or let each answer begin with its assistant message."
 
@@ -23,11 +22,11 @@ class Answer:
     def texts(self) -> list[str]:
         return _texts(self.content)
 
-    def learnt_texts(self) -> list[str]:
-        """The assistant's texts alone."""
+    def trained_texts(self) -> list[str]:
+        """The texts that are trained on: the assistant's."""
         if isinstance(self.content, str):
             return [self.content]
-        return [message["content"] for message in self.content if is_learnt(message)]
+        return [message["content"] for message in self.content if is_trained_on(message)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Dialogue:
         return replace(self, prompt=_map(self.prompt, change), answers=answers, input=change(self.input))
 
     def all_texts(self) -> Iterator[str]:
-        """As ``texts``, and every other text that messages hold, such as the arguments of a tool call."""
+        """Like ``texts``, with every other string in the messages, such as the arguments of a tool call."""
         yield from _strings([self.prompt, self.input, *(a.content for a in self.answers), *self.tools])
 
     def map_values(self, change: Callable[[Any], Any]) -> Dialogue:
@@ -93,28 +92,31 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def split_conversation(messages: list[Message], column: str) -> tuple[list[Message], list[Message]]:
-    """What stands before the first assistant turn that is learnt, and what follows up to the last one.
+    """Split a conversation before its first trained assistant turn, and end it after the last one.
 
-    The conversation must end with an assistant turn; those after the last learnt one teach nothing and are left out.
+    The conversation must end with an assistant turn. Untrained turns after the last trained one are dropped.
     """
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         raise fail(
-            "no_answer", column, "has no assistant message, so there is nothing to learn.", "Add the answer."
+            "no_answer",
+            column,
+            "has no assistant message, so there is nothing to train on.",
+            "Add the answer.",
         )
     if roles[0] == "assistant":
-        message = "begins with an assistant message; expected a user or system message before it."
+        message = "begins with an assistant message; expected a user or system message first."
         raise fail("no_prompt", column, message, "Add the user's message.")
     check_answer(messages[roles.index("assistant") :], column)
-    learnt = [index for index, message in enumerate(messages) if is_learnt(message)]
-    if not learnt:
-        message = "every assistant message has weight 0, so there is nothing to learn."
+    trained = [index for index, message in enumerate(messages) if is_trained_on(message)]
+    if not trained:
+        message = "every assistant message has weight 0, so there is nothing to train on."
         raise fail("no_answer", column, message, "Remove the row.")
-    return messages[: learnt[0]], messages[learnt[0] : learnt[-1] + 1]
+    return messages[: trained[0]], messages[trained[0] : trained[-1] + 1]
 
 
 def check_answer(messages: list[Message], column: str) -> None:
-    """An answer begins and ends with an assistant message."""
+    """Raise RowError unless an answer begins and ends with an assistant message."""
     for index, place in ((0, "begins"), (-1, "ends")):
         if messages[index]["role"] != "assistant":
             message = f"{place} with a {messages[index]['role']} message; expected an assistant message."
@@ -122,11 +124,10 @@ def check_answer(messages: list[Message], column: str) -> None:
 
 
 def align(prompt: Content | None, answers: Sequence[tuple[str, Content]]) -> tuple[Content, list[Content]]:
-    """``prompt`` and the named ``answers`` as all texts, or as message lists of which ``prompt`` is the
-    beginning.
+    """Bring ``prompt`` and the named ``answers`` to one form: all texts, or all message lists.
 
-    Answers may be whole conversations that repeat the prompt: what they share is split off, and a ``prompt``
-    that is given as well must agree with it.
+    Answers may be full conversations that repeat the prompt. Then their common beginning becomes the prompt, and must
+    agree with ``prompt`` if that is given too.
     """
     contents = [content for _, content in answers]
     if isinstance(prompt, str) and all(isinstance(content, str) for content in contents):
@@ -142,27 +143,25 @@ def align(prompt: Content | None, answers: Sequence[tuple[str, Content]]) -> tup
         opening = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
     for (column, _), chat in zip(answers, chats, strict=True):
         check_answer(chat, column)
-        if not all(is_learnt(message) for message in chat if message["role"] == "assistant"):
-            message = (
-                "holds an assistant message with weight 0, which is SFT's alone: answers are judged whole."
-            )
+        if not all(is_trained_on(message) for message in chat if message["role"] == "assistant"):
+            message = "has an assistant message with weight 0, which only SFT supports."
             raise fail("bad_weight", column, message, "Remove the weight.")
     return opening, list(chats)
 
 
 def _shared_opening(prompt: Content | None, chats: list[list[Message]]) -> list[Message]:
-    """The messages with which all ``chats`` begin, leaving each at least one."""
+    """The messages that all ``chats`` begin with, leaving at least one in each."""
     shared = min(common_start(chats), min(map(len, chats)) - 1)
     if isinstance(prompt, list):
         if shared < len(prompt) or chats[0][: len(prompt)] != prompt:
-            raise fail("prompt_mismatch", "prompt", "the answers begin with other messages.", _AGREE)
+            raise fail("prompt_mismatch", "prompt", "the answers begin with different messages.", _AGREE)
         return prompt
     opening = chats[0][:shared]
     if not opening:
-        message = "the answers are whole conversations and do not begin with the same message."
+        message = "the answers are full conversations that do not begin with the same message."
         raise fail("prompt_mismatch", "prompt", message, "Pair answers to the same prompt.")
     asked = [message["content"].strip() for message in opening if message["role"] == "user"]
     if isinstance(prompt, str) and asked[-1:] != [prompt.strip()]:
-        message = "is not the last user message that the answers share."
+        message = "is not the last user message that the answers have in common."
         raise fail("prompt_mismatch", "prompt", message, _AGREE)
     return opening

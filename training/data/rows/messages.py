@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts and conversations inside a row: checked value by value, with what was found and what is expected."""
+"""Validate the texts and conversations in a row; errors say what was found and what is expected."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Content: TypeAlias = str | list[Message]  # a text, or the messages of a convers
 
 ROLES = ("system", "user", "assistant", "tool")
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""The names under which a message has the reasoning before its content."""
-_TEXT_ALONE = "Models are trained on text alone: describe it in the text, or remove the row."
-_NOT_LEARNT = 'Write "weight": 0 into an assistant message that is not to be learnt, and remove this key.'
-# Keys that change what a message says or how it is learnt, and that nothing here reads.
+"""Keys under which formats keep a message's reasoning, which precedes its content."""
+_TEXT_ONLY = "Training uses text only: describe it in the text, or remove the row."
+_USE_WEIGHT = 'Remove this key. To exclude an assistant message from the loss, give it "weight": 0.'
+# Keys that change the meaning of a message or how it is trained on, and that nothing here reads.
 _REFUSED_KEYS = {
     "function_call": "Write it as tool_calls, a list of calls.",
     "refusal": "Write the refusal as content.",
-    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ALONE),
-    **dict.fromkeys(("train", "training", "trainable", "loss", "mask"), _NOT_LEARNT),
+    **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ONLY),
+    **dict.fromkeys(("train", "training", "trainable", "loss", "mask"), _USE_WEIGHT),
 }
 
 
@@ -32,12 +32,12 @@ def fail(kind: str, column: str, message: str, action: str = "") -> RowError:
 
 
 def is_missing(value: Any) -> bool:
-    """None and NaN, the two ways in which tables write that there is no value."""
+    """Whether ``value`` is None or NaN, the two ways in which tables represent a missing value."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def as_text(value: Any, column: str, may_be_empty: bool = False) -> str:
-    """``value`` if it is a text with something in it."""
+    """``value`` if it is a non-empty text; otherwise raises RowError."""
     if not isinstance(value, str):
         found = (
             "a missing value (null or NaN)"
@@ -52,13 +52,13 @@ def as_text(value: Any, column: str, may_be_empty: bool = False) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         broken = value[error.start : error.end]
-        message = f"holds {shown(broken)} at character {error.start}: half of a surrogate pair, no character."
+        message = f"has a lone surrogate, {shown(broken)}, at character {error.start}: half of a character."
         raise fail("bad_unicode", column, message, "Write the whole character.") from error
     return value
 
 
 def as_messages(value: Any, column: str) -> list[Message]:
-    """``value`` if it is a list of ``{"role": ..., "content": ...}`` with known roles and content."""
+    """``value`` if it is a list of ``{"role": ..., "content": ...}`` with known roles; otherwise raises RowError."""
     if not isinstance(value, list):
         message = f"expected a list of messages, found {shown(value)} ({type(value).__name__})."
         raise fail("wrong_type", column, message, 'A message is {"role": "user", "content": "..."}.')
@@ -89,7 +89,7 @@ def _as_message(value: Any, column: str) -> Message:
     kept = {key: item for key, item in value.items() if not is_missing(item)}
     for key in _REFUSED_KEYS.keys() & kept.keys():
         if kept[key] not in ("", [], {}):
-            message = f"changes what is learnt, and is not read here; found {shown(kept[key])}."
+            message = f"would change what is trained on, but is not supported; found {shown(kept[key])}."
             raise fail("refused_key", f"{column}.{key}", message, _REFUSED_KEYS[key])
     if kept.get("tool_calls"):
         kept["tool_calls"] = as_tool_calls(kept["tool_calls"], f"{column}.tool_calls")
@@ -101,8 +101,8 @@ def _as_message(value: Any, column: str) -> Message:
     return kept | {"content": as_text(content, f"{column}.content", may_be_empty)}
 
 
-def is_learnt(message: Message) -> bool:
-    """Whether SFT learns the message: the assistant's, unless its ``weight`` is 0 (OpenAI's fine-tuning format)."""
+def is_trained_on(message: Message) -> bool:
+    """Whether SFT trains on the message: the assistant's, unless its ``weight`` is 0 (OpenAI's fine-tuning format)."""
     return message["role"] == "assistant" and message.get("weight") != 0
 
 
@@ -110,7 +110,9 @@ def _weight(value: Any, role: str, column: str) -> float:
     allowed = (0, 1) if role == "assistant" else (0,)
     if isinstance(value, bool) or value not in allowed:
         rule = (
-            "0 (not learnt) or 1 (learnt)" if role == "assistant" else f"none: a {role} message is not learnt"
+            "0 (not trained on) or 1 (trained on)"
+            if role == "assistant"
+            else f"none: a {role} message is never trained on"
         )
         raise fail("bad_weight", column, f"expected {rule}; found {shown(value)}.", "Correct or remove it.")
     return float(value)
@@ -129,14 +131,14 @@ def as_answers(value: Any, column: str) -> list[Content]:
 
 
 def same(left: Content, right: Content) -> bool:
-    """Whether two answers are equal but for white space at their ends."""
+    """Whether two answers are equal up to leading and trailing whitespace."""
     if isinstance(left, str) and isinstance(right, str):
         return left.strip() == right.strip()
     return left == right
 
 
 def common_start(conversations: list[list[Message]]) -> int:
-    """How many messages all ``conversations`` begin with alike."""
+    """The number of messages that all ``conversations`` begin with."""
     count = 0
     for messages in zip(*conversations, strict=False):
         if any(message != messages[0] for message in messages):

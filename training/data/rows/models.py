@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row models: the columns of each method, checked, and turned into the one dialogue form that templates
-take."""
+"""Row models: validate each method's columns, and convert rows to the dialogues that templates render."""
 
 from __future__ import annotations
 
@@ -29,9 +28,9 @@ from tadrib.training.data.rows.row_problem import RowError, RowProblem
 
 
 class Row(BaseModel, ABC):
-    """One row of a method. Columns that are not fields are ignored here and counted by the validation.
+    """One row of a method. Columns that are not fields are ignored here, and counted by ``training.data.validation``.
 
-    ``system`` is a system message before the prompt, ``tools`` are what the model may call.
+    ``system`` is a system message before the prompt, ``tools`` are those that the model may call.
     """
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -44,12 +43,12 @@ class Row(BaseModel, ABC):
 
     @classmethod
     def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
-        """Columns that ``value`` must have; a conversational row may need other ones."""
+        """Columns that ``value`` must have; conversational rows may need others."""
         return tuple(name for name in cls.model_fields if name not in cls.optional)
 
     @abstractmethod
     def _to_dialogue(self) -> Dialogue:
-        """The row as prompt and answers. Raises RowError when its columns do not go together."""
+        """The row as prompt and answers. Raises RowError if its columns contradict each other."""
 
     @model_validator(mode="after")
     def _cross_check(self) -> Row:
@@ -65,8 +64,7 @@ class Row(BaseModel, ABC):
 
 
 class SFTRow(Row):
-    """``instruction``, optional ``input`` and ``response``; or ``messages``, where every assistant turn is
-    learnt."""
+    """``instruction``, optional ``input`` and ``response``; or ``messages``, with every assistant turn trained on."""
 
     instruction: TextColumn | None = None
     input: OptionalText = ""
@@ -81,7 +79,7 @@ class SFTRow(Row):
     def _to_dialogue(self) -> Dialogue:
         if self.messages is not None:
             if self.instruction or self.response or self.input:
-                message = "stands beside instruction, input or response: two forms of one row."
+                message = "is given together with instruction, input or response: two forms of one row."
                 raise fail("two_forms", "messages", message, "Keep one of them.")
             prompt, answer = split_conversation(self.messages, "messages")
             return Dialogue(prompt, (Answer("response", answer),))
@@ -102,7 +100,7 @@ class PreferenceRow(Row):
         return tuple(name for name in needed if name != "prompt") if whole_conversations else needed
 
     def _negatives(self) -> list[tuple[str, str, Content]]:
-        """Column, role and content of each answer that is not the chosen one."""
+        """Column, role and content of each answer other than the chosen one."""
         if not self.rejected:
             message = "has no answer; expected at least one to compare the chosen one with."
             raise fail("no_negatives", "rejected", message, "Add a rejected answer or remove the row.")
@@ -131,16 +129,15 @@ class PreferenceRow(Row):
 
 
 class DPORow(PreferenceRow):
-    """A preference row; each of several rejected answers is a pair with the chosen one."""
+    """A preference row; each rejected answer forms a pair with the chosen one."""
 
 
 class SimPORow(PreferenceRow):
-    """A preference row, as DPO's."""
+    """A preference row like DPO's."""
 
 
 class IPORow(PreferenceRow):
-    """A preference row with the optional lengths of the chosen and of the rejected answers, in a unit of
-    your choice."""
+    """A preference row with optional lengths of the chosen and rejected answers, in any unit."""
 
     chosen_length: LengthsColumn | None = None
     rejected_length: LengthsColumn | None = None
@@ -160,8 +157,7 @@ class IPORow(PreferenceRow):
 
 
 class CPORow(PreferenceRow):
-    """A preference row with optional ``hard_negatives``: further rejected answers, with a weight of their
-    own."""
+    """A preference row with optional ``hard_negatives``: further rejected answers, weighted separately."""
 
     hard_negatives: AnswersColumn = []
     optional = ("hard_negatives", *Row.optional)
@@ -172,8 +168,7 @@ class CPORow(PreferenceRow):
 
 
 class KTORow(Row):
-    """``prompt``, ``completion`` and ``label``: true for a desirable completion, false for an undesirable
-    one."""
+    """``prompt``, ``completion`` and ``label``: true if the completion is desirable, false if not."""
 
     prompt: ContentColumn
     completion: ContentColumn
@@ -190,7 +185,7 @@ def row_model(method: str) -> type[Row]:
 
 
 def parse_row(method: str, value: dict[str, Any]) -> Row:
-    """``value`` as a row of ``method``. A missing value (null, NaN) counts as no column at all.
+    """``value`` as a row of ``method``. A missing value (null, NaN) counts as a missing column.
 
     Raises:
         RowError: with every problem of the row.

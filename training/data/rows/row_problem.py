@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with one row of a dataset, before it is known where the row stands or how often it
-happens."""
+"""A problem with one row of a dataset, independent of the row's place and of how often it occurs."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """``kind`` groups like problems for counting, ``column`` is where in the row (``rejected[1]``; empty:
-    the row)."""
+    """``kind`` groups similar problems for counting. ``column`` says where in the row (``rejected[1]``; empty for the
+    whole row)."""
 
     kind: str
     column: str
@@ -19,7 +18,7 @@ class RowProblem:
 
 
 class RowError(Exception):
-    """A row that cannot be used. Caught by the row pipeline, which counts it; users see a DataError."""
+    """A row cannot be used. The row pipeline catches and counts it; users see a DataError."""
 
     def __init__(self, *problems: RowProblem) -> None:
         self.problems = problems
@@ -27,13 +26,12 @@ class RowError(Exception):
 
 
 class RepeatedKeys(dict):
-    """A JSON object that gives a key twice; ``repeated`` is the first such key. The last value is kept, as
-    in JSON."""
+    """A JSON object with a duplicate key; ``repeated`` is the first such key. The last value wins, as usual in JSON."""
 
     repeated: str = ""
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """``value`` as a person would recognise it, cut to ``limit`` characters."""
+    """``repr(value)`` cut to ``limit`` characters, for messages."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a template makes of a dialogue: a prompt text, and answers in segments that are learnt or not."""
+"""A rendered dialogue: a prompt text, and answers in segments that are trained on or not."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tadrib.training.data.rows.messages import Content, Message
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of an answer. No token straddles the beginning of what is learnt."""
+    """A part of an answer's text. No token straddles the beginning of a trained segment."""
 
     text: str
     trained: bool = True
 
 
 class Template(Protocol):
-    """One way of writing dialogues.
+    """A way of rendering dialogues.
 
-    ``adds_eos`` says that the encoder ends each answer with the tokenizer's EOS; otherwise the template
-    writes its own end of turn. ``begins`` says who decides on a BOS token: the ``tokenizer`` by its own
-    habit, the ``format`` (there always is one), or the ``text`` (there is one if the text begins with it).
-    ``control_tokens`` are what it writes as tokens besides the tokenizer's special ones. ``is_raw`` says that the
-    texts are the user's own writing, control tokens included; otherwise a control token in a text is text.
+    - ``adds_eos``: the encoder ends each answer with EOS; otherwise the template writes its own end of turn.
+    - ``begins``: who decides whether there is a BOS token: the ``tokenizer`` (as it does for any text), the ``format``
+      (always), or the ``text`` (if it begins with one).
+    - ``control_tokens``: the tokens it writes besides the tokenizer's special ones.
+    - ``is_raw``: control tokens in the user's texts are kept as such; otherwise they are treated as text.
     """
 
     @property
@@ -45,7 +45,7 @@ class Template(Protocol):
     def is_raw(self) -> bool: ...
 
     def prompt(self, dialogue: Dialogue) -> str:
-        """Everything before the answer, up to and including what announces it."""
+        """Everything before the answer, including the header that announces it."""
 
     def answers(self, dialogue: Dialogue) -> list[list[Segment]]:
         """The segments of each answer, in the order of the dialogue's answers."""
@@ -57,7 +57,7 @@ def plain_prompt(dialogue: Dialogue) -> str:
 
 
 def prompt_messages(dialogue: Dialogue) -> list[Message]:
-    """The prompt as messages; a text is the user's."""
+    """The prompt as messages; a plain text becomes a user message."""
     if isinstance(dialogue.prompt, list):
         return dialogue.prompt
     return [{"role": "user", "content": plain_prompt(dialogue)}]

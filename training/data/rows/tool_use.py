@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tools that a model may call, and its calls: checked, with arguments as the mappings that chat templates write."""
+"""Validate tools and tool calls, with arguments as the mappings that chat templates expect."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _CALL = '{"type": "function", "function": {"name": "…", "arguments": {…}}}'
 
 
 def as_tools(value: Any, column: str) -> list[dict[str, Any]]:
-    """``value`` if it is a list of tools, or JSON text of one. A tool is OpenAI's ``{"type": "function",
-    "function": {"name": …}}``, or the function alone."""
+    """``value`` as a list of tools; it may be a list or its JSON text. A tool is OpenAI's ``{"type": "function",
+    "function": {"name": …}}``, or only the function."""
     if isinstance(value, str):
         value = _parsed(value, column) if value.strip() else []
     if not isinstance(value, list):
@@ -26,8 +26,7 @@ def as_tools(value: Any, column: str) -> list[dict[str, Any]]:
 
 
 def as_tool_calls(value: Any, column: str) -> list[dict[str, Any]]:
-    """``value`` if it is a list of calls. Arguments given as JSON text, as OpenAI's API gives them, become the
-    mapping that it holds."""
+    """``value`` as a list of calls. Arguments given as JSON text, as in OpenAI's API, are parsed."""
     if not isinstance(value, list):
         raise _wrong(column, "a list of tool calls", value, f"A call is {_CALL}.")
     return [_as_call(call, f"{column}[{index}]") for index, call in enumerate(value)]
@@ -54,13 +53,13 @@ def with_arguments(call: dict[str, Any], arguments: Any) -> dict[str, Any]:
 
 
 def with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    """The call with its arguments as JSON text, for templates that put them in a text as they are."""
+    """The call with its arguments as JSON text, for templates that insert them as they are."""
     arguments = _function(call).get("arguments", {})
     return with_arguments(call, json.dumps(arguments, ensure_ascii=False))
 
 
 def name_of(tool: dict[str, Any]) -> str:
-    """The name of a tool, or of what a call calls."""
+    """The name of a tool, or of the tool that a call is for."""
     return str(_function(tool)["name"])
 
 
@@ -73,7 +72,7 @@ def _parsed(text: str, column: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        message = f"is text, and no JSON: {error}; found {shown(text)}."
+        message = f"is text but not valid JSON: {error}; found {shown(text)}."
         raise RowError(RowProblem("bad_tool", column, message, "Write the object itself.")) from error
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates: how a dialogue is written for a model."""
+"""Templates: how a dialogue is rendered for a model."""

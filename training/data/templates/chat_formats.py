@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chat formats given by their marks: ChatML, Qwen, Llama 3 and Gemma."""
+"""Chat formats defined by their marks: ChatML, Qwen, Llama 3 and Gemma."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.messages import REASONING, Message, fail, is_learnt
+from tadrib.training.data.rows.messages import REASONING, Message, fail, is_trained_on
 from tadrib.training.data.rows.row_problem import RowError
 from tadrib.training.data.rows.segments import Segment, answer_messages, prompt_messages
 
 
 @dataclass(frozen=True)
 class ChatFormat:
-    """A chat format given by its marks: ``{start}{role}{role_end}{content}{end}{after}`` for each turn."""
+    """A chat format defined by its marks. A turn is ``{start}{role}{role_end}{content}{end}{after}``."""
 
     name: str
     start: str
@@ -36,7 +36,7 @@ class ChatFormat:
 
     def prompt(self, dialogue: Dialogue) -> str:
         if dialogue.tools:
-            raise self._no_form("tools", "tools")
+            raise self._unsupported("tools", "tools")
         messages = self._with_system_in_user(prompt_messages(dialogue))
         return "".join(map(self._turn, messages)) + self._header("assistant")
 
@@ -47,7 +47,7 @@ class ChatFormat:
         segments: list[Segment] = []
         between = ""
         for message in messages:
-            if not is_learnt(message):
+            if not is_trained_on(message):
                 between += self._turn(message)
                 continue
             if segments:
@@ -64,15 +64,15 @@ class ChatFormat:
 
     def _content(self, message: Message) -> str:
         if message["role"] == "tool" or message.get("tool_calls"):
-            raise self._no_form("messages", "tool calls")
+            raise self._unsupported("messages", "tool calls")
         for key in REASONING:
             if message.get(key):
-                raise self._no_form("messages", key)
+                raise self._unsupported("messages", key)
         content: str = message["content"]
         return content.strip() if self.trims else content
 
-    def _no_form(self, column: str, what: str) -> RowError:
-        message = f"the template {self.name} has no form for {what}."
+    def _unsupported(self, column: str, what: str) -> RowError:
+        message = f"the template {self.name} does not support {what}."
         return fail("no_form", column, message, "Set instruction_template: tokenizer.")
 
     def _with_system_in_user(self, messages: list[Message]) -> list[Message]:
@@ -88,7 +88,7 @@ CHAT_FORMATS = {
     chat.name: chat
     for chat in (
         ChatFormat("chatml", "<|im_start|>", "\n", "<|im_end|>", "\n"),
-        # Qwen's own template also puts in a system message; this one leaves the conversation as it is.
+        # Qwen's own template adds a default system message; this one does not.
         ChatFormat("qwen", "<|im_start|>", "\n", "<|im_end|>", "\n"),
         ChatFormat(
             "llama3",

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which template writes a dialogue, by the config's ``instruction_template``; and the prompt that
-generation needs."""
+"""Choose the template of a dialogue by ``instruction_template``, and convert it to Jinja for inference."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ _KEY = "instruction_template"
 
 
 class Templates:
-    """The template of each dialogue: the configured one, or for conversations that ``alpaca`` and
-    ``plain`` have no form for, the tokenizer's chat template."""
+    """Chooses the template of each dialogue: the configured one, or the tokenizer's chat template for conversations,
+    which ``alpaca`` and ``plain`` do not support."""
 
     def __init__(self, config: CommonConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -33,23 +32,23 @@ class Templates:
         self._for_chats: Template | None = None
 
     def of(self, dialogue: Dialogue) -> Template:
-        """The template that writes ``dialogue``.
+        """The template for ``dialogue``.
 
         Raises:
-            SpecError: it is a conversation, and neither the configured template nor the tokenizer has a
-                form for it.
+            SpecError: it is a conversation, which the configured template does not support, and the tokenizer has no
+                chat template.
         """
         if not dialogue.is_chat or not self._configured.adds_eos:
             return self._configured
         if self._for_chats is None:
             self._for_chats = self._tokenizer_template(
-                f"the data are conversations, {self._configured.name} has no form for them, and"
+                f"the data are conversations, which {self._configured.name} does not support, and"
             )
         return self._for_chats
 
     @property
     def configured(self) -> Template:
-        """What writes everything but the conversations that it has no form for."""
+        """The template for everything it supports."""
         return self._configured
 
     def _build(self, config: CommonConfig) -> Template:
@@ -67,8 +66,8 @@ class Templates:
         return CHAT_FORMATS[name]
 
     def _by_default(self, config: CommonConfig, response: str) -> Template:
-        """The model's own chat template if it has one, alpaca for SFT and plain for the other methods if not; a
-        ``response_template`` of the user's own is alpaca's."""
+        """The model's own chat template if it has one; otherwise alpaca for SFT and plain for other methods. A custom
+        ``response_template`` selects alpaca."""
         ours: list[Alpaca | Plain | ChatFormat] = [Alpaca(response), Plain(), *CHAT_FORMATS.values()]
         if response not in (ALPACA_RESPONSE, *RESPONSE_MARKS.values()):
             return ours[0]
@@ -98,12 +97,12 @@ class Templates:
 
 
 def jinja_of(template: Alpaca | Plain | ChatFormat, tokenizer: PreTrainedTokenizerBase) -> str:
-    """``template`` as a chat template of ``tokenizer``: what it renders has the ids that training saw."""
+    """``template`` as a Jinja chat template for ``tokenizer`` that reproduces the token ids of training."""
     lead, _ = Beginning(tokenizer).split(template, "")
     before = "".join(tokenizer.convert_ids_to_tokens(lead))
     prompt = template.prompt(Dialogue("a", ()))
     trained = lead + tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    # a SentencePiece tokenizer that adds a space at the start of a text alone adds none behind a BOS token
+    # SentencePiece tokenizers that add a space at the start of a text do not add it after a BOS token
     spaced = tokenizer(f"{before} {prompt}", add_special_tokens=False)["input_ids"]
     at_once = tokenizer(before + prompt, add_special_tokens=False)["input_ids"]
     if before and spaced == trained != at_once:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our templates in Jinja, as `transformers` and servers read them from a tokenizer's ``chat_template``.
+"""Our templates in Jinja, for a tokenizer's ``chat_template`` that `transformers` and servers read.
 
-https://huggingface.co/docs/transformers/chat_templating: ``messages`` and ``add_generation_prompt`` come in, and the
-text that is tokenized without special tokens of the tokenizer's own goes out.
+https://huggingface.co/docs/transformers/chat_templating: the inputs are ``messages`` and ``add_generation_prompt``; the
+output is text to be tokenized without adding special tokens.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _CALLS = (
 
 
 def as_jinja(template: ChatFormat | Alpaca | Plain, lead: str, eos: str) -> str:
-    """``template`` in Jinja; ``lead`` is what stands before every prompt, such as a BOS token, and ``eos`` what ends
-    the answers of templates without an end of turn."""
+    """``template`` in Jinja. ``lead`` precedes every prompt, such as a BOS token; ``eos`` ends the answers of templates
+    without an end of turn."""
     if isinstance(template, ChatFormat):
         return _chat(template, lead)
     before, after = ("", "") if isinstance(template, Plain) else template.around_instruction
@@ -67,5 +67,5 @@ def _put(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A string literal, for JSON's are Jinja's as well."""
+    """A Jinja string literal; JSON's syntax is valid Jinja."""
     return json.dumps(text, ensure_ascii=False)

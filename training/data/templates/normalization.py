@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arabic text normalisation in named steps, none of which touches text that is not Arabic.
+"""Arabic text normalization in named steps, which leave all other text alone.
 
-A step sees one *run* at a time: Arabic letters with the vowel marks and tatweels that stand between and after
-them. Everything else, Latin letters with combining accents included, is outside its reach.
+A step is applied to one *run* at a time: Arabic letters with the vowel marks and tatweels between and after them.
+Everything else, including Latin letters with combining accents, is never touched.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _ALEFS = (
 
 
 _BLOCKS = range(0x0600, 0x1EF00)
-"""From the first of Unicode's Arabic blocks to the end of the last; to look further would take every start a second."""
+"""From the first to the last Arabic block of Unicode; scanning all characters would delay every start by a second."""
 
 
 def _arabic(category: str) -> str:
-    """All characters of a Unicode category whose name begins with ARABIC."""
+    """All characters of a Unicode category with a name that begins with ARABIC."""
     return "".join(
         c
         for c in map(chr, _BLOCKS)
@@ -43,7 +43,7 @@ def _arabic(category: str) -> str:
 
 LETTERS = _arabic("Lo")
 MARKS = _arabic("Mn")
-# Maddah and hamza are parts of letters written as base and mark, not vowel signs.
+# Combining maddah and hamza are parts of decomposed letters, not vowel signs.
 DIACRITICS = "".join(mark for mark in MARKS if mark not in _ON_ALEF)
 
 _LETTER_SET = frozenset(LETTERS)
@@ -87,7 +87,7 @@ STEPS: dict[str, Callable[[str], str]] = {
 
 
 def normalizer(steps: Sequence[str]) -> Callable[[str], str]:
-    """A function that applies the named ``steps`` to a text in the order given.
+    """A function that applies the named ``steps`` to a text, in the given order.
 
     Raises:
         SpecError: a step that does not exist.

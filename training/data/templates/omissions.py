@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tokenizer's chat template leaves out of a conversation: it would vanish without a word, so it is refused."""
+"""Detect what a tokenizer's chat template silently omits from a conversation, and refuse such rows."""
 
 from __future__ import annotations
 
@@ -13,34 +13,32 @@ from tadrib.training.data.rows.tool_use import name_of
 
 Tools: TypeAlias = Sequence[dict[str, Any]]
 
-USE_ANOTHER = "Set instruction_template to a named chat format such as chatml, or mend the template."
-_MEND = "Take a model whose chat template writes it, or leave it out of the data."
-_END_OF_THINKING = "</think>"  # what stands before it, many templates rewrite or leave out on purpose
+USE_ANOTHER = "Set instruction_template to a named chat format such as chatml, or fix the template."
+_FIX = "Use a model whose chat template includes it, or remove it from the data."
+_END_OF_THINKING = "</think>"  # many templates rewrite or drop what precedes it, on purpose
 
 
 def way_out(messages: Sequence[Message], tools: Tools, with_tools: str) -> str:
-    """What to do where the tokenizer's template will not do: take a named format, which has no form for tools, or else
-    ``with_tools``."""
+    """Advice if the tokenizer's template cannot be used: a named format, or ``with_tools`` for rows with tools, which
+    named formats do not support."""
     calls = any(message["role"] == "tool" or message.get("tool_calls") for message in messages)
     return with_tools if calls or tools else USE_ANOTHER
 
 
 def require_all_written(whole: str, messages: Sequence[Message], tools: Tools, template: str) -> None:
-    """Raises RowError when ``template`` made ``whole`` of a conversation and something said is not in it."""
+    """Raise RowError if something in the conversation is missing from ``whole``, its text rendered by ``template``."""
     for message in messages:
-        # templates of image models write nothing of a content that is a text instead of a list of parts
+        # templates of image models may omit content that is a text instead of a list of parts
         said = message["content"].split(_END_OF_THINKING)[-1].strip()
         if not _is_in(said, whole):
-            text = (
-                f"the tokenizer's chat template leaves out what the {message['role']} says ({shown(said)})."
-            )
-            raise RowError(RowProblem("template_omits_text", "", text, way_out(messages, tools, _MEND)))
+            text = f"the tokenizer's chat template omits what the {message['role']} says ({shown(said)})."
+            raise RowError(RowProblem("template_omits_text", "", text, way_out(messages, tools, _FIX)))
     omitted = [
         *_omitted_reasoning(messages, whole, template),
         *_omitted_names(messages, tools, whole, template),
     ]
     problems = [
-        RowProblem("template_omits_field", "", f"the tokenizer's chat template leaves out {what}.", _MEND)
+        RowProblem("template_omits_field", "", f"the tokenizer's chat template omits {what}.", _FIX)
         for what in omitted
     ]
     if problems:
@@ -48,7 +46,7 @@ def require_all_written(whole: str, messages: Sequence[Message], tools: Tools, t
 
 
 def _omitted_reasoning(messages: Sequence[Message], whole: str, template: str) -> Iterator[str]:
-    """Reasoning before the last turn may be left out on purpose; that of the last turn, or all, may not."""
+    """Missing reasoning. Templates may drop that of earlier turns on purpose, but not the last turn's, or all."""
     is_read = any(key in template for key in REASONING)
     for message in messages:
         for key in REASONING:
@@ -70,5 +68,5 @@ def _omitted_names(messages: Sequence[Message], tools: Tools, whole: str, templa
 
 
 def _is_in(said: str, whole: str) -> bool:
-    """Whether ``said`` stands in ``whole``, as it is or as JSON text."""
+    """Whether ``whole`` contains ``said``, verbatim or JSON-escaped."""
     return said in whole or any(json.dumps(said, ensure_ascii=e)[1:-1] in whole for e in (False, True))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders chat templates within limits of time and memory: a template is a program that somebody else wrote.
+"""Render chat templates with limits on time and memory: a template is a program written by somebody else.
 
-Jinja's sandbox keeps it from files and the network, and bounds neither. So it runs in a process of its own, one for
-each of ours, started when first needed.
+Jinja's sandbox blocks access to files and the network, but limits neither time nor memory. So templates run in a
+separate process, one for each of ours, which is started on first use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tadrib.training.data.rows.row_problem import RowError, RowProblem
 from tadrib.training.data.templates.chat_formats import CHAT_FORMATS
 from tadrib.training.errors import Problem, ResourceError, SpecError
 
-SECONDS = 5.0  # of processor time for one conversation, of which an honest template takes a thousandth
+SECONDS = 5.0  # of CPU time per conversation, a thousand times what a normal template needs
 MEMORY = 2**30  # bytes
 _PROGRAM = Path(__file__).with_name("renderer_process.py")
 _KEY = "instruction_template"
@@ -35,23 +35,23 @@ Span = tuple[int, int]
 
 
 class Renderer:
-    """A process that renders; one conversation at a time, whichever threads ask."""
+    """A rendering process. It handles one conversation at a time, and may be called from several threads."""
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self._seconds, self._memory = seconds, memory
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._template: str | None = None  # what the process has
+        self._template: str | None = None  # the template that the process has already
 
     def render(self, template: str, owner: str, **arguments: Any) -> tuple[str, list[Span]]:
-        """The text that transformers' ``render_jinja_template(chat_template=template, **arguments)`` gives for its
-        one conversation, and the spans under generation marks, in characters.
+        """Render one conversation with transformers' ``render_jinja_template(chat_template=template, **arguments)``.
 
-        ``owner`` is the tokenizer that brought the template, for the error.
+        Returns the text, and the spans under generation marks in characters. ``owner`` is the tokenizer that the
+        template belongs to, for error messages.
 
         Raises:
-            RowError: the template raised an error, as templates do for conversations they have no form for.
-            SpecError: it passed a limit and was stopped. Other conversations would fare no better.
+            RowError: the template raised an error, as templates do for conversations they do not support.
+            SpecError: it exceeded a limit and was stopped. Other conversations would fare no better.
             ResourceError: the process did not start.
         """
         with self._lock:
@@ -59,7 +59,7 @@ class Renderer:
                 self._start()
             answer = self._answer(template, arguments)
         if "refuses" in answer:
-            message = f"the tokenizer's chat template refuses the conversation: {answer['refuses']}."
+            message = f"the tokenizer's chat template rejects the conversation: {answer['refuses']}."
             raise RowError(RowProblem("template_refused", "", message, "Correct the order of roles."))
         if "exceeds" in answer:
             (messages,) = arguments["conversations"]
@@ -72,7 +72,7 @@ class Renderer:
         return answer["text"], [(first, last) for first, last in answer["spans"]]
 
     def close(self) -> None:
-        """End the process; a later ``render`` starts another."""
+        """End the process; the next ``render`` starts a new one."""
         if self._process is not None:
             self._channel.close()
             self._process.kill()
@@ -82,8 +82,8 @@ class Renderer:
     def _start(self) -> None:
         self._channel, theirs = Pipe()
         limits = map(str, (theirs.fileno(), self._seconds, self._memory))
-        # -P: the program's folder holds our modules, whose names other libraries may have as well. A session of its
-        # own: Ctrl-C is for us to answer.
+        # -P: keeps the program's folder off sys.path, because our module names may shadow other libraries'. A new
+        # session: Ctrl-C must reach only us.
         command = [sys.executable, "-P", str(_PROGRAM), *limits]
         with theirs:
             self._process = subprocess.Popen(
@@ -106,9 +106,9 @@ class Renderer:
         except (EOFError, OSError):
             code = self._process.wait()
             self.close()
-            took = f"needs more than {self._seconds:g} s of processor time"
+            took = f"needs more than {self._seconds:g} s of CPU time"
             return {"exceeds": took if code == -signal.SIGPROF else f"ends its process (exit code {code})"}
-        except BaseException:  # interrupted: the answer that is still to come would be taken for the next one
+        except BaseException:  # interrupted: the pending answer would be taken for that to the next request
             self.close()
             raise
         self._template = None if "exceeds" in answer else template
@@ -117,7 +117,7 @@ class Renderer:
 
 @cache
 def renderer() -> Renderer:
-    """That of this process."""
+    """The renderer of this process."""
     ours = Renderer()
     atexit.register(ours.close)
     return ours

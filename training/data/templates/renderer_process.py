@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that renders chat templates, under limits that the system enforces. The renderer
-beside it starts it.
+"""The process that renders chat templates, under limits enforced by the operating system. Started by ``renderer.py``.
 
-A program of its own, which imports nothing of ours: `PROGRAM DESCRIPTOR SECONDS BYTES`. It reads pickled requests
-from the socket `DESCRIPTOR` and answers each in JSON, whose texts are all that the other side takes from a template.
+A standalone program that imports none of our modules: `PROGRAM DESCRIPTOR SECONDS BYTES`. It reads pickled requests
+from the socket `DESCRIPTOR` and answers each in JSON, so that a template can return nothing but text.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from typing import Any
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-# A template copies what a conversation says, some of it several times, and adds instructions of its own.
+# Limit on the output: a template copies the conversation, parts of it several times, and adds its own instructions.
 _OWN_CHARACTERS, _COPIES = 1_000_000, 10
 _REASON_CHARACTERS = 1000
 
 
 def serve(channel: Connection, seconds: float, memory: int) -> None:
-    """Answer requests until the other side hangs up, which raises EOFError or OSError.
+    """Answer requests until the other side closes the socket, which raises EOFError or OSError.
 
-    ``seconds`` of processor time for one request, after which SIGPROF ends the process even where it runs C code;
-    ``memory`` is the limit that stands, in bytes.
+    ``seconds`` is the CPU time for one request, after which SIGPROF kills the process, even in C code. ``memory`` is
+    the limit in force, in bytes.
     """
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     template = ""
@@ -44,7 +43,7 @@ def serve(channel: Connection, seconds: float, memory: int) -> None:
         except MemoryError:
             answer = json.dumps({"exceeds": f"needs more than {memory >> 20:,} MiB of memory"})
         except RecursionError:
-            answer = json.dumps({"exceeds": "calls itself without end"})
+            answer = json.dumps({"exceeds": "recurses without end"})
         channel.send_bytes(answer.encode("ascii"))
         signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -54,7 +53,7 @@ def _render(template: str, arguments: dict[str, Any], most: int) -> dict[str, An
         written: Any = render_jinja_template(chat_template=template, **arguments)
     except (MemoryError, RecursionError):
         raise
-    except Exception as error:  # a template is a program, and may fail in any way
+    except Exception as error:  # a template is a program and can raise anything
         return {"refuses": str(error)[:_REASON_CHARACTERS]}
     (text,), spans = written
     if len(text) > most:
@@ -63,14 +62,14 @@ def _render(template: str, arguments: dict[str, Any], most: int) -> dict[str, An
 
 
 def limit_memory(size: int) -> None:
-    """Let this process take ``size`` bytes of address space more than it has."""
+    """Allow this process ``size`` more bytes of address space than it has now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 if __name__ == "__main__":
-    # enough to walk through whatever the other side can pickle
+    # deep enough for everything that the other side can pickle
     sys.setrecursionlimit(3 * sys.getrecursionlimit())
     descriptor, cpu_seconds, size = sys.argv[1:]
     limit_memory(int(size))

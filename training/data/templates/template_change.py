@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model that learnt one template and is to be trained in another: told before training, for answers get worse."""
+"""Warn before training if a model is to be trained with another template than before, which degrades its answers."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _USER = {"role": "user", "content": "a"}
-# With a system message as well: some models' own templates put one in where there is none, named formats do not.
+# Also with a system message: some models' own templates add one by default, named formats do not.
 _PROMPTS: tuple[Content, ...] = ([_USER], [{"role": "system", "content": "b"}, _USER])
 
 
 def template_change(config: CommonConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-    """A warning when ``instruction_template`` writes prompts otherwise than the chat template that comes with the
-    model, as the one that an earlier stage saved; empty when it does not, or when there is none."""
+    """A warning if ``instruction_template`` renders prompts differently than the model's own chat template, such as
+    one saved by an earlier stage. Empty if they agree, or the model has none."""
     if not tokenizer.chat_template:
         return ""
     configured, own = Templates(config, tokenizer).configured, TokenizerTemplate(tokenizer)
     if configured.name == own.name or any(_agree(configured, own, tokenizer, prompt) for prompt in _PROMPTS):
         return ""
     return (
-        f"instruction_template: {configured.name} writes prompts otherwise than the chat template that comes with "
-        f"{config.model_name}, in which it was trained before. What it learnt then may not show in the new form. "
-        "Remove instruction_template, or set it to auto, to go on in the model's own."
+        f"instruction_template: {configured.name} renders prompts differently than the chat template of "
+        f"{config.model_name}, with which it was trained before. What it learned then may be lost in the new format. "
+        "Remove instruction_template, or set it to auto, to keep the model's own."
     )
 
 
@@ -42,6 +42,6 @@ def _agree(configured: Template, own: Template, tokenizer: PreTrainedTokenizerBa
     asked = Dialogue(prompt, ()) if not configured.adds_eos else Dialogue(str(_USER["content"]), ())
     try:
         written, theirs = configured.prompt(asked), own.prompt(Dialogue(prompt, ()))
-    except (RowError, SpecError):  # also where theirs, which is not used, cannot be rendered within limits
+    except (RowError, SpecError):  # also if the model's own template, which is not used, exceeds the limits
         return False
     return written == theirs.removeprefix(bos).lstrip(" ")

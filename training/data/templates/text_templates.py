@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Templates for single instructions: one prompt text and one answer text, no form for conversations."""
+"""Templates for single instructions: one prompt text and one answer text, without support for conversations."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class _TextTemplate:
 
 @dataclass(frozen=True)
 class Alpaca(_TextTemplate):
-    """Stanford Alpaca's instruction format; ``response`` is the header right before the answer."""
+    """Stanford Alpaca's instruction format. ``response`` is the header directly before the answer."""
 
     response: str = ALPACA_RESPONSE
     name: str = "alpaca"
 
     @property
     def around_instruction(self) -> tuple[str, str]:
-        """What stands before and after an instruction without an input."""
+        """The texts before and after an instruction without an input."""
         return f"{_ALPACA_TASK}{_ALPACA_END}### Instruction:\n", f"\n\n{self.response}"
 
     def prompt(self, dialogue: Dialogue) -> str:
@@ -46,7 +46,7 @@ class Alpaca(_TextTemplate):
 
 @dataclass(frozen=True)
 class Plain(_TextTemplate):
-    """The texts as they are, with nothing between prompt and answer."""
+    """The texts unchanged, with nothing between prompt and answer."""
 
     name: str = "plain"
     is_raw = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tokenizer's own chat template (Jinja), and which characters of what it writes are the assistant's."""
+"""The tokenizer's own chat template (Jinja), and which characters of its output are the assistant's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.messages import Message, is_learnt
+from tadrib.training.data.rows.messages import Message, is_trained_on
 from tadrib.training.data.rows.row_problem import RowError, RowProblem, shown
 from tadrib.training.data.rows.segments import Segment, answer_messages, prompt_messages
 from tadrib.training.data.rows.tool_use import with_text_arguments
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
 
 _GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _ONE_TURN = (
-    'Learn one assistant turn a row: give those before it "weight": 0, or move them into the prompt,'
-    " and write a row for each turn to learn."
+    'Train on one assistant turn per row: give the turns before it "weight": 0, or move them into the prompt,'
+    " and write a row for each turn to train on."
 )
 
 
 class TokenizerTemplate:
     """``tokenizer.chat_template`` as a template.
 
-    Where the template marks the assistant's text with ``{% generation %}``, those marks say what is learnt.
-    Where it does not, the conversation is written again up to each assistant turn and after it, and what the
-    turn added is learnt; that needs every beginning to be written alike whether or not more follows, and is
-    refused otherwise.
+    If the template marks the assistant's text with ``{% generation %}``, the marked text is trained on. Otherwise the
+    conversation is rendered up to and including each assistant turn, and the text that the turn adds is trained on.
+    That requires a template to render a beginning the same way whatever follows; other templates are refused.
     """
 
     name = "tokenizer"
@@ -50,7 +49,8 @@ class TokenizerTemplate:
         self._last: tuple[Dialogue, str] | None = None
 
     def prompt(self, dialogue: Dialogue) -> str:
-        """It is asked for alone, and again for the answers behind it: a template is slow, so it writes it once."""
+        """The rendered prompt. It is needed for itself and for the answers; the last one is cached, as rendering is
+        slow."""
         if self._last is None or self._last[0] is not dialogue:
             text, _ = self._write(prompt_messages(dialogue), dialogue.tools, announce=True)
             self._last = dialogue, text
@@ -70,11 +70,11 @@ class TokenizerTemplate:
         whole, marked = self._write(messages, tools)
         self._require_beginning(whole, opening, messages, tools)
         require_all_written(whole, messages, tools, self._template)
-        learnt = self._learnt_marks(messages, marked)
-        if learnt is None:
-            learnt = self._added_by_turns(messages, len(before), opening, whole, tools)
+        trained = self._trained_marks(messages, marked)
+        if trained is None:
+            trained = self._added_by_turns(messages, len(before), opening, whole, tools)
         spans = []
-        for first, last in learnt:
+        for first, last in trained:
             if last > start:
                 first = max(first, start)
                 start = first + len(self._without_break(whole[first:last]))
@@ -82,20 +82,20 @@ class TokenizerTemplate:
         return self._segments(whole, len(opening), spans)
 
     def _segments(self, whole: str, start: int, spans: list[Span]) -> list[Segment]:
-        """What stands in ``whole`` from ``start`` on, learnt within ``spans``."""
+        """The text of ``whole`` from ``start`` on as segments, trained on within ``spans``."""
         segments = []
         for first, last in spans:
             segments += [Segment(whole[start:first], trained=False), Segment(whole[first:last])]
             start = last
         rest = self._without_break(whole[start:])
-        if rest.strip():  # a line break after the last turn announces nothing
+        if rest.strip():  # a line break after the last turn is not worth a segment
             segments.append(Segment(rest, trained=False))
         return [segment for segment in segments if segment.text]
 
-    def _learnt_marks(self, messages: list[Message], marked: list[Span]) -> list[Span] | None:
-        """The marked spans of what is learnt; None where there are no marks, or not one for each turn of which some
-        are not learnt."""
-        turns = [is_learnt(message) for message in messages if message["role"] == "assistant"]
+    def _trained_marks(self, messages: list[Message], marked: list[Span]) -> list[Span] | None:
+        """The marked spans to train on. None without marks, or if some turns are excluded and the marks do not
+        correspond to turns."""
+        turns = [is_trained_on(message) for message in messages if message["role"] == "assistant"]
         if not self._is_marked or (not all(turns) and len(marked) != len(turns)):
             return None
         return marked if all(turns) else list(compress(marked, turns))
@@ -105,7 +105,7 @@ class TokenizerTemplate:
     ) -> list[Span]:
         spans = []
         for index in range(first, len(messages)):
-            if not is_learnt(messages[index]):
+            if not is_trained_on(messages[index]):
                 continue
             announced = opening if index == first else self._write(messages[:index], tools, announce=True)[0]
             is_last = index + 1 == len(messages)
@@ -116,7 +116,7 @@ class TokenizerTemplate:
         return spans
 
     def _without_break(self, turn: str) -> str:
-        """``turn`` without the line break that some templates write after its end-of-turn token."""
+        """``turn`` without the line break that some templates write after the end-of-turn token."""
         text = turn.rstrip()
         return text if text.endswith(self._added_tokens) else turn
 
@@ -125,16 +125,16 @@ class TokenizerTemplate:
             return
         at = next(i for i, c in enumerate(beginning) if i >= len(whole) or c != whole[i])
         message = (
-            "the tokenizer's chat template writes the beginning of the conversation differently when more "
+            "the tokenizer's chat template renders the beginning of the conversation differently if more "
             f"follows ({shown(beginning[at : at + 20])} becomes {shown(whole[at : at + 20])}), so the "
-            "assistant's part cannot be told apart."
+            "assistant's part cannot be identified."
         )
         raise RowError(RowProblem("template_prefix", "", message, way_out(messages, tools, _ONE_TURN)))
 
     def _write(self, messages: list[Message], tools: Tools, announce: bool = False) -> tuple[str, list[Span]]:
-        """The text of ``messages`` and the spans under generation marks, in characters.
+        """The rendered text of ``messages``, and the spans under generation marks in characters.
 
-        Arguments of tool calls are mappings, as servers give them; a template that wants text gets text.
+        Arguments of tool calls are passed as mappings, as servers do; if the template rejects those, as text.
         """
         shown = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
         try:
@@ -145,7 +145,7 @@ class TokenizerTemplate:
             return self._render([_with_text_arguments(message) for message in shown], tools, announce)
 
     def _render(self, messages: list[Message], tools: Tools, announce: bool) -> tuple[str, list[Span]]:
-        # Not apply_chat_template: it gives marked spans in tokens of the whole text, and we need characters.
+        # not apply_chat_template, which returns marked spans in tokens of the whole text: we need characters
         special_tokens: dict[str, Any] = self._tokenizer.special_tokens_map
         return renderer().render(
             self._template,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""StoreKeeper: commits checkpoints to an object store while training goes on."""
+"""StoreCheckpointManager: commits checkpoints to an object store in the background."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import torch.distributed as dist
 from pydantic import TypeAdapter
 
 from tadrib.training.errors import ResourceError
-from tadrib.training.files.manifest import MANIFEST, Entry, describe, joined
-from tadrib.training.files.store import PATIENCE, Store
-from tadrib.training.files.store_folders import bring, forget
-from tadrib.training.loop.keeper import Saved, barrier, is_rank_zero, remove
+from tadrib.training.files.manifest import MANIFEST, Entry, describe, merged
+from tadrib.training.files.store import RETRY_SECONDS, Store
+from tadrib.training.files.store_folders import delete_folder, download_folder
+from tadrib.training.loop.checkpoint_manager import SavedCheckpoint, barrier, is_rank_zero, remove
 from tadrib.training.run.checkpoint_folders import committed
 from tadrib.training.run.checkpoints import stored_steps
 from tadrib.training.run.names import CHECKPOINTS, checkpoint_of
@@ -28,32 +28,40 @@ from tadrib.training.run.names import CHECKPOINTS, checkpoint_of
 logger = logging.getLogger("tadrib")
 
 _ENTRIES = TypeAdapter(dict[str, Entry])
-_SECONDS_BETWEEN_LOOKS = 0.5
+_POLL_SECONDS = 0.5
 
 
-class StoreKeeper:
-    """One worker of each machine uploads what its machine wrote; when all have, rank 0 writes the manifest.
+class StoreCheckpointManager:
+    """One worker per machine uploads the files that its machine wrote; when all have, rank 0 writes the manifest.
 
-    A checkpoint exists in the store from that moment. One upload is under way at a time: a save that comes earlier
-    waits for it, so that a slow store slows training down rather than filling the disk. Constructing it is collective.
+    The protocol between machines, all of it in the store:
+
+    1. The uploader of machine ``n`` uploads its files, then ``.part-<token>-n.json``, which lists them.
+    2. Rank 0 uploads its own files, waits for the part files of all other machines, and deletes them.
+    3. Rank 0 writes ``manifest.json`` with the files of all machines. From then on the checkpoint exists.
+
+    Only one upload runs at a time. A save that comes too early waits for it: a slow store slows training down rather
+    than filling the disk. The constructor is collective.
     """
 
-    def __init__(self, store: Store, require_ours: Callable[[], None] = lambda: None) -> None:
-        self._store, self.require_ours = store, require_ours
+    def __init__(self, store: Store, require_ownership: Callable[[], None] = lambda: None) -> None:
+        self._store, self.require_ownership = store, require_ownership
+        # part files that an earlier attempt left behind have another token and are not taken for ours
         self._token = _from_rank_zero(uuid.uuid4().hex[:8])
         self._machines: list[Any] = []
         self._upload: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def begin(self, folder: Path, step: int) -> None:
-        """Nothing: what the store has decides, and ``folder`` is a copy."""
+        """Nothing to do: the store is authoritative, and ``folder`` only a working copy."""
 
-    def keep(self, saved: Saved) -> None:
-        """Hand ``saved`` to the upload in the background."""
+    def commit(self, saved: SavedCheckpoint) -> None:
+        """Start uploading ``saved`` in the background."""
         if self._upload is not None and self._upload.is_alive() and is_rank_zero():
-            logger.warning("%s is slow: training waits for the checkpoint before", self._store.url)
+            logger.warning("%s is slow: training waits for the previous checkpoint's upload", self._store.url)
         self._finish()
         part = self._part(saved.aside.parent.parent)
+        # local renames first: after the barrier no worker can still be writing to the staging folder
         if part is not None:
             if saved.target.exists():
                 remove(saved.target)
@@ -71,14 +79,15 @@ class StoreKeeper:
     def steps(self, folder: Path) -> Collection[int]:
         return stored_steps(self._store)
 
-    def bring(self, checkpoint: Path) -> None:
-        """From the store; of a run that goes on elsewhere, only the newest checkpoint is there already."""
-        self.close()
+    def fetch(self, checkpoint: Path) -> None:
+        """Download the checkpoint. A run that continues on another machine has only the newest one there."""
+        self.close()  # the checkpoint may be the one that is being uploaded
         name = f"{CHECKPOINTS}/{checkpoint.name}"
-        if (damage := bring(self._store, name, checkpoint)) is not None:
-            raise ResourceError(f"{self._store.url}/{name} did not arrive here whole: {damage}")
+        if (damage := download_folder(self._store, name, checkpoint)) is not None:
+            raise ResourceError(f"{self._store.url}/{name} could not be downloaded intact: {damage}")
 
     def _finish(self) -> None:
+        """Wait for the upload under way, and raise its error in the training thread."""
         if self._upload is not None:
             self._upload.join()
             self._upload = None
@@ -86,12 +95,14 @@ class StoreKeeper:
             raise self._error
 
     def _part(self, folder: Path) -> int | None:
-        """This worker's number among those that upload, None when another one of its machine does."""
+        """This worker's number among the uploaders; None if another worker of its machine uploads."""
         if not self._machines:
+            # workers share a machine if they see the same folder: host names repeat, and a mount may be shared
             info = os.stat(folder)
             machine = (socket.gethostname(), info.st_dev, info.st_ino)
             self._machines = _gathered(machine)
         rank = dist.get_rank() if dist.is_initialized() else 0
+        # the lowest rank of each machine uploads; machines are numbered in the order of those ranks, so rank 0's is 0
         first = self._machines.index(self._machines[rank])
         return (
             sorted({self._machines.index(m) for m in self._machines}).index(first) if first == rank else None
@@ -103,23 +114,24 @@ class StoreKeeper:
 
     # --- in the background
 
-    def _run(self, saved: Saved, part: int) -> None:
+    def _run(self, saved: SavedCheckpoint, part: int) -> None:
         try:
-            self._commit(saved, part)
-        except BaseException as error:
+            self._upload_and_commit(saved, part)
+        except BaseException as error:  # raised by the next `_finish`: a thread's own exception would be lost
             self._error = error
 
-    def _commit(self, saved: Saved, part: int) -> None:
+    def _upload_and_commit(self, saved: SavedCheckpoint, part: int) -> None:
         prefix = f"{CHECKPOINTS}/{saved.target.name}"
         entries = describe(saved.target)
         for name in entries:
-            self.require_ours()
+            # before every write: another start may have taken over the run while this one was uploading
+            self.require_ownership()
             self._store.upload(saved.target / name, f"{prefix}/{name}")
         if is_rank_zero():
             parts = [entries, *self._other_parts(prefix)]
-            manifest = saved.manifest(joined(parts)).to_json()
+            manifest = saved.manifest(merged(parts)).to_json()
             (saved.target / MANIFEST).write_text(manifest, encoding="utf-8")
-            self.require_ours()
+            self.require_ownership()
             self._store.write(f"{prefix}/{MANIFEST}", manifest.encode())
             self._rotate(saved)
         else:
@@ -133,9 +145,9 @@ class StoreKeeper:
         return f".part-{self._token}-{part}.json"
 
     def _other_parts(self, prefix: str) -> list[dict[str, Entry]]:
-        """What the other machines have uploaded, once all of them have."""
+        """The files of the other machines, once all of them are uploaded."""
         waiting, parts = set(range(1, self._num_parts)), []
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + RETRY_SECONDS
         while waiting:
             for part in sorted(waiting):
                 name = f"{prefix}/{self._part_name(part)}"
@@ -145,15 +157,15 @@ class StoreKeeper:
                     waiting.discard(part)
             if time.monotonic() > deadline:
                 raise ResourceError(
-                    f"{prefix}: {len(waiting)} machines did not upload their part in {PATIENCE:.0f} s"
+                    f"{prefix}: {len(waiting)} machines did not upload their files within {RETRY_SECONDS:.0f} s"
                 )
             if waiting:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                time.sleep(_POLL_SECONDS)
         return parts
 
-    def _rotate(self, saved: Saved) -> None:
+    def _rotate(self, saved: SavedCheckpoint) -> None:
         for step in saved.surplus(stored_steps(self._store)):
-            forget(self._store, f"{CHECKPOINTS}/{checkpoint_of(step)}")
+            delete_folder(self._store, f"{CHECKPOINTS}/{checkpoint_of(step)}")
 
 
 def _from_rank_zero(value: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Groups with the reference's log-probs filled in, from the cache and, where it lacks them, by scoring them once."""
+"""Precompute reference log-probs: fill them in from the cache, and score once what it lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from tadrib.training.config import CommonConfig
 from tadrib.training.data.group import Group, GroupDataset
 from tadrib.training.engine.collate import collate
-from tadrib.training.engine.reference_scores import Reference, frozen
+from tadrib.training.engine.reference_scorer import ReferenceScorer, frozen_reference
 from tadrib.training.engine.self_check import probes
 from tadrib.training.model.adapter_folder import adapter_of, base_of
 from tadrib.training.model.fingerprint import model_fingerprint
@@ -30,51 +30,51 @@ from tadrib.training.run.versions import versions
 logger = logging.getLogger("tadrib")
 
 SHARD_TOKENS = 200_000
-"""Tokens scored between two shards: what a killed job has to compute again."""
+"""Tokens scored per shard: at most this much is lost when a job is killed."""
 
 
-class Wanted(NamedTuple):
-    """A set of groups, and the numbers of those whose scores will be used."""
+class ScoreRequest(NamedTuple):
+    """A dataset, and the indices (``members``) of the groups whose scores will be used."""
 
     groups: GroupDataset
     members: Sequence[int]
 
 
-def with_scores(
-    wanted: Sequence[Wanted], config: CommonConfig, location: str, source: ModelSource
+def with_precomputed_scores(
+    requests: Sequence[ScoreRequest], config: CommonConfig, location: str, source: ModelSource
 ) -> list[GroupDataset]:
-    """The sets with every score that is wanted, or is there anyway, filled in; other groups stay without one.
+    """The datasets with all requested scores filled in, and any others that are cached; other groups have none.
 
-    ``source`` is the reference model, ``location`` that of the cache. Collective: every worker scores a share of what
-    is missing.
+    ``source`` is the reference model, ``location`` the cache's path or URL. Collective: each worker scores a share of
+    what is missing.
     """
     cache = ReferenceCache(location, _fingerprint(config, source))
-    missing = _missing(wanted, cache)
+    missing = _missing(requests, cache)
     if missing:
-        logger.info("scoring %d groups under the reference, once", len(missing))
+        logger.info("scoring %d groups with the reference model, once", len(missing))
         enter(Phase("loading the reference model"))
         model = load_reference_model(config, source)
-        reference = frozen(model, probes(*(groups for groups, _ in wanted)))
+        reference = frozen_reference(model, probes(*(groups for groups, _ in requests)))
         _score_share(reference, model, missing, cache, config.per_device_eval_batch_size)
     if dist.is_initialized():
         dist.barrier()
     scores = cache.read()
-    return [groups.with_reference([scores.get(group_key(g), []) for g in groups]) for groups, _ in wanted]
+    return [groups.with_reference([scores.get(group_key(g), []) for g in groups]) for groups, _ in requests]
 
 
-def _missing(wanted: Sequence[Wanted], cache: ReferenceCache) -> dict[bytes, Group]:
+def _missing(requests: Sequence[ScoreRequest], cache: ReferenceCache) -> dict[bytes, Group]:
     """Wanted groups that some worker finds no score for, by key, in the same order on every worker."""
     known = cache.read()
-    used = {group_key(group): group for groups, members in wanted for group in groups.select(list(members))}
+    used = {group_key(group): group for groups, members in requests for group in groups.select(list(members))}
     is_missing = torch.tensor([key not in known for key in used], dtype=torch.uint8, device=local_device())
     if dist.is_initialized():
-        # also keeps everybody from writing before all have looked
+        # also a barrier: no worker writes a shard before all have read the cache
         dist.all_reduce(is_missing, dist.ReduceOp.MAX)
     return {key: used[key] for key, lacks in zip(used, is_missing.tolist(), strict=True) if lacks}
 
 
 def _score_share(
-    reference: Reference,
+    reference: ReferenceScorer,
     model: PreTrainedModel,
     missing: dict[bytes, Group],
     cache: ReferenceCache,
@@ -87,10 +87,10 @@ def _score_share(
     keys: list[bytes] = []
     scores: list[list[float]] = []
     tokens, began = 0, time.monotonic()
-    _tell(0, len(places), began)
+    _report(0, len(places), began)
     for start in range(0, share, batch_groups):
         part = mine[start : start + batch_groups]
-        # a worker with nothing left still has to take part where the weights are in shards
+        # with ZeRO-3, a worker that has nothing left still has to join the weight gathering
         members = [group for _, group in part or places[:1]]
         batch = collate(members, path=reference.path or "packed").to(model.device)
         sums = reference.score(model, batch).tolist()
@@ -101,18 +101,18 @@ def _score_share(
         if keys and (tokens >= SHARD_TOKENS or start + batch_groups >= share):
             cache.write(keys, scores)
             keys, scores, tokens = [], [], 0
-        _tell((start + batch_groups) * workers, len(places), began)
+        _report((start + batch_groups) * workers, len(places), began)
 
 
-def _tell(done: int, planned: int, began: float) -> None:
-    """Workers keep pace with one another, so what one has done says what all have."""
+def _report(done: int, planned: int, began: float) -> None:
+    """Report progress. Workers proceed at the same pace, so one worker's share stands for all."""
     seconds = time.monotonic() - began
-    enter(Phase("scoring under the reference", min(done, planned), planned, "groups", seconds))
+    enter(Phase("scoring with the reference model", min(done, planned), planned, "groups", seconds))
 
 
 def _fingerprint(config: CommonConfig, source: ModelSource) -> str:
-    """Of all that decides the reference's log-probs: its files, dtype and quantization, and the libraries' versions; an
-    adapter's base model is part of it, and whether it is merged."""
+    """A digest of everything that determines the reference's log-probs: its files, dtype, quantization and the versions
+    of the libraries. For an adapter also its base model, and whether it is merged."""
     adapter = adapter_of(source)
     files = (
         _files(source)
@@ -125,7 +125,7 @@ def _fingerprint(config: CommonConfig, source: ModelSource) -> str:
 
 
 def _files(source: ModelSource) -> str:
-    """Of a whole model; a Hub model's files are those of its commit."""
+    """Identifies a full model's files; for a Hub model, by its commit."""
     if source.folder is not None:
         return model_fingerprint(source.folder)
     from transformers import AutoConfig
