@@ -7,7 +7,7 @@ sees the same pairs, and their reference log-probs can be cached.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,27 +24,43 @@ def with_baselines(
     Rows are arranged in a random circle; each takes the answer of the next row with a different prompt, or of the next
     row if all prompts are the same.
     """
-    order = np.random.default_rng(seed).permutation(len(groups)).tolist()
-    paired = list(groups)
-    for number, donated in zip(order, _donors(groups, order), strict=True):
-        group, donor = groups[number], groups[donated]
-        answer, room = donor.completions[0], longest - len(group.prompt)
-        if largest is not None:
-            room = min(room, largest - group.num_tokens)
-        room = max(1, room)
-        baseline = Completion(answer.tokens[:room], "kl", answer.trained and answer.trained[:room])
-        paired[number] = replace(group, completions=[*group.completions, baseline])
-    return paired
+    donated = donors(numbered(group.prompt for group in groups), seed).tolist()
+    return [
+        with_baseline(group, groups[donor].completions[0], longest, largest)
+        for group, donor in zip(groups, donated, strict=True)
+    ]
 
 
-def _donors(groups: Sequence[Group], order: list[int]) -> list[int]:
-    """For each place in the circle ``order``, the next row with a different prompt."""
-    # backwards and twice around, so that each place knows the nearest different row after it
-    donors = order[1:] + order[:1]
-    last = None
-    for place in [*range(len(order)), *range(len(order))][::-1]:
-        if groups[donors[place]].prompt != groups[order[place]].prompt:
-            last = donors[place]
-        elif last is not None:
-            donors[place] = last
-    return donors
+def with_baseline(group: Group, answer: Completion, longest: int, largest: int | None) -> Group:
+    """``group`` with the tokens of ``answer`` as its baseline, truncated to the limits but never to nothing."""
+    room = longest - len(group.prompt)
+    if largest is not None:
+        room = min(room, largest - group.num_tokens)
+    room = max(1, room)
+    baseline = Completion(answer.tokens[:room], "kl", answer.trained and answer.trained[:room])
+    return replace(group, completions=[*group.completions, baseline])
+
+
+def numbered(prompts: Iterable[Sequence[int]]) -> np.ndarray:
+    """A number for each prompt, the same for equal ones; int64."""
+    numbers: dict[bytes, int] = {}
+    keys = (np.asarray(prompt, dtype=np.int32).tobytes() for prompt in prompts)
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
+
+
+def donors(prompts: np.ndarray, seed: int) -> np.ndarray:
+    """The row whose answer each row takes: in a circle drawn from ``seed``, the next one with another number in
+    ``prompts``, or the next one if all numbers are the same. Linear in the rows; int64."""
+    count = len(prompts)
+    order = np.random.default_rng(seed).permutation(count)
+    circle = prompts[order]
+    # places, twice around, before which the prompt changes; for any other place the nearest change after it holds
+    following = np.arange(1, 2 * count + 1)
+    changes = np.tile(circle != np.roll(circle, -1), 2)
+    following[~changes] = 2 * count
+    nearest = np.minimum.accumulate(following[::-1])[::-1][:count]
+    if not changes.any():
+        nearest = np.arange(1, count + 1)
+    given = np.empty(count, dtype=np.int64)
+    given[order] = order[nearest % max(count, 1)]
+    return given
