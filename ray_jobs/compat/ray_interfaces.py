@@ -92,4 +92,5 @@ def _gaps() -> Iterator[str]:
 
 
 def _parameters(function: object) -> set[str]:
-    return set(inspect.signature(function).parameters) if callable(function) else set()
+    # once an actor of a class has started in this process, Ray's tracing has added a parameter to its methods
+    return set(inspect.signature(function).parameters) - {"_ray_trace_ctx"} if callable(function) else set()

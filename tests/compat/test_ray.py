@@ -23,6 +23,16 @@ def test_the_pinned_ray_has_every_interface_that_is_used():
     assert missing() is None
 
 
+def test_it_still_has_them_once_actors_have_started_in_this_process():
+    """Ray adds a parameter for tracing to the methods of a class whose actors it starts."""
+    code = (
+        "import ray; from ray.train.v2._internal.execution.worker_group import RayTrainWorker as worker;"
+        "ray.remote(worker); import inspect; assert '_ray_trace_ctx' in inspect.signature(worker.execute).parameters;"
+        "from tadrib.ray_jobs.compat.ray_interfaces import missing; assert missing() is None, missing()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     ("place", "attributes", "said"),
     [
