@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 from tadrib.training.engine.packer import best_fit
 
 
+def packed(*arguments) -> list[list[int]]:
+    return [items.tolist() for items in best_fit(*arguments)]
+
+
 def test_each_item_goes_to_the_fullest_bin_that_takes_it():
     """Sizes 6 5 4 3 2 into bins of 10, longest first: [6], [5], 4 joins 6 (4 free beats 5 free), 3 joins 5 (5 free),
     2 joins 5 + 3 (2 free). Two bins, both full."""
-    bins = best_fit([6, 5, 4, 3, 2], 10, np.arange(5))
+    bins = packed([6, 5, 4, 3, 2], 10, np.arange(5))
 
     assert bins == [[0, 2], [1, 3, 4]]
 
@@ -19,14 +23,14 @@ def test_each_item_goes_to_the_fullest_bin_that_takes_it():
 def test_every_item_is_packed_once_and_no_bin_overflows(sizes, seed):
     order = np.random.default_rng(seed).permutation(len(sizes))
 
-    bins = best_fit(sizes, 40, order)
+    bins = packed(sizes, 40, order)
 
     assert sorted(i for items in bins for i in items) == list(range(len(sizes)))
     assert all(sum(sizes[i] for i in items) <= 40 for items in bins)
 
 
 def test_only_the_items_of_the_order_are_packed():
-    assert best_fit([3, 3, 3, 3], 6, np.array([3, 1])) == [[3, 1]]
+    assert packed([3, 3, 3, 3], 6, np.array([3, 1])) == [[3, 1]]
 
 
 def test_an_item_larger_than_a_bin_is_refused_by_number():

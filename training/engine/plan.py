@@ -8,13 +8,18 @@ last step of an epoch may be short; no group is dropped, or used twice to fill i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from tadrib.training.engine.packer import best_fit
+from tadrib.training.engine.packer import Bins, best_fit
+from tadrib.training.engine.shared_arrays import shared_arrays
+
+_SHARED_GROUPS = 1_000_000
+"""Plans of at least as many groups are made by one process of a machine, and memory-mapped by the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,35 @@ class StepPlan:
 
     micro_batches: list[list[list[int]]]
     groups: list[int]
+
+
+class EpochPlan(Sequence[StepPlan]):
+    """The optimizer steps of an epoch, each dealt to its places when it is asked for: the rest are two arrays."""
+
+    def __init__(self, rows: Bins, planner: EpochPlanner) -> None:
+        self._rows, self._planner = rows, planner
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // self._planner.rows_per_step)
+
+    def __getitem__(self, index: int) -> StepPlan:  # type: ignore[override]
+        first = range(len(self))[index] * self._planner.rows_per_step
+        end = min(first + self._planner.rows_per_step, len(self._rows))
+        rows = [self._rows[row] for row in range(first, end)]
+        sizes = [int(self._planner.num_tokens[row].sum()) for row in rows]
+        # a place is one worker's share of one micro-batch
+        workers, micro_batches = self._planner.num_workers, self._planner.num_micro_batches
+        lists = [row.tolist() for row in rows]
+        shares = _balance(lists, sizes, micro_batches * workers)
+        return StepPlan(
+            micro_batches=[shares[m * workers : (m + 1) * workers] for m in range(micro_batches)],
+            groups=[group for row in lists for group in row],
+        )
+
+    def groups_within(self, steps: int) -> np.ndarray:
+        """The groups of the first ``steps`` steps, ascending."""
+        end = min(steps * self._planner.rows_per_step, len(self._rows))
+        return np.sort(self._rows.members[: self._rows.starts[end]])
 
 
 class EpochPlanner:
@@ -45,7 +79,7 @@ class EpochPlanner:
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        self.num_tokens = np.asarray(num_tokens, dtype=np.int64)
+        self.num_tokens = np.asarray(num_tokens)
         self.rows_per_step = rows_per_step
         self.num_workers = num_workers
         self.num_micro_batches = num_micro_batches
@@ -60,37 +94,38 @@ class EpochPlanner:
         """Optimizer steps in an epoch, the same number in each: no shuffle changes the number of bins."""
         return len(self.plan(0))
 
-    def used_within(self, steps: int) -> list[int]:
+    def used_within(self, steps: int) -> np.ndarray:
         """The groups used in the first ``steps`` optimizer steps of a run, ascending."""
         # past the first epoch every group has been used, so its plan is all that is needed
-        return sorted({group for step in self.plan(0)[:steps] for group in step.groups})
+        return self.plan(0).groups_within(steps)
 
-    def _plan(self, epoch: int) -> list[StepPlan]:
+    def _plan(self, epoch: int) -> EpochPlan:
+        if len(self.num_tokens) < _SHARED_GROUPS:
+            return EpochPlan(self._rows(epoch), self)
+        what = f"{self.seed} {epoch} {self.bin_tokens} {self.shuffle} {self.num_tokens.dtype}".encode()
+        key = hashlib.sha256(what + np.ascontiguousarray(self.num_tokens).data).hexdigest()[:24]
+        return EpochPlan(Bins(*shared_arrays(f"plan-{key}", lambda: self._arrays(epoch))), self)
+
+    def _arrays(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self._rows(epoch)
-        return [self._step(rows[i : i + self.rows_per_step]) for i in range(0, len(rows), self.rows_per_step)]
+        return rows.members, rows.starts
 
-    def _rows(self, epoch: int) -> list[list[int]]:
+    def _rows(self, epoch: int) -> Bins:
         """The epoch's rows in order. Their number depends on the sizes of groups alone, which no shuffle changes."""
         # seeded by epoch, so that a resumed run can draw epoch 7 without having drawn the six before it
         generator = np.random.default_rng([self.seed, epoch])
         count = len(self.num_tokens)
-        order = generator.permutation(count) if self.shuffle else np.arange(count)
-        if self.bin_tokens is None:
-            return [[int(i)] for i in order]
-        bins = best_fit(self.num_tokens, self.bin_tokens, order)
+        order = np.arange(count, dtype=np.int32)
         if self.shuffle:
-            generator.shuffle(bins)
-        return bins
-
-    def _step(self, rows: list[list[int]]) -> StepPlan:
-        # a place is one worker's share of one micro-batch
-        places = self.num_micro_batches * self.num_workers
-        shares = _balance(rows, [int(self.num_tokens[row].sum()) for row in rows], places)
-        workers = self.num_workers
-        return StepPlan(
-            micro_batches=[shares[m * workers : (m + 1) * workers] for m in range(self.num_micro_batches)],
-            groups=[group for row in rows for group in row],
-        )
+            generator.shuffle(order)
+        if self.bin_tokens is None:
+            return Bins(order, np.arange(count + 1, dtype=np.int32))
+        bins = best_fit(self.num_tokens, self.bin_tokens, order)
+        if not self.shuffle:
+            return bins
+        bin_order = np.arange(len(bins))
+        generator.shuffle(bin_order)
+        return bins.permuted(bin_order)
 
 
 def _balance(rows: list[list[int]], sizes: list[int], places: int) -> list[list[int]]:

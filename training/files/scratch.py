@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scratch space: where this machine keeps its working copy of an object store, closed to other users."""
+"""Scratch space: where this machine keeps its working copies of object stores, and what its processes share; closed to
+other users."""
 
 from __future__ import annotations
 
@@ -13,16 +14,19 @@ from tadrib.training.errors import Problem, ResourceError
 
 
 def working_copy(url: str) -> Path:
-    """The folder for the working copy of ``url``: under TADRIB_SCRATCH, or in a private folder of the temporary
-    directory.
+    """The folder for the working copy of ``url``, under `scratch`."""
+    address = url.partition("?")[0]
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return scratch() / f"{address.rstrip('/').rpartition('/')[2]}-{digest}"
+
+
+def scratch() -> Path:
+    """TADRIB_SCRATCH, or a private folder in the temporary directory.
 
     Raises ResourceError if that folder may belong to another user, who could have planted files or links in it.
     """
     given = os.environ.get("TADRIB_SCRATCH")
-    base = Path(given) if given else _own_folder(Path(tempfile.gettempdir()) / f"tadrib-{os.getuid()}")
-    address = url.partition("?")[0]
-    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
-    return base / f"{address.rstrip('/').rpartition('/')[2]}-{digest}"
+    return Path(given) if given else _own_folder(Path(tempfile.gettempdir()) / f"tadrib-{os.getuid()}")
 
 
 def _own_folder(path: Path) -> Path:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tadrib.training.files.containment import require_contained
+from tadrib.training.files.machine_lock import machine_lock
 from tadrib.training.files.manifest import MANIFEST, Manifest, describe
 from tadrib.training.files.store import Store
 
@@ -31,7 +29,7 @@ def download_folder(store: Store, name: str, target: Path) -> str | None:
     the folder, or None if it is intact. Raises ResourceError if a symbolic link is where a file would be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _machine_lock(target.parent):
+    with machine_lock(target.parent):
         return _fetch(store, name, target)
 
 
@@ -65,11 +63,3 @@ def delete_folder(store: Store, name: str) -> None:
     store.remove(f"{name}/{MANIFEST}")
     for file in store.sizes(name):
         store.remove(file)
-
-
-@contextmanager
-def _machine_lock(folder: Path) -> Iterator[None]:
-    """Hold this machine's lock on ``folder``."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ class ScoreRequest(NamedTuple):
     """A dataset, and the indices (``members``) of the groups whose scores will be used."""
 
     groups: GroupDataset
-    members: Sequence[int]
+    members: Sequence[int] | np.ndarray
 
 
 def with_precomputed_scores(
