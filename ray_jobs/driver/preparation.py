@@ -31,6 +31,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     display.enter_phase("preparing the data")
     require_models(spec.config)
     from tadrib.training.data.fingerprint import fingerprints
+    from tadrib.training.data.formats.registry import read_as
     from tadrib.training.data.prepare import prepare_data
     from tadrib.training.model.limits import require_rows_fit
     from tadrib.training.model.tokenizer import load_tokenizer
@@ -45,6 +46,7 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
 
         upload_folder(run.store, run.data, DATA)
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
+    display.note(f"read as {read_as(data.report.formats)}")
     display.note(f"{len(data.train):,} rows to train on{held_out}")
     for line in [*_left_out(data.report), *data.report.warnings]:
         display.warn(line)

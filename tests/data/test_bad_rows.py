@@ -51,8 +51,9 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
     ),
     "a column by another name": (
         "sft",
-        {"instruction": "a", "output": "b"},
-        ":3: response: the column is missing; found instruction, output. Rename the column 'output' to 'resp",
+        {"instruction": "a", "answer": "b"},
+        ":3: response: the column is missing; found instruction, answer. Rename the column 'answer' to 'response', "
+        "or name it in the spec:\n *columns:\n *response: answer",
     ),
     "a misspelt column": (
         "dpo",
@@ -131,10 +132,10 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
         {"messages": ["hello"]},
         r":3: messages\[0\]: expected a message, found 'hello'",
     ),
-    "ShareGPT messages": (
+    "ShareGPT messages without an answer": (
         "sft",
         {"messages": [{"from": "human", "value": "q"}]},
-        r':3: messages\[0\]: a message has role and content; found from, value. Rename "from" to "role"',
+        ":3: messages: has no assistant message, so there is nothing to train on.",
     ),
     "an unknown role": (
         "sft",
@@ -146,10 +147,10 @@ BAD_ROWS: dict[str, tuple[str, Any, str]] = {
         {"messages": [user("q"), assistant("")]},
         r":3: messages\[1\].content: is empty.",
     ),
-    "content of parts": (
+    "content with a part that is no text": (
         "sft",
-        {"messages": [user("q"), {"role": "assistant", "content": [{"type": "text", "text": "a"}]}]},
-        r":3: messages\[1\].content: expected text, found \[\{'type': 'text', 'text': 'a'\}\] \(list\)",
+        {"messages": [user("q"), {"role": "assistant", "content": [{"type": "image_url", "image_url": {}}]}]},
+        r":3: messages\[1\].content\[0\]: expected a part of type 'text', found a part of type 'image_url'",
     ),
     "a repeated key in a message": (
         "sft",

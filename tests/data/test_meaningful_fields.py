@@ -142,9 +142,9 @@ REFUSED = {
     ),
     "history": (
         "sft",
-        row("sft", history=[["a", "b"]]),
+        row("sft", history=[["a", "b", "c"]]),
         {},
-        "history: would change what is trained on.*Write the row as messages",
+        r"history\[0\]: expected a pair of what the user said and the answer, found \['a', 'b', 'c'\]",
     ),
     "images": ("dpo", row("dpo", images=["a.png"]), {}, "images: would change what is trained on.*text only"),
     "a context": (

@@ -47,7 +47,8 @@ def test_a_report_does_not_grow_with_the_columns_that_rows_name(tmp_path: Path) 
     assert report.unknown_columns["extra0"] == 1
     assert "more49 (1 rows), …" in shown(report)
     assert DataReport.from_dict(json.loads(json.dumps(report.to_dict()))) == report
-    wide = check(tmp_path, "sft", [{f"extra{n}": 1 for n in range(1000)}, row("sft", extra5=1)])
+    extra = {f"extra{n}": 1 for n in range(1000)}
+    wide = check(tmp_path, "sft", [row("sft", **extra), row("sft", extra5=1), extra])
     assert (len(wide.unknown_columns), wide.unknown_columns["extra5"]) == (100, 2)
     assert len(max(wide.refusals, key=len)) < 500
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from tadrib.training.config.dataset.layout import Columns, Format, Tags
 from tadrib.training.config.metrics import COMMON, plain_name
 from tadrib.training.config.section import Section
 from tadrib.training.config.strategy import Strategy
@@ -88,6 +89,9 @@ class CommonConfig(Section):
     such as `s3://bucket/rows.parquet`. A spec must name it."""
     eval_dataset_path: Annotated[Location | None, LocalPath("rows", "driver")] = None
     """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
+    format: Format = "auto"
+    columns: Columns = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     validation_split: Share = 0.0
     """Share of the training prompts held out with their rows for evaluation, at least one; chosen by `seed`. 0 holds
     out none; the default becomes 0.05 where evaluation was asked for and `eval_dataset_path` is null."""

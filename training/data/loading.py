@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tadrib.training.config import CommonConfig
+from tadrib.training.config.dataset.layout import Layout
 from tadrib.training.data.encoding import Encoded, Encoder
 from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits, over_long_problems
@@ -43,7 +44,7 @@ def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedToke
         DataError: the dataset cannot be read at all.
         SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
-    validated = validate(name, method, config.max_bad_rows)
+    validated = validate(name, method, config.max_bad_rows, Layout.of(config))
     if tokenizer is None:
         return Loaded(validated, [row.dialogue for row in validated.rows], [])
     encoder = Encoder(tokenizer, config, method)

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tadrib.training.config.dataset.layout import AS_RECOGNISED, Layout
+from tadrib.training.data.formats.row_reader import RowReader
 from tadrib.training.data.readers.raw_row import RawRow
 from tadrib.training.data.readers.sources import Source, open_source
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.models import parse_row, row_model
 from tadrib.training.data.rows.row_problem import RowError, RowProblem
 from tadrib.training.errors import Problem
 
@@ -38,7 +39,8 @@ class ProblemCount:
 
     def as_problem(self, source: Source) -> Problem:
         where = source.where(self.numbers[0]) + (f": {self.column}" if self.column else "")
-        return Problem(where, self.message, self.action + self._others(source.unit))
+        first, *lines = self.action.split("\n")
+        return Problem(where, self.message, "\n".join([first + self._others(source.unit), *lines]))
 
     def _others(self, unit: str) -> str:
         others = self.numbers[1:]
@@ -111,7 +113,8 @@ class ValidRow:
 @dataclass(slots=True)
 class Validated:
     """A dataset read to its end. ``unknown_columns`` counts the rows with each unknown column, for the first
-    `MAX_KINDS` such columns; ``has_more_columns`` says that there were more."""
+    `MAX_KINDS` such columns; ``has_more_columns`` says that there were more. ``formats`` counts the rows read as each
+    format."""
 
     source: Source
     rows: list[ValidRow]
@@ -119,31 +122,36 @@ class Validated:
     num_rows: int
     unknown_columns: Counter[str]
     has_more_columns: bool
+    formats: Counter[str]
 
 
-def validate(name: str, method: str, max_bad_rows: int = 0) -> Validated:
-    """Read and check every row of the dataset ``name``; bad rows are collected, not raised.
+def validate(name: str, method: str, max_bad_rows: int = 0, layout: Layout = AS_RECOGNISED) -> Validated:
+    """Read and check every row of the dataset ``name``, laid out as ``layout`` says. Bad rows are collected.
 
     Raises:
         DataError: the dataset cannot be read at all.
     """
     source = open_source(name)
     bad = BadRows(source, max_bad_rows)
-    known = row_model(method).model_fields
+    reader = RowReader(method, layout)
     rows: list[ValidRow] = []
     unknown: Counter[str] = Counter()
+    formats: Counter[str] = Counter()
     has_more = False
     index = -1
     for index, raw in enumerate(source.rows):
         if raw.value is None:
             bad.add(raw, [raw.problem] if raw.problem else [])
             continue
-        has_more |= not _count(unknown, [column for column in raw.value if column not in known])
         try:
-            rows.append(ValidRow(index, raw, parse_row(method, raw.value).dialogue))
+            read = reader.read(raw.value)
         except RowError as error:
             bad.add(raw, error.problems)
-    return Validated(source, rows, bad, index + 1, unknown, has_more)
+            continue
+        rows.append(ValidRow(index, raw, read.row.dialogue))
+        formats[read.format] += 1
+        has_more |= not _count(unknown, read.unused)
+    return Validated(source, rows, bad, index + 1, unknown, has_more, formats)
 
 
 def _count(counts: Counter[str], columns: Sequence[str]) -> bool:

@@ -50,6 +50,7 @@ class DataReport:
     - ``over_long`` counts rows over a limit; ``cut`` and ``dropped`` count what the truncation policy did to them.
     - ``boundary_merges`` counts rows whose prompt and answer, tokenized as one text, would merge across their boundary.
     - ``tokens_per_word`` is measured on answers, ``arabic_share`` (0 to 1) on all letters.
+    - ``formats`` counts the rows read as each format (`training.data.formats.registry`).
     - ``unknown_columns`` counts the rows with each unused column; ``has_more_columns`` says that more were not counted.
     - ``length_bias`` is None if rows are not pairs.
     - ``refusals`` are the errors with which training would refuse the data.
@@ -65,6 +66,7 @@ class DataReport:
     place_unit: str
     problems: list[BadRowKind] = field(default_factory=list)
     blank_lines: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
     unknown_columns: dict[str, int] = field(default_factory=dict)
     has_more_columns: bool = False
     length_unit: str = "characters"
@@ -151,6 +153,7 @@ def build_report(
         place_unit=validated.source.unit,
         problems=[_bad_row_kind(counted) for counted in validated.bad.problems.values()],
         blank_lines=validated.source.blank_lines,
+        formats=dict(validated.formats),
         unknown_columns=dict(validated.unknown_columns),
         has_more_columns=validated.has_more_columns,
         truncation=config.truncation,

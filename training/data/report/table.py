@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tadrib.training.data.formats.registry import read_as
 from tadrib.training.data.report.check import BadRowKind, DataReport
 from tadrib.training.errors import clip
 
@@ -47,6 +48,8 @@ def _add_row(table: Table, *cells: str) -> None:
 def _fact_values(report: DataReport) -> list[tuple[str, str]]:
     rows = f"{report.rows:,} ({report.usable_rows:,} usable, {report.bad_rows:,} bad)"
     facts = [("rows", rows)]
+    if report.formats:
+        facts.append(("read as", read_as(report.formats)))
     if report.blank_lines:
         facts.append(("blank lines", f"{report.blank_lines:,}"))
     if report.labels:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tadrib.training.data.rows.row_problem import RowProblem, shown
-from tadrib.training.errors import named, nearest
+from tadrib.training.errors import clip, named, nearest
 
 _TYPO_RATIO = 0.8  # an unknown column this similar to an optional one is a typo; otherwise it is extra data
 # Names that other formats use. They are only suggested: a wrong guess would train on nonsense.
@@ -63,14 +63,30 @@ def _is_neutral(name: str, value: Any) -> bool:
     return value in ("", [], {}) or (name == "weight" and value == 1)
 
 
-def missing_column(column: str, present: Collection[str], known: Collection[str]) -> RowProblem:
-    """The problem that ``column`` is missing; the action names the column of ``present`` that was probably meant."""
+def missing_columns(
+    missing: Sequence[str], present: Collection[str], known: Collection[str]
+) -> list[RowProblem]:
+    """A problem for each of the ``missing`` columns. Its action names the one of ``present`` that was probably meant;
+    the first one gives the lines of a spec that read them all."""
     unknown = [name for name in present if name not in known]
-    other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
-    close = nearest(column, unknown) or (other_names[0] if other_names else None)
-    action = f"Rename the column {shown(close)} to {column!r}." if close else f"Add the column {column!r}."
     found = f"found {named(present)}" if present else "the row has no columns"
-    return RowProblem("missing_column", column, f"the column is missing; {found}.", action)
+    problems = []
+    for column in missing:
+        meant = _meant(column, unknown)
+        action = f"Rename the column {shown(meant)} to {column!r}" if meant else f"Add the column {column!r}"
+        action += _in_the_spec(missing, unknown) if unknown and column == missing[0] else "."
+        problems.append(RowProblem("missing_column", column, f"the column is missing; {found}.", action))
+    return problems
+
+
+def _meant(column: str, unknown: Collection[str]) -> str | None:
+    other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
+    return nearest(column, unknown) or (other_names[0] if other_names else None)
+
+
+def _in_the_spec(missing: Sequence[str], unknown: Collection[str]) -> str:
+    names = [f"        {column}: {clip(_meant(column, unknown) or '…')}" for column in missing]
+    return "\n".join([", or name it in the spec:", "      columns:", *names])
 
 
 def misspelt_columns(

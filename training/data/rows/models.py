@@ -20,7 +20,7 @@ from tadrib.training.data.rows.column_types import (
     ToolsColumn,
     as_pydantic,
 )
-from tadrib.training.data.rows.columns import missing_column, misspelt_columns, refused_columns
+from tadrib.training.data.rows.columns import missing_columns, misspelt_columns, refused_columns
 from tadrib.training.data.rows.context import in_context
 from tadrib.training.data.rows.dialogue import Answer, Dialogue, align, split_conversation
 from tadrib.training.data.rows.messages import Content, fail, is_missing, same
@@ -193,7 +193,9 @@ def parse_row(method: str, value: dict[str, Any]) -> Row:
     model = row_model(method)
     present = {column: item for column, item in value.items() if not is_missing(item)}
     required = model.required(present)
-    problems = [_absent(c, value, model) for c in required if c not in present]
+    absent = [column for column in required if column not in value]
+    problems = missing_columns(absent, list(value), model.model_fields)
+    problems += [_without_value(column) for column in required if column in value and column not in present]
     problems += misspelt_columns(present, model.model_fields, model.optional)
     problems += refused_columns(present, model.model_fields)
     try:
@@ -207,9 +209,5 @@ def parse_row(method: str, value: dict[str, Any]) -> Row:
     return row
 
 
-def _absent(column: str, value: dict[str, Any], model: type[Row]) -> RowProblem:
-    if column in value:
-        return RowProblem(
-            "missing_value", column, "has no value (null or NaN).", "Fill it in or remove the row."
-        )
-    return missing_column(column, list(value), model.model_fields)
+def _without_value(column: str) -> RowProblem:
+    return RowProblem("missing_value", column, "has no value (null or NaN).", "Fill it in or remove the row.")

@@ -16,7 +16,7 @@ def as_tools(value: Any, column: str) -> list[dict[str, Any]]:
     """``value`` as a list of tools; it may be a list or its JSON text. A tool is OpenAI's ``{"type": "function",
     "function": {"name": …}}``, or only the function."""
     if isinstance(value, str):
-        value = _parsed(value, column) if value.strip() else []
+        value = parsed(value, column) if value.strip() else []
     if not isinstance(value, list):
         raise _wrong(column, "a list of tools", value, f"A tool is {_TOOL}.")
     for index, tool in enumerate(value):
@@ -38,7 +38,7 @@ def _as_call(call: Any, column: str) -> dict[str, Any]:
         raise _wrong(column, "a call of a function by name", call, f"A call is {_CALL}.")
     arguments = function.get("arguments")
     if isinstance(arguments, str):
-        arguments = _parsed(arguments, f"{column}.arguments") if arguments.strip() else {}
+        arguments = parsed(arguments, f"{column}.arguments") if arguments.strip() else {}
     if arguments is None:
         return call
     if not isinstance(arguments, dict):
@@ -68,7 +68,8 @@ def _function(tool: Any) -> dict[str, Any]:
     return function if isinstance(function, dict) else {}
 
 
-def _parsed(text: str, column: str) -> Any:
+def parsed(text: str, column: str) -> Any:
+    """The JSON in ``text``. Raises RowError if it is none."""
     try:
         return json.loads(text)
     except ValueError as error:
