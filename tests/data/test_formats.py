@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tadrib.training.config.dataset.layout import AS_RECOGNISED, Layout
-from tadrib.training.data.encoding import Encoder
+from tadrib.training.data.encoding import Encoded, Encoder, parts_of
 from tadrib.training.data.formats.row_reader import RowReader
 from tadrib.training.data.group import Group
+from tadrib.training.data.prepare import prepare_data
 from tadrib.training.data.report.check import check_data
 from tadrib.training.data.rows.row_problem import RowError
 from tests.data.builders import assistant, build_tokenizer, config, user, write_jsonl
@@ -194,6 +195,11 @@ def ultrafeedback_binarized(n: int) -> tuple[dict, dict]:
     return theirs | {"prompt": question(n), "messages": theirs["chosen"], "score_chosen": 8.0}, own
 
 
+def plain_text(n: int) -> tuple[dict, dict]:
+    """TRL's standard_language_modeling, and LLaMA-Factory's c4_demo.jsonl with its other columns."""
+    return {"text": f"{question(n)} {answer(n)}", "url": "x"}, {"text": f"{question(n)} {answer(n)}"}
+
+
 Builder = Callable[[int], tuple[dict, dict]]
 FORMS: dict[str, tuple[str, str, Builder]] = {
     "Alpaca": ("sft", "alpaca", alpaca),
@@ -204,6 +210,7 @@ FORMS: dict[str, tuple[str, str, Builder]] = {
     "OpenAI": ("sft", "openai", openai),
     "OpenAI's KTO": ("kto", "openai", openai_kto),
     "TRL's prompt and completion": ("sft", "prompt_completion", prompt_completion),
+    "text": ("sft", "text", plain_text),
     "HH": ("dpo", "hh", hh),
     "scores": ("cpo", "scored", scored),
     "TRL's implicit prompt": ("simpo", "tadrib", implicit_chat),
@@ -226,6 +233,54 @@ def test_rows_of_a_format_give_the_tokens_of_our_own(tmp_path: Path, form: str) 
     report = check_data(path, method, config(method, path, instruction_template="tokenizer"), None)
     assert (report.refusals, report.formats) == ([], {name: ROWS})
     assert groups(method, theirs) == groups(method, own)
+
+
+def document(text: str, longest: int, adds_bos: bool = False) -> list[Group]:
+    tokenizer = build_tokenizer(adds_bos=adds_bos)
+    settings = config("sft", max_seq_length=longest)
+    encoder = Encoder(tokenizer, settings, "sft")
+    (encoded,) = encoder.encode_batch([(7, RowReader("sft").read({"text": text}).row.dialogue)])
+    assert isinstance(encoded, Encoded)
+    return [item.group for item in parts_of(encoded, longest)]
+
+
+@pytest.mark.parametrize("adds_bos", [True, False])
+def test_every_token_of_a_text_is_trained_on_once_in_parts_that_fit(adds_bos: bool) -> None:
+    tokenizer = build_tokenizer(adds_bos=adds_bos)
+    text = "\n\n".join(f"{question(n)} {answer(n)}" for n in range(5))
+    whole = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    (one,) = document(text, 10_000, adds_bos)
+    assert (one.prompt, one.completions[0].tokens) == (whole[:1], whole[1:])
+    assert one.completions[0].trained is None
+    groups = document(text, 16, adds_bos)
+    assert len(groups) > 5
+    assert max(group.num_tokens for group in groups) == 16
+    assert [token for group in groups for token in group.completions[0].tokens] == whole[1:]
+    assert [group.prompt for group in groups[1:]] == [
+        group.completions[0].tokens[-1:] for group in groups[:-1]
+    ]
+    assert {group.row for group in groups} == {7}
+
+
+def test_long_texts_are_no_rows_over_the_limit_and_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
+    rows = [{"text": " ".join(question(n) for n in range(start, start + 20))} for start in range(20)]
+    settings = config(
+        "sft", write_jsonl(tmp_path / "rows.jsonl", rows), max_seq_length=32, validation_split=0.25
+    )
+    data = prepare_data(settings, "sft", build_tokenizer())
+    assert data.eval is not None
+    held = {group.row for group in data.eval}
+    assert len(held) == 5
+    assert held | {group.row for group in data.train} == set(range(20))
+    assert not held & {group.row for group in data.train}
+    assert (data.report.usable_rows, data.report.over_long) == (20, 0)
+    assert data.report.document_parts == len(data.train) + len(data.eval) > 100
+
+
+def test_a_text_beside_a_row_is_a_column_without_a_use() -> None:
+    """As in Stanford's Alpaca, where it is the row as rendered."""
+    read = RowReader("sft").read({"instruction": "a", "output": "b", "text": "a b"})
+    assert (read.format, read.unused, read.row.dialogue.prompt) == ("alpaca", ("text",), "a")
 
 
 def test_a_file_may_hold_rows_of_several_formats(tmp_path: Path) -> None:
@@ -328,6 +383,11 @@ REFUSED: dict[str, tuple[str, dict, str]] = {
         "dpo",
         {"chosen": "\n\nHuman: a\n\nHuman: b\n\nAssistant: c", "rejected": "\n\nHuman: a\n\nAssistant: d"},
         "chosen: turn 2 of the dialogue: expected what the assistant says, found the user again",
+    ),
+    "a system message beside a text": (
+        "sft",
+        {"text": "a", "system": "b"},
+        "text: is given together with system, tools or input",
     ),
     "a tie of the best": (
         "cpo",

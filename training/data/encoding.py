@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tadrib.training.config import CommonConfig
+from tadrib.training.data.documents import first_token, split_document
 from tadrib.training.data.group import Completion, Group
 from tadrib.training.data.rows.dialogue import Answer, Dialogue
 from tadrib.training.data.rows.messages import same
@@ -39,6 +40,16 @@ class Encoded:
     template: str
     merges: bool
     control: str = ""
+
+
+def parts_of(encoded: Encoded, longest: int) -> list[Encoded]:
+    """A document in parts of at most ``longest`` tokens; anything else as it is."""
+    if encoded.dialogue.part is None:
+        return [encoded]
+    return [
+        replace(encoded, group=group, dialogue=replace(encoded.dialogue, part=number))
+        for number, group in enumerate(split_document(encoded.group, longest))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,8 @@ class Encoder:
             prompt = row.lead + tokens.ids(row.prompt)
         except RowError as error:
             return error
+        if row.dialogue.part is not None and not prompt:
+            prompt, completions = first_token(completions)
         lengths = list(row.dialogue.lengths)
         group = Group(self._shared(prompt), completions, row.row, row.dialogue.label, lengths)
         return Encoded(group, row.dialogue, row.template.name, merges, row.control)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.dataset.layout import Layout
-from tadrib.training.data.encoding import Encoded, Encoder
+from tadrib.training.data.encoding import Encoded, Encoder, parts_of
 from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits, over_long_problems
 from tadrib.training.data.mask_check import mask_problems
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Loaded:
-    """``encoded`` has the usable rows in file order, not truncated; empty without a tokenizer."""
+    """``encoded`` has the usable rows in file order, not truncated, and each part of a document; empty without a
+    tokenizer."""
 
     validated: Validated
     dialogues: list[Dialogue]
@@ -49,12 +50,13 @@ def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedToke
         return Loaded(validated, [row.dialogue for row in validated.rows], [])
     encoder = Encoder(tokenizer, config, method)
     results = encoder.encode_batch([(row.index, row.dialogue) for row in validated.rows])
-    encoded = []
+    encoded: list[Encoded] = []
+    limits = Limits.of(config, method)
     for row, result in zip(validated.rows, results, strict=True):
         if isinstance(result, RowError):
             validated.bad.add(row.raw, result.problems)
         else:
-            encoded.append(result)
+            encoded += parts_of(result, limits.total)
     return Loaded(validated, [item.dialogue for item in encoded], encoded)
 
 

@@ -11,7 +11,9 @@ from tadrib.training.errors import DataError, Problem
 
 
 def prompt_key(dialogue: Dialogue) -> str:
-    """A key that is equal for dialogues with the same prompt."""
+    """A key that is equal for dialogues with the same prompt, and for the parts of a document."""
+    if dialogue.part is not None:
+        return repr(dialogue.answers)
     return repr((dialogue.prompt, dialogue.input))
 
 

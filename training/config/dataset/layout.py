@@ -21,6 +21,7 @@ FormatName = Literal[
     "hh",
     "implicit_prompt",
     "scored",
+    "text",
 ]
 COLUMNS = (
     *("instruction", "input", "response", "output", "history", "system", "tools"),

@@ -30,3 +30,11 @@ def _convert(value: RawValue, kind: Kind, tags: Mapping[str, str]) -> Converted:
 OWN = RowFormat(
     "tadrib", "rows of the method", ("answers", "pairs", "judged", ""), lambda value, kind: True, _convert
 )
+
+
+def _is_text(value: RawValue, kind: Kind) -> bool:
+    return kind == "answers" and "text" in value and not value.keys() & _OTHER_FORMS
+
+
+_OTHER_FORMS = {*_MAY_HOLD_MESSAGES, "conversations", "instruction", "response", "output"}
+TEXT = RowFormat("text", "text without a prompt", ("answers",), _is_text, _convert)

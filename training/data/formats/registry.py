@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from tadrib.training.data.formats.alpaca import ALPACA
 from tadrib.training.data.formats.completions import PROMPT_COMPLETION, SCORED
 from tadrib.training.data.formats.conversations import OPENAI, SHAREGPT
-from tadrib.training.data.formats.own_rows import OWN
+from tadrib.training.data.formats.own_rows import OWN, TEXT
 from tadrib.training.data.formats.row_format import Kind, RawValue, RowFormat
 from tadrib.training.data.formats.shared_prompts import HH, IMPLICIT_PROMPT
 
-_IN_ORDER = (SHAREGPT, OPENAI, HH, SCORED, PROMPT_COMPLETION, ALPACA, IMPLICIT_PROMPT, OWN)
+_IN_ORDER = (SHAREGPT, OPENAI, HH, SCORED, PROMPT_COMPLETION, ALPACA, IMPLICIT_PROMPT, TEXT, OWN)
 FORMATS = {each.name: each for each in _IN_ORDER}
 
 

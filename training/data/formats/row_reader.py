@@ -49,8 +49,8 @@ class RowReader:
             raise RowError(
                 *(replace(each, column=_theirs(each.column, names)) for each in error.problems)
             ) from error
-        unused = [_theirs(name, names) for name in converted.value if name not in type(row).model_fields]
-        return ReadRow(row, known.name, tuple(unused))
+        columns = [name for name in converted.value if name not in type(row).model_fields]
+        return ReadRow(row, known.name, tuple(_theirs(name, names) for name in [*columns, *row.unused]))
 
     def _format(self, value: dict[str, Any]) -> RowFormat:
         kind = kind_of(self.method)

@@ -50,6 +50,7 @@ class DataReport:
     - ``over_long`` counts rows over a limit; ``cut`` and ``dropped`` count what the truncation policy did to them.
     - ``boundary_merges`` counts rows whose prompt and answer, tokenized as one text, would merge across their boundary.
     - ``tokens_per_word`` is measured on answers, ``arabic_share`` (0 to 1) on all letters.
+    - ``document_parts`` counts the sequences that texts without a prompt make, of at most the longest length each.
     - ``formats`` counts the rows read as each format (`training.data.formats.registry`).
     - ``unknown_columns`` counts the rows with each unused column; ``has_more_columns`` says that more were not counted.
     - ``length_bias`` is None if rows are not pairs.
@@ -82,6 +83,7 @@ class DataReport:
     arabic_share: float = 0.0
     tokens_per_word: float | None = None
     boundary_merges: int | None = None
+    document_parts: int = 0
     templates: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     length_bias: LengthBias | None = None
@@ -141,7 +143,8 @@ def build_report(
     loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
 ) -> DataReport:
     """The report on ``loaded``, before any truncation."""
-    validated, dialogues = loaded.validated, loaded.dialogues
+    validated = loaded.validated
+    dialogues = [dialogue for dialogue in loaded.dialogues if not dialogue.part]
     report = DataReport(
         dataset=redact(validated.source.name),
         method=method,
@@ -183,6 +186,7 @@ def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> Non
     report.over_long = sum(not limits.fits(item.group) for item in loaded.encoded)
     report.tokens_per_word = tokens_per_word(loaded.encoded)
     report.boundary_merges = sum(item.merges for item in loaded.encoded)
+    report.document_parts = sum(item.dialogue.part is not None for item in loaded.encoded)
     report.templates = dict(Counter(item.template for item in loaded.encoded))
     report.warnings = data_warnings(loaded, config)
 

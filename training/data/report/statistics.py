@@ -63,7 +63,8 @@ def tokens_per_word(encoded: Sequence[Encoded]) -> float | None:
     tokens = words = 0
     for item in encoded:
         for answer, completion in zip(item.dialogue.answers, item.group.completions, strict=True):
-            texts = list(answer.trained_texts())
+            # the parts of a document have its whole text each
+            texts = [] if item.dialogue.part else list(answer.trained_texts())
             words += sum(len(text.split()) for text in texts)
             tokens += completion.num_targets - len(texts)
     return tokens / words if words else None

@@ -77,7 +77,9 @@ def _token_facts(report: DataReport) -> list[tuple[str, str]]:
     if report.cut or report.dropped:
         over += f"; {report.cut:,} cut, {report.dropped:,} dropped"
     templates = ", ".join(f"{name} ({count:,} rows)" for name, count in report.templates.items())
+    documents = f"in {report.document_parts:,} parts of at most {limits}"
     return [
+        *([("texts", documents)] if report.document_parts else []),
         ("template", templates),
         ("tokens per word", fertility),
         ("over the limits", over),

@@ -34,7 +34,8 @@ class Dialogue:
     """``prompt`` and all answers are texts, or all are message lists whose concatenation is the conversation.
 
     ``input`` is SFT's optional second text of an instruction, ``label`` KTO's, ``lengths`` IPO's. ``tools`` are those
-    that a conversation may call.
+    that a conversation may call. ``part`` counts the parts of a document from 0: an answer without a prompt, which no
+    template renders. It is None for everything else.
     """
 
     prompt: Content
@@ -43,6 +44,7 @@ class Dialogue:
     label: bool | None = None
     lengths: tuple[int, ...] = ()
     tools: tuple[dict[str, Any], ...] = ()
+    part: int | None = None
 
     @property
     def is_chat(self) -> bool:

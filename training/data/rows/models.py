@@ -62,21 +62,41 @@ class Row(BaseModel, ABC):
     def dialogue(self) -> Dialogue:
         return self._dialogue
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Columns of the row that are fields, but have no effect beside others."""
+        return ()
+
 
 class SFTRow(Row):
-    """``instruction``, optional ``input`` and ``response``; or ``messages``, with every assistant turn trained on."""
+    """``instruction``, optional ``input`` and ``response``; or ``messages``, with every assistant turn trained on; or
+    ``text`` alone, with every token trained on."""
 
     instruction: TextColumn | None = None
     input: OptionalText = ""
     response: TextColumn | None = None
     messages: MessagesColumn | None = None
+    text: TextColumn | None = None
     optional = ("input", *Row.optional)
 
     @classmethod
     def required(cls, value: dict[str, Any]) -> tuple[str, ...]:
-        return ("messages",) if "messages" in value else ("instruction", "response")
+        if "messages" in value:
+            return ("messages",)
+        is_document = "text" in value and not {"instruction", "response"} & value.keys()
+        return ("text",) if is_document else ("instruction", "response")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Stanford's Alpaca repeats its rows, rendered, as ``text``."""
+        return () if self.dialogue.part is not None or self.text is None else ("text",)
 
     def _to_dialogue(self) -> Dialogue:
+        if self.text is not None and not (self.messages or self.instruction or self.response):
+            if self.system or self.tools or self.input:
+                message = "is given together with system, tools or input, which have no place in a text."
+                raise fail("two_forms", "text", message, "Write them into the text, or the row as messages.")
+            return Dialogue("", (Answer("response", self.text),), part=0)
         if self.messages is not None:
             if self.instruction or self.response or self.input:
                 message = "is given together with instruction, input or response: two forms of one row."

@@ -12,7 +12,7 @@ from tadrib.training.data.rows.segments import Template
 from tadrib.training.data.templates.bos import Beginning
 from tadrib.training.data.templates.chat_formats import CHAT_FORMATS, ChatFormat
 from tadrib.training.data.templates.jinja_templates import as_jinja
-from tadrib.training.data.templates.text_templates import Alpaca, Plain
+from tadrib.training.data.templates.text_templates import Alpaca, Document, Plain
 from tadrib.training.data.templates.tokenizer_template import TokenizerTemplate
 from tadrib.training.errors import Problem, SpecError
 
@@ -38,6 +38,8 @@ class Templates:
             SpecError: it is a conversation, which the configured template does not support, and the tokenizer has no
                 chat template.
         """
+        if dialogue.part is not None:
+            return Document()
         if not dialogue.is_chat or not self._configured.adds_eos:
             return self._configured
         if self._for_chats is None:

@@ -45,6 +45,16 @@ class Alpaca(_TextTemplate):
 
 
 @dataclass(frozen=True)
+class Document(_TextTemplate):
+    """A text that has no prompt, and is rendered by no other template."""
+
+    name: str = "text"
+
+    def prompt(self, dialogue: Dialogue) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
 class Plain(_TextTemplate):
     """The texts unchanged, with nothing between prompt and answer."""
 
