@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tadrib.training.config import METHODS, CommonConfig, load_spec
-from tadrib.training.errors import Problem, SpecError, nearest
+from tadrib.ray_jobs.cli.data_settings import data_settings
 
 if TYPE_CHECKING:
-    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-
     from tadrib.training.data.report.check import DataReport
 
 
@@ -26,17 +23,10 @@ def data_report(file: str, *, method: str | None, spec_path: Path | None, model:
 
     Raises SpecError for a method that is missing or unknown, DataError when nothing can be read.
     """
-    config: CommonConfig
-    if spec_path is not None:
-        spec = load_spec(spec_path, [f"method={method}"] if method else [])
-        method, config = spec.method, spec.config
-    else:
-        config = METHODS[_known(method)].config()
-    if model is not None:
-        config.model_name = model
+    settings = data_settings(method=method, spec_path=spec_path, model=model)
     from tadrib.training.data.report.check import check_data
 
-    return check_data(file, method or "", config, _tokenizer(config) if model or spec_path else None)
+    return check_data(file, settings.method, settings.config, settings.tokenizer)
 
 
 def print_report(report: DataReport, *, as_json: bool) -> None:
@@ -46,24 +36,3 @@ def print_report(report: DataReport, *, as_json: bool) -> None:
     from tadrib.training.data.report.table import render
 
     Console(highlight=False).print(render(report))
-
-
-def _known(method: str | None) -> str:
-    if method in METHODS:
-        return method
-    names = ", ".join(METHODS)
-    if method is None:
-        problem = Problem(
-            "--method", "is missing, and there is no --spec that has it.", f"Use one of {names}."
-        )
-    else:
-        close = nearest(method, METHODS)
-        action = f"Did you mean {close}?" if close else f"Use one of {names}."
-        problem = Problem("--method", f"{method} is not a method.", action)
-    raise SpecError("the data cannot be checked", [problem])
-
-
-def _tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
-    from tadrib.training.model.tokenizer import load_tokenizer
-
-    return load_tokenizer(config)

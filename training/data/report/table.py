@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tadrib.training.data.formats.registry import read_as
+from tadrib.training.data.look.visible import visible
 from tadrib.training.data.report.check import BadRowKind, DataReport
 from tadrib.training.errors import clip
 
@@ -21,8 +22,8 @@ def render(report: DataReport) -> RenderableType:
     parts: list[RenderableType] = [_facts(report), _lengths(report)]
     if 0 < report.bad_rows <= report.max_bad_rows:
         parts.append(_bad_rows(report))
-    parts += [Text(f"note: {warning}", style="yellow") for warning in report.warnings]
-    parts += [Text(refusal, style="red") for refusal in report.refusals]
+    parts += [Text(visible(f"note: {warning}"), style="yellow") for warning in report.warnings]
+    parts += [Text(visible(refusal), style="red") for refusal in report.refusals]
     parts.append(_verdict(report))
     if report.eval is not None:
         parts.append(render(report.eval))
@@ -31,7 +32,9 @@ def render(report: DataReport) -> RenderableType:
 
 def _facts(report: DataReport) -> Table:
     table = Table(
-        title=Text(f"{report.dataset} as {report.method} rows"), title_justify="left", show_header=False
+        title=Text(visible(f"{report.dataset} as {report.method} rows")),
+        title_justify="left",
+        show_header=False,
     )
     table.add_column("fact")
     table.add_column("value")
@@ -41,8 +44,8 @@ def _facts(report: DataReport) -> Table:
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    """Add plain-text cells: square brackets in a user's text are not markup."""
-    table.add_row(*map(Text, cells))
+    """Add plain-text cells: in a user's text, square brackets are not markup, and control characters are shown."""
+    table.add_row(*(Text(visible(cell)) for cell in cells))
 
 
 def _fact_values(report: DataReport) -> list[tuple[str, str]]:
