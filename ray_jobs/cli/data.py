@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands about training data: `tadrib data check` and `tadrib data show`."""
+"""Commands about training data: `tadrib data check`, `show` and `clean`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import typer
 
 from tadrib.ray_jobs.cli.arguments import AsJson
 
-data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at training data, and clean them.", no_args_is_help=True)
 
 File = Annotated[str, typer.Argument(help="Dataset: a file, directory, Hub id or URL.", show_default=False)]
+FileOfSpec = Annotated[
+    str | None,
+    typer.Argument(
+        help="Dataset: a file, directory, Hub id or URL; without it, those of --spec.", show_default=False
+    ),
+]
 Method = Annotated[str | None, typer.Option(help="sft, dpo, kto, ipo, cpo or simpo.")]
 Settings = Annotated[Path | None, typer.Option(help="Spec that gives method, lengths, template and model.")]
 Model = Annotated[str | None, typer.Option(help="Model whose tokenizer counts tokens.")]
@@ -20,7 +26,7 @@ Model = Annotated[str | None, typer.Option(help="Model whose tokenizer counts to
 
 @data_app.command()
 def check(
-    file: File,
+    file: FileOfSpec = None,
     method: Method = None,
     spec: Settings = None,
     model: Model = None,
@@ -40,7 +46,7 @@ def check(
 
 @data_app.command()
 def show(
-    file: File,
+    file: FileOfSpec = None,
     method: Method = None,
     row: Annotated[
         list[int] | None,
@@ -59,3 +65,28 @@ def show(
     from tadrib.ray_jobs.cli.data_show import show_rows
 
     show_rows(file, row or [], first=first, method=method, spec_path=spec, model=model, as_json=as_json)
+
+
+@data_app.command()
+def clean(
+    file: File,
+    output: Annotated[Path, typer.Argument(help="JSON Lines file to write.", show_default=False)],
+    method: Method = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Evaluation data, in any form; rows with their text are left out. May be repeated."
+        ),
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Keep rows that only nearly repeat another.")
+    ] = False,
+    spec: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a dataset without rows that repeat an earlier one or stand in evaluation data; report what is left out."""
+    from tadrib.ray_jobs.cli.data_clean import clean_data
+
+    clean_data(
+        file, output, against=against or [], near=not exact, method=method, spec_path=spec, as_json=as_json
+    )

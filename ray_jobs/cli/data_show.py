@@ -14,7 +14,7 @@ from tadrib.ray_jobs.cli.data_settings import data_settings
 
 
 def show_rows(
-    file: str,
+    file: str | None,
     numbers: Sequence[int],
     *,
     first: int,
@@ -23,8 +23,8 @@ def show_rows(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Print the rows of ``file`` with the given ``numbers``, or its ``first`` ones. Without a model there are neither
-    template nor tokens.
+    """Print the rows of ``file``, else of each dataset of the spec, with the given ``numbers``, or the ``first`` ones.
+    Without a model there are neither template nor tokens.
 
     Raises SpecError for a method that is missing or unknown, DataError for a dataset or a row that is not there.
     """
@@ -37,9 +37,10 @@ def show_rows(
         console.print(Text(LEGEND, style="dim"))
         if settings.tokenizer is None:
             console.print(Text("Without --model or --spec: the texts alone, no template and no tokens."))
-    rows = seen_rows(file, settings.method, settings.config, settings.tokenizer, numbers, first)
-    for row in rows:
-        if as_json:
-            print(json.dumps(row.to_dict(), ensure_ascii=True))
-        else:
-            console.print(render_row(row, console.width), crop=False)
+    for each in settings.each(file):
+        name, config = each.config.dataset_path, each.config
+        for row in seen_rows(name, each.method, config, each.tokenizer, numbers, first):
+            if as_json:
+                print(json.dumps(row.to_dict(), ensure_ascii=True))
+            else:
+                console.print(render_row(row, console.width), crop=False)

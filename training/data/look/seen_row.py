@@ -9,7 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from tadrib.training.config import CommonConfig
+from tadrib.training.config.dataset.layout import Layout
 from tadrib.training.data.encoding import Encoded, Encoder
+from tadrib.training.data.formats.row_reader import RowReader
 from tadrib.training.data.group import Completion, Group
 from tadrib.training.data.lengths import Limits, over_long_problems
 from tadrib.training.data.look.token_texts import TokenText, token_texts
@@ -17,7 +19,6 @@ from tadrib.training.data.readers.raw_row import RawRow
 from tadrib.training.data.readers.sources import open_source
 from tadrib.training.data.rows.dialogue import Dialogue
 from tadrib.training.data.rows.messages import is_trained_on
-from tadrib.training.data.rows.models import parse_row
 from tadrib.training.data.rows.row_problem import RowError
 from tadrib.training.data.rows.segments import answer_messages, prompt_messages
 from tadrib.training.errors import DataError, Problem
@@ -77,7 +78,7 @@ def seen_rows(
         DataError: the dataset cannot be read, or has no row with one of the numbers.
         SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
-    source = open_source(name)
+    source, reader = open_source(name), RowReader(method, Layout.of(config))
     encoder = None if tokenizer is None else Encoder(tokenizer, config, method)
     wanted, last = set(numbers), 0
     for index, raw in enumerate(source.rows):
@@ -89,7 +90,7 @@ def seen_rows(
         wanted.discard(raw.number)
         row = SeenRow(source.where(raw.number))
         try:
-            _fill(row, index, _dialogue(raw, method), encoder, tokenizer, config)
+            _fill(row, index, _dialogue(raw, reader), encoder, tokenizer, config)
         except RowError as error:
             row.problems = [
                 f"{p.column}: {p.message} {p.action}" if p.column else f"{p.message} {p.action}"
@@ -102,10 +103,10 @@ def seen_rows(
         raise DataError(name, [Problem(name, message, "Blank lines have no row.")])
 
 
-def _dialogue(raw: RawRow, method: str) -> Dialogue:
+def _dialogue(raw: RawRow, reader: RowReader) -> Dialogue:
     if raw.value is None:
         raise RowError(*([raw.problem] if raw.problem else []))
-    return parse_row(method, raw.value).dialogue
+    return reader.read(raw.value).row.dialogue
 
 
 def _fill(
