@@ -96,6 +96,12 @@ def test_a_near_duplicate_is_near_in_prompt_and_answers(tmp_path: Path) -> None:
     assert near(tmp_path, *items) == [(5, 0)]
 
 
+def test_rows_with_other_numbers_are_no_near_duplicates(tmp_path: Path) -> None:
+    items = [(f"{QUESTION} {n}؟", f"{LONG} {n}") for n in ("33", "333", "٣٣", "0033", "34")]
+
+    assert near(tmp_path, *items) == [(2, 0), (3, 0)]
+
+
 def test_similarity_is_estimated_as_it_is(tmp_path: Path) -> None:
     words = [f"كلمة{n}" for n in range(80)]
     base = " ".join(words)

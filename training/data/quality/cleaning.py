@@ -27,7 +27,8 @@ REASONS = {
     "contaminated": RULE,
     "repeated": "rows equal to an earlier one in everything that is trained on",
     "near": f"rows whose prompt and answers both have a Jaccard similarity of at least {SIMILAR} to those of an "
-    "earlier row that is kept, by stretches of five characters, estimated by MinHash; spelling aside",
+    "earlier row that is kept, by stretches of five characters (estimated by MinHash), and with the same numbers; "
+    "spelling aside",
 }
 """Why a row is left out, in the order in which the reasons are tried."""
 

@@ -2,8 +2,8 @@
 """Near duplicates among rows, by MinHash signatures (Broder 1997) and locality-sensitive hashing.
 
 Two rows are near duplicates if both their prompts and their answers share at least `SIMILAR` of their stretches of five
-characters (Jaccard similarity). Answers alone say little where many are "yes", and prompts alone little where one asks
-for many answers.
+characters (Jaccard similarity), and their numbers are the same. Answers alone say little where many are "yes", and
+prompts alone little where one asks for many answers.
 """
 
 from __future__ import annotations
@@ -25,26 +25,27 @@ _MULTIPLIER = np.uint64(0x100000001B3)
 
 
 class NearDuplicates:
-    """Signatures of rows, kept in ``file``, a new binary file, by 256 bytes a row."""
+    """Signatures of rows, kept in ``file``, a new binary file, by 258 bytes a row."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._waiting: list[tuple[str, str]] = []
+        self._waiting: list[tuple[str, str, int]] = []
         self._count = 0
 
     def add(self, row: RowTexts) -> None:
         """Add the next row."""
-        self._waiting.append((row.prompt, row.answers))
+        self._waiting.append((row.prompt, row.answers, row.numbers))
         if len(self._waiting) == _BATCH:
             self._flush()
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        prompts, answers = zip(*self._waiting, strict=True)
+        prompts, answers, numbers = zip(*self._waiting, strict=True)
         # a prompt's and an answer's slots alternate, so that each band below holds as much of both
         both = np.stack([_signatures(prompts), _signatures(answers)], axis=2).reshape(len(prompts), -1)
-        self._file.write(both.astype(np.uint16).tobytes())
+        kept = np.concatenate([both, np.array(numbers, dtype=np.uint64)[:, None]], axis=1)
+        self._file.write(kept.astype(np.uint16).tobytes())
         self._count += len(prompts)
         self._waiting.clear()
 
@@ -58,9 +59,9 @@ class NearDuplicates:
         if not self._count:
             return
         self._file.flush()
-        table = np.memmap(self._file, dtype=np.uint16, mode="r", shape=(self._count, 2 * _SLOTS))
+        table = np.memmap(self._file, dtype=np.uint16, mode="r", shape=(self._count, 2 * _SLOTS + 1))
         earlier = np.full(self._count, -1, dtype=np.int64)
-        width = table.shape[1] // _BANDS
+        width = 2 * _SLOTS // _BANDS
         for band in range(_BANDS):
             keys = (
                 np.ascontiguousarray(table[:, band * width : (band + 1) * width])
@@ -71,7 +72,8 @@ class NearDuplicates:
                 wanted = earlier[row] < 0
                 row, candidate = row[wanted], candidate[wanted]
                 alike = table[row] == table[candidate]
-                similar = np.minimum(alike[:, 0::2].mean(1), alike[:, 1::2].mean(1)) >= SIMILAR
+                prompts, answers = alike[:, 0:-1:2].mean(1), alike[:, 1:-1:2].mean(1)
+                similar = (np.minimum(prompts, answers) >= SIMILAR) & alike[:, -1]
                 earlier[row[similar]] = candidate[similar]
         for number in np.flatnonzero(earlier >= 0).tolist():
             yield number, int(earlier[number])

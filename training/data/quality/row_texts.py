@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from tadrib.training.data.rows.dialogue import Dialogue
 from tadrib.training.data.templates.normalization import STEPS, normalizer
 
 _ARABIC = normalizer(list(STEPS))
+_NUMBER = re.compile(r"\d{1,100}")
 
 
 def folded(text: str) -> str:
@@ -48,6 +50,13 @@ class RowTexts:
     @cached_property
     def prompt(self) -> str:
         return folded("\n".join(self.dialogue.prompt_texts()))
+
+    @cached_property
+    def numbers(self) -> int:
+        """Equal for rows with the same numbers in digits, of any script, in the same order."""
+        return digest(
+            " ".join(str(int(number)) for number in _NUMBER.findall(f"{self.prompt} {self.answers}"))
+        )
 
     @cached_property
     def answers(self) -> str:
