@@ -30,7 +30,7 @@ class SourceRows(BaseModel):
         try:
             report = json.loads(read_own(path) or b"{}")
             return [cls.model_validate(source) for source in report.get("sources", [])]
-        except (ValueError, ValidationError, AttributeError, RecursionError):
+        except (ValueError, ValidationError, AttributeError, TypeError, RecursionError):
             return []
 
     def evaluation(self, metrics: Mapping[str, Any] | None) -> dict[str, float]:
