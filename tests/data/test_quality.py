@@ -153,7 +153,7 @@ def test_ways_of_writing_are_counted_and_the_rare_ones_told() -> None:
         ("123", 9),
     ):
         for _ in range(count):
-            writing.add(texts(text, text).dialogue)
+            writing.add(texts(text, text))
 
     told = list(writing.warnings())
 

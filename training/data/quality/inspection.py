@@ -84,7 +84,7 @@ def inspect(name: str, reader: RowReader, held: str | None = None) -> Quality:
             keys.append(texts.key)
             prompts.append(texts.prompt_key)
             near.add(texts)
-            quality.writing.add(row.dialogue)
+            quality.writing.add(texts)
         first = _first_with(np.array(keys, dtype=np.uint64))
         own = np.arange(len(first))
         repeated = np.flatnonzero(first != own)

@@ -13,14 +13,28 @@ from tadrib.training.data.rows.dialogue import Dialogue
 from tadrib.training.data.templates.normalization import STEPS, normalizer
 
 _ARABIC = normalizer(list(STEPS))
+_LETTER = "\N{ARABIC LETTER BEH}"
 _NUMBER = re.compile(r"\d{1,100}")
+
+
+class _Folding(dict[int, str]):
+    """What each character becomes, by its code point; found out when it first occurs."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        # marks and tatweels count as Arabic beside a letter alone
+        is_punctuation = unicodedata.category(character)[0] == "P"
+        self[code] = " " if is_punctuation else _ARABIC(_LETTER + character).removeprefix(_LETTER)
+        return self[code]
+
+
+_FOLDING = _Folding()
 
 
 def folded(text: str) -> str:
     """``text`` in Unicode NFKC and lower case, Arabic letters through every step of `text_normalization`, punctuation
     and white space as single spaces. A text of punctuation alone stays as it is."""
-    plain = _ARABIC(unicodedata.normalize("NFKC", text).casefold())
-    words = "".join(" " if unicodedata.category(c)[0] == "P" else c for c in plain).split()
+    words = unicodedata.normalize("NFKC", text).casefold().translate(_FOLDING).split()
     return " ".join(words) or text
 
 

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tadrib.training.data.quality.row_texts import folded
-from tadrib.training.data.rows.dialogue import Dialogue
+from tadrib.training.data.quality.row_texts import RowTexts
 from tadrib.training.data.templates.normalization import DIACRITICS, LETTERS
 
 VOCALISED = 0.2
@@ -27,6 +26,7 @@ _MARKERS = {
 """Frequent words of one dialect that the others and written Arabic hardly have, folded as texts are."""
 _DIALECT_OF = {word: dialect for dialect, words in _MARKERS.items() for word in words.split()}
 _ARABIC_LETTERS, _VOWEL_MARKS = re.compile(f"[{LETTERS}]"), re.compile(f"[{DIACRITICS}]")
+_LETTERS = re.compile(r"[^\W\d_]")
 _LATIN_LETTERS = re.compile(r"[A-Za-z\u00C0-\u024F]")
 
 
@@ -40,10 +40,10 @@ class Writing:
     vocalised: int = 0
     dialects: Counter[str] = field(default_factory=Counter)
 
-    def add(self, dialogue: Dialogue) -> None:
-        text = "\n".join(dialogue.texts())
+    def add(self, row: RowTexts) -> None:
+        text = "\n".join(row.dialogue.texts())
         arabic, latin = len(_ARABIC_LETTERS.findall(text)), len(_LATIN_LETTERS.findall(text))
-        others = sum(character.isalpha() for character in text) - arabic - latin
+        others = len(_LETTERS.findall(text)) - arabic - latin
         most = max(arabic, latin, others)
         script = {arabic: "Arabic", latin: "Latin"}.get(most, "other") if most > 0 else "none"
         self.rows += 1
@@ -51,7 +51,9 @@ class Writing:
         if script != "Arabic":
             return
         self.vocalised += len(_VOWEL_MARKS.findall(text)) >= VOCALISED * arabic
-        marked = Counter(_DIALECT_OF[word] for word in folded(text).split() if word in _DIALECT_OF)
+        marked = Counter(
+            _DIALECT_OF[word] for word in f"{row.prompt} {row.answers}".split() if word in _DIALECT_OF
+        )
         if marked:
             self.dialects[marked.most_common(1)[0][0]] += 1
 
