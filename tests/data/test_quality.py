@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from transformers import Qwen2Config
 from typer.testing import CliRunner
 
 from tadrib.ray_jobs.cli.app import app
@@ -288,6 +289,23 @@ def test_the_commands_print_what_they_did(tmp_path: Path) -> None:
     assert "2 of 3 rows are in" in found.output.replace("\n", " ")
     assert "2 (as 1)" in found.output
     assert "0 rows, 0 prompts; 0 further rows nearly" in again.output
+
+
+def test_rows_beyond_the_context_and_the_embedding_of_the_model_are_told(tmp_path: Path) -> None:
+    build_tokenizer().save_pretrained(tmp_path / "model")
+    Qwen2Config(max_position_embeddings=24, vocab_size=300).save_pretrained(tmp_path / "model")
+    name = write_jsonl(tmp_path / "rows.jsonl", [row("sft"), row("sft", instruction=QUESTION * 3)])
+
+    found = CliRunner().invoke(
+        app, ["data", "check", name, "--method", "sft", "--model", str(tmp_path / "model"), "--json"]
+    )
+
+    context, embedding = json.loads(found.output)["refusals"]
+    assert found.exit_code == 2
+    assert "and the longest prompt alone" in context
+    assert "has a context of 24 (max_position_embeddings" in context
+    assert context.startswith("max_seq_length: 512; the longest row has ")
+    assert "has embeddings for 300 tokens (vocab_size in its config.json)" in embedding
 
 
 def test_a_spec_without_a_file_names_the_data_to_look_at(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_report_shows_what_was_logged_and_nothing_else(tmp_path):
 
 
 def test_each_of_several_datasets_has_a_line_with_its_share_and_its_metrics(tmp_path):
-    run = run_with(tmp_path, {"step": 1, "loss": 3.0})
+    run = run_with(tmp_path, {"step": 1, "loss": 3.0, "eval_large_loss": 2.0, "eval_loss": 2.5})
     sources = [
         {"name": "large", "rows": 5000, "train_rows": 4500, "epoch_rows": 3600, "eval_rows": 500},
         {"name": "a.b", "rows": 500, "train_rows": 500, "epoch_rows": 1400, "eval_rows": None},
@@ -61,11 +61,17 @@ def test_each_of_several_datasets_has_a_line_with_its_share_and_its_metrics(tmp_
         sources=SourceRows.of_report(run.path / "report.json"),
     )
 
-    page = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", write_report(run, result).read_text()))
+    whole = write_report(run, result).read_text()
+    page = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", whole))
 
     assert "dataset rows in an epoch share held out loss rewards/accuracies" in page
     assert "large 5,000 3,600 72.0% 500 4.5 → 1.5 0.5 → 0.75" in page
     assert "a.b 500 1,400 28.0% 0" in page
+    assert [label in whole for label in ("<!-- held-out rows -->", "<!-- large -->", "<!-- a.b -->")] == [
+        True,
+        True,
+        False,
+    ]
     assert (
         "held-out rows before after loss 4 2 " in page
     )  # the metrics of one dataset stand in its line alone

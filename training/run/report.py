@@ -64,7 +64,7 @@ _PAGE = jinja2.Template(
 def write_report(run: RunDirectory, result: Result) -> Path:
     """Write ``report.html`` with plots of ``run``'s metrics to the run directory; returns its path."""
     spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
-    drawn = list(pictures(run.metrics.read()))
+    drawn = list(pictures(run.metrics.read(), [source.name for source in result.sources]))
     page = _PAGE.render(
         result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result), **_of_sources(result)
     )
