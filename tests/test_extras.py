@@ -41,6 +41,7 @@ COMMANDS = {
     ("data", "check", "rows.jsonl", "--method", "sft"): TRAINING,
     ("compare", "runs/run", "--prompt", "x"): TRAINING,
     ("convert", "file.gguf", "out"): TRAINING,
+    ("merge", "file.yaml"): TRAINING,
     ("tiny-model", "out"): TRAINING,
     ("--version",): None,
 }

@@ -15,7 +15,7 @@ TRAINING = [
     ["redaction", "errors", "extras", "notices", "phases"],
     ["config", "files", "data", "run"],
     ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],
-    ["evaluation", "output_folder", "preference_watch", "kto_baseline"],
+    ["evaluation", "output_folder", "preference_watch", "kto_baseline", "model_merger"],
     ["base_trainer", "sft_trainer", "preference_trainer", "dpo_trainer", "trl_engine", "trainers"],
 ]
 """The rooms of ``training/``: a folder, or a file beside the folders. Each imports those before it alone."""

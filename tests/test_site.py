@@ -32,7 +32,7 @@ def test_the_arabic_page_starts_as_the_readme_does():
 def test_the_api_has_a_page_of_each_module_that_the_guide_lists():
     pages = {path.stem for path in (ROOT / "docs" / "api").glob("*.md")}
     kinds = ("base", "sft", "dpo", "preference", "cpo", "simpo")
-    assert {f"{kind}_trainer" for kind in kinds} <= pages
+    assert {"model_merger", *(f"{kind}_trainer" for kind in kinds)} <= pages
 
 
 @pytest.mark.slow

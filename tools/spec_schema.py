@@ -21,9 +21,7 @@ from tools.generated import write_or_check
 from tools.spec_reference import spec_reference
 
 COMMAND = "python -m tools.spec_schema"
-REQUIRED = ["method", "name"]
-ROWS = ["dataset_path", "datasets"]
-"""One of these is required, too."""
+REQUIRED = ["method", "name", "dataset_path"]
 
 Schema = dict[str, Any]
 
@@ -54,11 +52,10 @@ def spec_schema() -> Schema:
         "description": "One fine-tuning run.",
         "type": "object",
         "required": REQUIRED,
-        "anyOf": [{"required": [key]} for key in ROWS],
         "additionalProperties": False,
         "properties": {**job["properties"], **{key: shared.get(key, True) for key in names}},
         "allOf": branches,
-        "$defs": {**job["$defs"], **tidy(CommonConfig.model_json_schema())["$defs"]},
+        "$defs": job["$defs"],
     }
 
 

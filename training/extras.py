@@ -27,7 +27,6 @@ _TRAINING = (
         "fsspec",
         "matplotlib",
         "jinja2",
-        "rensa",
         "tensorboard",
         "psutil",
         "numpy",

@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 
 from tadrib.ray_jobs.cli import kubernetes, runs, training
-from tadrib.ray_jobs.cli.arguments import Overrides, Run, Spec
-from tadrib.ray_jobs.cli.data import data_app
+from tadrib.ray_jobs.cli.arguments import AsJson, Overrides, Run, Spec
 from tadrib.training.errors import TadribError
 from tadrib.training.extras import explained
 
@@ -24,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -90,6 +90,30 @@ def validate(
     validate_here(spec, overrides or [], show=show)
 
 
+@data_app.command()
+def check(
+    file: Annotated[
+        str, typer.Argument(help="Dataset: a file, directory, Hub id or URL.", show_default=False)
+    ],
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, ipo, cpo or simpo.")] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Spec that gives method, lengths, template and model.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose tokenizer counts tokens.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Report on a dataset: bad rows, lengths, duplicates, truncation, tokens per word.
+
+    Exits with 2 when training would refuse it.
+    """
+    from tadrib.ray_jobs.cli.data_check import data_report, print_report
+
+    report = data_report(file, method=method, spec_path=spec, model=model)
+    print_report(report, as_json=as_json)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
 @app.command()
 def compare(
     run: Run,
@@ -128,6 +152,44 @@ def convert(
     from tadrib.training.model.gguf_conversion import convert as convert_gguf
 
     typer.echo(f"wrote {convert_gguf(file, directory)}")
+
+
+@app.command()
+def merge(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A run (its directory, URL or name), an adapter's folder, or a recipe (*.yaml).",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write; else merged/ in the run, or SOURCE-merged.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; else that of the base model.")
+    ] = None,
+    rounding: Annotated[
+        str, typer.Option(help="nearest, or stochastic, which keeps small changes on average.")
+    ] = "nearest",
+    seed: Annotated[int, typer.Option(help="Seed of stochastic rounding and of DARE.")] = 0,
+    base: Annotated[
+        str, typer.Option(help="Of an adapter trained in 4 or 8 bits: original or dequantized weights.")
+    ] = "original",
+    rows: Annotated[
+        str | None, typer.Option(help="Dataset to compare merge and adapter on; else a run's held-out rows.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold an adapter into its base model, or merge models as a recipe says, and tell what rounding loses.
+
+    A recipe has mergekit's keys, for linear, slerp, nuslerp, task_arithmetic, ties, dare_linear and dare_ties; and cat
+    and svd merge adapters into one.
+    """
+    from tadrib.ray_jobs.cli.merging import merge_source, print_outcome
+
+    outcome = merge_source(source, output, dtype=dtype, rounding=rounding, seed=seed, base=base, rows=rows)
+    print_outcome(outcome, as_json=as_json)
 
 
 @app.command()

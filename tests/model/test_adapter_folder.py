@@ -78,7 +78,7 @@ def test_every_key_whose_adapter_lacks_its_base_is_named_with_the_next_step(tmp_
 
 def test_an_adapter_of_an_adapter_is_refused(tmp_path):
     first = adapter(tmp_path / "first")
-    with pytest.raises(SpecError, match=r"belongs to .*first, which is an adapter too.*merge_and_unload"):
+    with pytest.raises(SpecError, match=r"belongs to .*first, which is an adapter too.*tadrib merge"):
         base_of(adapter(tmp_path / "second", str(first)))
 
 

@@ -19,7 +19,7 @@ from tadrib.training.model.source import ADAPTER_FILE, CONFIG_FILE, TITLE, Model
 from tadrib.training.notices import warn
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-MERGE_IT = "Or save it merged, with peft's merge_and_unload, and start from that."
+MERGE_IT = "Or merge it with `tadrib merge`, and start from that."
 _SPECIAL = (
     "use_dora",
     "modules_to_save",
@@ -69,7 +69,7 @@ class AdapterFolder:
         if base.is_surely_a_folder and base.folder is None:
             raise self._refusal(f"belongs to the base model {written}, which does not exist.", action)
         if base.folder is not None and (base.folder / ADAPTER_FILE).is_file():
-            merging = f"Merge {written} into its base first, with peft's merge_and_unload."
+            merging = f"Merge it first, with `tadrib merge {written}`."
             raise self._refusal(f"belongs to {written}, which is an adapter too.", merging)
         return base
 

@@ -54,11 +54,6 @@ _SYNONYMS = {
     "gpus": "resources.gpus_per_worker",
     "memory": "resources.memory_per_worker",
 }
-_KEYS_BELOW = {
-    "num_workers": ("min", "max"),
-    "datasets": ("path", "name", "format", "columns", "tags", "split", "weight", "max_rows"),
-}
-"""The keys of mappings that are no section of their own."""
 _SHORT_WORDS = {
     "fp32": "float32",
     "float": "float32",
@@ -120,8 +115,7 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
     if missing:
         return missing_key(where, f"Add {where.rpartition('.')[2]}.")
     if kind == "extra_forbidden":
-        keys = _KEYS_BELOW.get(error["loc"][0], ())
-        return unknown_key(where, [f"{where.rpartition('.')[0]}.{key}" for key in keys])
+        return unknown_key(where, [f"{where.rpartition('.')[0]}.{key}" for key in ("min", "max")])
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", context["expected"])
         return _one_of(where, value, options)

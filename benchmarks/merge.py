@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory and time of a merge of two fine-tunes with random weights, ours and mergekit's in one run.
+
+`python -m benchmarks.merge --size 1.5b --method ties`. mergekit is in no lock: give the folder that it is installed in,
+`pip install --target FOLDER --no-deps mergekit==0.1.5 immutables`, as --mergekit FOLDER; without it ours is alone.
+Each merge is a process of its own, whose peak resident memory the kernel counts. The same merge of models of a thousand
+weights is measured too: what is above it is not the libraries' code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Qwen2Config
+
+from tadrib.training.model.weight_files.shards import write_shards
+
+SIZES: dict[str, dict[str, int]] = {
+    "none": {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
+    "0.3b": {"vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 12},
+    "1.5b": {"vocab_size": 151_936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28},
+}
+OURS = """
+import sys
+from tadrib.training.model_merger import create_model_merger
+create_model_merger(sys.argv[1], sys.argv[2]).merge()
+"""
+THEIRS = """
+import sys, yaml
+from mergekit.config import MergeConfiguration
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+recipe = MergeConfiguration.model_validate(yaml.safe_load(open(sys.argv[1])))
+run_merge(recipe, sys.argv[2], MergeOptions(copy_tokenizer=False, lazy_unpickle=True, low_cpu_memory=True))
+"""
+
+
+def write_model(folder: Path, size: dict[str, int], seed: int) -> None:
+    """A Qwen2 in bfloat16 with random weights, written block by block, so that this process stays small."""
+    config = Qwen2Config(**size, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True)
+    config.architectures = ["Qwen2ForCausalLM"]
+    config.save_pretrained(folder)
+    from transformers import Qwen2ForCausalLM
+
+    with torch.device("meta"):
+        shapes = {name: tuple(each.shape) for name, each in Qwen2ForCausalLM(config).named_parameters()}
+    generator = torch.Generator().manual_seed(seed)
+
+    def blocks(name: str) -> Any:
+        rows, *rest = shapes[name]
+        for first in range(0, rows, 1024):
+            part = torch.randn(min(1024, rows - first), *rest, generator=generator)
+            yield (part * 0.02).to(torch.bfloat16)
+
+    write_shards(folder, {name: (torch.bfloat16, shape) for name, shape in shapes.items()}, blocks)
+
+
+def measured(program: str, recipe: Path, output: Path, extra: str | None) -> dict[str, float]:
+    """Seconds and peak resident memory (GiB) of one merge in a process of its own."""
+    paths = [str(Path(__file__).parents[1]), *([extra] if extra else [])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    start = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", program, str(recipe), str(output)], env=env)
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise SystemExit(f"the merge failed with {child.returncode}")
+    shutil.rmtree(output)
+    return {"seconds": round(time.perf_counter() - start, 1), "peak_gib": round(used.ru_maxrss / 2**20, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=[size for size in SIZES if size != "none"], default="1.5b")
+    parser.add_argument("--method", choices=["linear", "task_arithmetic", "ties"], default="ties")
+    parser.add_argument("--mergekit", help="folder that mergekit is installed in")
+    parser.add_argument("--folder", help="where there is space for four models")
+    given = parser.parse_args()
+    found: dict[str, Any] = {"size": given.size, "method": given.method}
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for size in ("none", given.size):
+            place = Path(folder) / size
+            for seed, name in enumerate(("base", "a", "b")):
+                write_model(place / name, SIZES[size], seed)
+            parameters = {"weight": 0.5, **({"density": 0.5} if given.method == "ties" else {})}
+            models = [{"model": str(place / name), "parameters": parameters} for name in "ab"]
+            recipe = {"merge_method": given.method, "models": models, "dtype": "bfloat16"}
+            if given.method != "linear":
+                recipe["base_model"] = str(place / "base")
+            (place / "merge.yaml").write_text(json.dumps(recipe))  # JSON is YAML
+            sides = {"ours": OURS, **({"mergekit": THEIRS} if given.mergekit else {})}
+            for side, program in sides.items():
+                result = measured(program, place / "merge.yaml", place / "merged", given.mergekit)
+                found.setdefault(side, {})["alone" if size == "none" else "merge"] = result
+        shape = SIZES[given.size]
+        largest = shape["vocab_size"] * shape["hidden_size"] * 4
+        found["largest_tensor_float32_gib"] = round(largest / 2**30, 3)
+        found["allowed_gib"] = round((3 * largest + 10**9) / 2**30, 3)
+    found["own_peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
