@@ -12,6 +12,7 @@ from typing import Any
 from tadrib.training.extras import explained
 
 try:
+    from peft import PeftModel
     from torch.utils.data import DataLoader
     from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
     from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -85,7 +86,7 @@ class BaseTrainer(ABC):
         self.prepare_strategy()
         set_seed(self.config.seed)  # new adapters are initialized before the Trainer sets the seed
         self.model = load_model(self.config, self.start)
-        install_scoring(self.model)
+        install_scoring(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
 
     def setup_lora(self) -> None:
         """Add trainable adapters to the loaded model and freeze the rest."""
@@ -196,7 +197,8 @@ class BaseTrainer(ABC):
     def load_model(self, path: str | Path) -> None:
         """Replace the model with the one saved at ``path``: adapters of the config's base model, or full weights.
 
-        Training then starts from it, with new adapters if the config sets `use_lora`, and it becomes the reference.
+        Training then starts from it, with new adapters if the config sets `use_lora`, and it becomes the reference. On
+        an adapter that is more than plain LoRA, such as DoRA, no new one can be trained; it only answers.
         Raises SpecError if there is no model, or it is an adapter of another base model.
         """
         start = ModelSource.saved(path, self.config)
@@ -270,6 +272,12 @@ class BaseTrainer(ABC):
         """Whether conversations used the tokenizer's chat template, which generation then has to use as well."""
         return self.data is not None and "tokenizer" in self.data.report.templates
 
+    def _require_trainable(self) -> None:
+        """Raise SpecError if training would start from a saved adapter that no new one can be trained on."""
+        adapter = adapter_of(self.start) if self.start.is_saved and self.config.use_lora else None
+        if adapter is not None:
+            adapter.require_plain()
+
     # --- lazily
 
     def prepare_strategy(self) -> None:
@@ -288,12 +296,13 @@ class BaseTrainer(ABC):
     def get_model(self, with_lora: bool = True) -> Any:
         if self.model is None:
             self.setup_model_and_tokenizer()
-            if with_lora and self.config.use_lora:
+            if with_lora and self.config.use_lora and not isinstance(self.model, PeftModel):
                 self.setup_lora()
         return self.model
 
     def get_trainer(self) -> Trainer:
         if self.trainer is None:
+            self._require_trainable()
             self.trainer = self.create_trainer()
             self.trainer.add_callback(EarlyStoppingWatch(self._callbacks))
         return self.trainer

@@ -47,6 +47,71 @@ CASES = {
         {"lora_target_modules": "*_proj"},
         {"lora_target_modules": "all-linear"},
     ),
+    "a rank for a broken regular expression": (
+        "lora_patterns_are_expressions",
+        {"rank_pattern": {"q_proj": 4, "*_proj": 8}},
+        {"rank_pattern": {"q_proj": 4, ".*_proj": 8}},
+    ),
+    "adapters that start from nothing known": (
+        "lora_start_is_known",
+        {"init_lora_weights": "pisa"},
+        {"init_lora_weights": "pissa"},
+    ),
+    "adapters that start at random": (
+        "lora_start_is_known",
+        {"init_lora_weights": "false"},
+        {"init_lora_weights": "gaussian"},
+    ),
+    "adapters that start from training rows": (
+        "lora_start_is_known",
+        {"init_lora_weights": "eva"},
+        {"init_lora_weights": "pissa"},
+    ),
+    "PiSSA of 4-bit weights": (
+        "principal_start_has_whole_weights",
+        {"init_lora_weights": "pissa_niter_16", "load_in_4bit": True},
+        {"init_lora_weights": "loftq"},
+    ),
+    "OLoRA of 8-bit weights": (
+        "principal_start_has_whole_weights",
+        {"init_lora_weights": "olora", "load_in_8bit": True},
+        {"init_lora_weights": "kaiming"},
+    ),
+    "LoftQ of weights that nothing rounded": (
+        "loftq_has_4_bits",
+        {"init_lora_weights": "loftq"},
+        {"load_in_4bit": True},
+    ),
+    "LoftQ beside a frozen copy": (
+        "loftq_is_its_own_reference",
+        {"method": "dpo", "init_lora_weights": "loftq", "load_in_4bit": True, "reference": "cache"},
+        {"reference": "adapter_off"},
+    ),
+    "DoRA on the rest that PiSSA leaves": (
+        "dora_starts_from_the_weights",
+        {"use_dora": True, "init_lora_weights": "pissa_niter_16"},
+        {"use_dora": False},
+    ),
+    "a bias on DoRA": (
+        "lora_bias_is_for_plain_lora",
+        {"use_dora": True, "lora_bias": True},
+        {"lora_bias": False},
+    ),
+    "a bias on PiSSA": (
+        "lora_bias_is_for_plain_lora",
+        {"init_lora_weights": "pissa", "lora_bias": True},
+        {"init_lora_weights": "kaiming"},
+    ),
+    "DoRA in shards": (
+        "sharded_weights_are_not_read",
+        {"use_dora": True, "strategy": "zero3"},
+        {"strategy": "zero2"},
+    ),
+    "whole modules in shards of a file": (
+        "sharded_weights_are_not_read",
+        {"modules_to_save": ["norm"], "deepspeed": ZERO3},
+        {"modules_to_save": []},
+    ),
     "two sizes of a micro-batch": (
         "batch_has_one_size",
         {"method": "cpo", "max_tokens_per_batch": 2048, "per_device_train_batch_size": 2},

@@ -14,6 +14,7 @@ from tadrib.training.config.section import Section
 from tadrib.training.config.strategy import Strategy
 from tadrib.training.config.types import (
     MAY_CHANGE,
+    Alphas,
     Count,
     Document,
     Few,
@@ -23,10 +24,13 @@ from tadrib.training.config.types import (
     LearningRate,
     LocalPath,
     Location,
+    LoraStart,
+    Names,
     NonNegative,
     Positive,
     Processes,
     Rank,
+    Ranks,
     Schedule,
     Share,
     Steps,
@@ -48,12 +52,19 @@ Optimizer = Literal[
     "adamw_torch",
     "adamw_torch_fused",
     "adamw_8bit",
+    "adamw_bnb_8bit",
     "paged_adamw_8bit",
     "paged_adamw_32bit",
+    "ademamix",
+    "ademamix_8bit",
+    "paged_ademamix_8bit",
+    "paged_ademamix_32bit",
     "lion_8bit",
     "lion_32bit",
     "paged_lion_8bit",
     "paged_lion_32bit",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
     "adafactor",
     "adagrad",
     "rmsprop",
@@ -123,6 +134,27 @@ class CommonConfig(Section):
     expression that matches whole names such as `model.layers.0.self_attn.q_proj`. Of a model that also takes images or
     sound, the language model alone gets adapters. A family that has no layers of the default names gets those that
     PEFT adapts in it, and a warning says which."""
+    rank_pattern: Ranks = Field(default_factory=dict)
+    """Ranks of single layers in place of `lora_r`, by name or regular expression, as in `{down_proj: 32}`; the first
+    that matches counts."""
+    alpha_pattern: Alphas = Field(default_factory=dict)
+    """As `rank_pattern`, in place of `lora_alpha`."""
+    use_rslora: Flag = False
+    """Scale adapters by `lora_alpha / sqrt(lora_r)`, so that high ranks learn as fast (rsLoRA, arXiv 2312.03732)."""
+    use_dora: Flag = False
+    """Train the norm of each output's weights beside the adapter (DoRA, arXiv 2402.09353): closer to training all
+    weights, and half as fast or slower, as each step computes the norms anew."""
+    lora_bias: Flag = False
+    """Give adapters a trained bias on their output. PEFT loads such an adapter, and cannot merge it into layers that
+    have no bias."""
+    init_lora_weights: LoraStart = "kaiming"
+    """Where adapters start. `kaiming` (PEFT's `true`) and `gaussian` are random and add nothing at first.
+    `pissa` (arXiv 2404.02948), its fast form `pissa_niter_N`, and `olora` (arXiv 2406.01775) start from the main
+    directions of the weights; the model is the same at first, and in `final/` the adapter has twice the rank. `loftq`
+    (arXiv 2310.08659) starts from what `load_in_4bit` rounded away, which is then part of the reference as well."""
+    modules_to_save: Names = Field(default_factory=list)
+    """Modules to train whole beside the adapters, and to save with them: `[embed_tokens, lm_head]` where tokens are
+    new."""
 
     learning_rate: LearningRate = 2e-4
     """Highest learning rate of the schedule."""
@@ -139,7 +171,9 @@ class CommonConfig(Section):
     gradient_checkpointing: Annotated[Flag, MAY_CHANGE] = True
     """Recompute activations in the backward pass: much less memory for about a third more time."""
     optim: Optimizer = "adamw_torch"
-    """Optimizer, by its transformers name; the 8-bit and paged ones come from bitsandbytes."""
+    """Optimizer, by its transformers name. `*_8bit` keep states of 8 bits, `paged_*` lend them to main memory while the
+    GPU is full; these, `lion_*`, `ademamix*` and `rmsprop_bnb*` come from bitsandbytes. `adafactor` keeps a row and a
+    column for each weight, with `learning_rate` as given."""
     lr_scheduler_type: Scheduler = "linear"
     """Shape of the learning rate over the run, by its transformers name."""
     warmup_ratio: Share = 0.1

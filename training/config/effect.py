@@ -63,9 +63,22 @@ def without_effect(view: View) -> list[Idle]:
     return found
 
 
-@idle("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", reads=("use_lora",))
+@idle(
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_target_modules",
+    "rank_pattern",
+    "alpha_pattern",
+    "use_rslora",
+    "use_dora",
+    "lora_bias",
+    "init_lora_weights",
+    "modules_to_save",
+    reads=("use_lora",),
+)
 def no_adapters(view: View) -> str | None:
-    """`lora_*` with `use_lora: false`."""
+    """`lora_*` and the other keys of adapters with `use_lora: false`."""
     return None if view["use_lora"] else "use_lora is false, so there are no adapters"
 
 

@@ -63,7 +63,7 @@ class ReferencedConfig(PreferenceConfig):
     reference: Literal["auto", "adapter_off", "copy", "model", "cache"] = "auto"
     """Where reference log-probabilities come from: the trained model with its adapters off, a frozen copy,
     the model `ref_model_name`, or a cache that is computed once before training, of the rows it will use. `auto` is
-    `adapter_off` with adapters, no other model and no row used twice, else `cache`."""
+    `adapter_off` with adapters, no other model and no row used twice, or with LoftQ; else `cache`."""
 
 
 class DPOConfig(ReferencedConfig):

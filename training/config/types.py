@@ -81,6 +81,11 @@ def _layers_shape(value: Any) -> str:
     return "pattern" if is_pattern else "names"
 
 
+def _lora_start(value: Any) -> Any:
+    """PEFT's `true` is its usual start; its `false` has no name here, and a rule says why."""
+    return {True: "kaiming", False: "false"}[value] if isinstance(value, bool) else value
+
+
 # The upper bounds are far above anything that trains; they are there to catch a slip before a machine has to.
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Index = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -102,6 +107,9 @@ Layers = Annotated[
     Discriminator(_layers_shape),
     BeforeValidator(_layers),
 ]
+Ranks = dict[Text, Annotated[int, Field(ge=1, le=100_000)]]
+Alphas = dict[Text, Few]
+LoraStart = Annotated[Text, BeforeValidator(_lora_start, json_schema_input_type=Text | Literal[True])]
 Flag = Annotated[bool, Field(strict=False)]
 Location = Annotated[Text, BeforeValidator(_path_to_text), AfterValidator(_named_on_disk)]
 LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_written_anywhere)]

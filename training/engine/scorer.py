@@ -44,10 +44,10 @@ def _chunks(num_tokens: int, vocabulary: int) -> list[slice]:
     return [slice(i, min(i + size, num_tokens)) for i in range(0, num_tokens, size)]
 
 
-def _compute_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype of products with ``weight``: autocast's if it is on, which it is only in the forward pass."""
-    kind = weight.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    """The dtype of products with ``hidden``: autocast's if it is on, which it is only in the forward pass."""
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None) -> Tensor:
@@ -84,7 +84,7 @@ class _FrozenHead(torch.autograd.Function):
         targets: Tensor,
         softcap: float | None,
     ) -> Tensor:
-        weight = weight.to(_compute_dtype(weight))
+        weight = weight.to(_compute_dtype(hidden))
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for part in _chunks(len(targets), len(weight)):
@@ -117,7 +117,7 @@ class _TrainedHead(torch.autograd.Function):
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         log_norms = torch.empty_like(log_probs)
         # autocast is off in the backward pass, so the dtype has to be remembered
-        ctx.compute_dtype = _compute_dtype(weight)
+        ctx.compute_dtype = _compute_dtype(hidden)
         head = weight.to(ctx.compute_dtype)
         for part in _chunks(len(targets), len(weight)):
             logits = _logits(hidden[part], head, bias, softcap)

@@ -107,6 +107,21 @@ class AdapterFolder:
                 message, f"Set use_lora: false, which merges it and trains all weights. {MERGE_IT}"
             )
 
+    def require_joinable(self, config: CommonConfig) -> None:
+        """Raise SpecError if the new adapter of ``config`` could not be saved as one with this one.
+
+        It has to be plain LoRA, as this one is; modules that are trained whole beside it are no matter.
+        """
+        for key in ("use_dora", "lora_bias"):
+            if getattr(config, key):
+                message = f"cannot be joined with a new one of {key}: true into one adapter, which final/ is."
+                raise self._refusal(message, f"Remove {key}. {MERGE_IT}")
+
+    @property
+    def is_special(self) -> bool:
+        """Whether this is more than plain LoRA, by its settings."""
+        return bool(self._special())
+
     def _special(self) -> list[str]:
         found = [f"{key}: {value}" for key in _SPECIAL if (value := self.settings.get(key))]
         for key, plain in (("peft_type", "LORA"), ("bias", "none")):
@@ -162,6 +177,8 @@ def require_models(config: CommonConfig) -> None:
                 locate(adapter.base)
                 if config.use_lora:
                     adapter.require_plain()
+                if config.use_lora and source.key == "model_name":
+                    adapter.require_joinable(config)
         except SpecError as error:
             problems += error.problems
     if problems:

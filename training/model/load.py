@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
@@ -27,7 +28,7 @@ from tadrib.training.model.deepspeed import is_loaded_in_shards
 from tadrib.training.model.hardware import local_device
 from tadrib.training.model.language_model import freeze_other_parts
 from tadrib.training.model.source import TITLE, ModelSource, locate, unloadable
-from tadrib.training.model.starting_adapter import attach_frozen, merge
+from tadrib.training.model.starting_adapter import attach_frozen, merge, open_frozen
 from tadrib.training.model.weights import require_whole
 
 _MOST_LAYERS = 2_000
@@ -48,7 +49,7 @@ UNREADABLE = (
 
 def load_model(
     config: CommonConfig, source: ModelSource | None = None, *, trained: bool = True
-) -> PreTrainedModel:
+) -> PreTrainedModel | PeftModel:
     """Load the model in ``torch_dtype`` (or 4/8 bits) onto this process's device. ``source`` replaces ``model_name``.
 
     Full fine-tuning (``trained`` and no LoRA) keeps the weights in float32, because 16-bit weights would round small
@@ -56,7 +57,8 @@ def load_model(
     that float32 copy itself, and with ZeRO-3 each worker holds only its shard of the weights.
 
     If the source is an adapter, its base model is loaded, with the adapter as a frozen part of it. Without LoRA it is
-    merged in float32 instead (`training.model.starting_adapter`).
+    merged in float32 instead (`training.model.starting_adapter`). A saved adapter that is more than plain LoRA, such as
+    DoRA, opens as a frozen `PeftModel`, which answers and cannot be trained.
 
     Raises SpecError if the model cannot be loaded, or its weights do not match its configuration.
     """
@@ -66,7 +68,7 @@ def load_model(
     return model
 
 
-def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> PreTrainedModel:
+def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> PreTrainedModel | PeftModel:
     in_full = trained and not config.use_lora and not config.uses_deepspeed
     dtype = torch.float32 if in_full else getattr(torch, config.torch_dtype)
     locate(source)
@@ -75,7 +77,11 @@ def _load_start(config: CommonConfig, source: ModelSource, trained: bool) -> Pre
         return _load(config, source, dtype)
     if source.is_saved:
         adapter = adapter.on(base_of(ModelSource.start(config)))
+    if config.use_lora and source.is_saved and adapter.is_special:
+        return open_frozen(_load(config, adapter.base, dtype), adapter)
     if config.use_lora:
+        if trained:
+            adapter.require_joinable(config)
         return attach_frozen(_load(config, adapter.base, dtype), adapter)
     if is_loaded_in_shards():
         raise _not_mergeable_in_shards(source)

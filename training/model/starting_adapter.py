@@ -51,7 +51,7 @@ class Factors:
 
 
 class LowRank(nn.Module):
-    """Adds a frozen low-rank product to a layer's output, computed in float32."""
+    """Adds a frozen low-rank product to a layer's output, computed in the dtype of its input."""
 
     def __init__(self, factors: Factors, device: torch.device) -> None:
         super().__init__()
@@ -63,7 +63,8 @@ class LowRank(nn.Module):
     def forward(self, inputs: Tensor, output: Tensor) -> Tensor:
         if not self.is_on:
             return output
-        product = nn.functional.linear(nn.functional.linear(inputs.to(self.down.dtype), self.down), self.up)
+        inner = nn.functional.linear(inputs, self.down.to(inputs.dtype))
+        product = nn.functional.linear(inner, self.up.to(inputs.dtype))
         return (output + self.scale * product).to(output.dtype)
 
 
@@ -87,6 +88,12 @@ def attach_frozen(model: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedM
         layer.register_forward_hook(lambda module, inputs, output: getattr(module, _NAME)(inputs[0], output))
     model.start_factors = factors
     return model
+
+
+def open_frozen(model: PreTrainedModel, adapter: AdapterFolder) -> PeftModel:
+    """``model`` with any kind of adapter, as peft opens it. Raises SpecError if it does not belong to the model."""
+    wrapped = _read(model, adapter)
+    return wrapped.requires_grad_(False).eval()
 
 
 def start_factors(model: nn.Module) -> dict[str, Factors]:

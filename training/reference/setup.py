@@ -79,8 +79,10 @@ def choose_reference(config: ReferencedConfig, passes: float) -> str:
 
     ``passes`` is the number of epochs in the planned steps. With adapters and one epoch, switching them off costs one
     forward pass per row and no memory. Over several epochs the cache needs that forward pass only once, and with full
-    fine-tuning it saves keeping a second model in memory.
+    fine-tuning it saves keeping a second model in memory. LoftQ's reference is in the trained model alone.
     """
     if config.reference != "auto":
         return config.reference
+    if config.use_lora and config.init_lora_weights == "loftq" and config.ref_model_name is None:
+        return "adapter_off"
     return "adapter_off" if config.use_lora and passes <= 1 and config.ref_model_name is None else "cache"

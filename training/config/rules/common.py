@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -104,39 +103,6 @@ def trained_weights_are_not_float16(view: View) -> Problem | None:
             "float16 together with use_lora: false; trained in float16, small gradients vanish.",
             "Set torch_dtype: bfloat16, or torch_dtype: float32"
             f"{' with fp16: true' if view['run.device'] == 'cuda' else ''}.",
-        )
-    return None
-
-
-@rule("use_lora", "lora_r")
-def lora_has_a_rank(view: View) -> Problem | None:
-    """With `use_lora`, `lora_r` is at least 1."""
-    if view["use_lora"] and view["lora_r"] < 1:
-        action = "Set lora_r: 16, or use_lora: false to train all weights."
-        return Problem("lora_r", f"must be >= 1 with use_lora: true, got {view['lora_r']}.", action)
-    return None
-
-
-@rule("use_lora", "lora_target_modules")
-def lora_has_layers(view: View) -> Problem | None:
-    """With `use_lora`, `lora_target_modules` names at least one layer."""
-    if view["use_lora"] and not view["lora_target_modules"]:
-        action = "Set lora_target_modules: [q_proj, v_proj], or use_lora: false to train all weights."
-        return Problem("lora_target_modules", "must name a layer with use_lora: true, got [].", action)
-    return None
-
-
-@rule("use_lora", "lora_target_modules")
-def lora_layers_are_a_pattern(view: View) -> Problem | None:
-    """A text for `lora_target_modules` is `all-linear` or a regular expression."""
-    layers = view["lora_target_modules"]
-    try:
-        re.compile(layers if isinstance(layers, str) else "")
-    except re.error as error:
-        return Problem(
-            "lora_target_modules",
-            f'"{layers}" is no regular expression: {error}.',
-            "Set lora_target_modules: [q_proj, v_proj], or lora_target_modules: all-linear.",
         )
     return None
 

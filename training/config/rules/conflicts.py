@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
-from tadrib.training.config.rules import deepspeed, job, methods, strategy  # noqa: F401  register their rules
+from tadrib.training.config.rules import (  # noqa: F401  register their rules
+    deepspeed,
+    job,
+    lora,
+    methods,
+    strategy,
+)
 from tadrib.training.config.rules.adjusters import settle
 from tadrib.training.config.rules.common import broken_rules
 from tadrib.training.config.view import View

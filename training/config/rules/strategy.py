@@ -115,7 +115,7 @@ def offloaded_optimizer_runs_on_cpu(view: View) -> Problem | None:
     return Problem(
         "optim",
         f"{view['optim']} together with {name_of(view)}, which keeps the optimizer in main memory;"
-        " bitsandbytes' optimizers run on GPUs only.",
+        " bitsandbytes' optimizers are not made for that.",
         "Set optim: adamw_torch_fused.",
     )
 
