@@ -86,7 +86,8 @@ class BaseTrainer(ABC):
         self.prepare_strategy()
         set_seed(self.config.seed)  # new adapters are initialized before the Trainer sets the seed
         self.model = load_model(self.config, self.start)
-        install_scoring(self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model)
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        install_scoring(base, getattr(self.config, "neftune_noise_alpha", None))
 
     def setup_lora(self) -> None:
         """Add trainable adapters to the loaded model and freeze the rest."""

@@ -237,6 +237,12 @@ CASES = {
         {"resources": {"memory_per_worker": "64Gi"}},
     ),
     "fp16 without a GPU": ("fp16_has_a_gpu", {"fp16": True}, GPU),
+    "Liger's kernels without a GPU": ("liger_has_a_gpu", {"use_liger_kernel": True}, GPU),
+    "Liger's kernels in TRL's trainer": (
+        "liger_is_for_our_engine",
+        {**GPU, "use_liger_kernel": True, "engine": "trl"},
+        {"engine": "tadrib"},
+    ),
     "NCCL without a GPU": ("nccl_has_a_gpu", {"ddp_backend": "nccl"}, GPU),
     "a preset beside a DeepSpeed file": (
         "one_strategy",
@@ -387,3 +393,11 @@ def test_a_rule_keeps_quiet_about_a_key_that_did_not_parse():
 def test_defaults_alone_break_no_rule(method, keys):
     mapping = make_mapping(**{**keys, "method": method})
     assert parse_spec(mapping).as_given() == mapping
+
+
+def test_a_key_that_is_not_supported_says_why_and_what_to_do():
+    with pytest.raises(SpecError) as caught:
+        parse_spec(make_mapping(torch_compile=True))
+    [problem] = caught.value.problems
+    assert "each would be compiled anew" in problem.message
+    assert "use_liger_kernel: true" in problem.action

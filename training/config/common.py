@@ -170,6 +170,8 @@ class CommonConfig(Section):
     """Micro-batches of each worker that make one optimizer step."""
     gradient_checkpointing: Annotated[Flag, MAY_CHANGE] = True
     """Recompute activations in the backward pass: much less memory for about a third more time."""
+    use_liger_kernel: Annotated[Flag, MAY_CHANGE] = False
+    """Compute norms, RoPE and MLPs by the fused kernels of liger-kernel, on GPUs. The head is always fused."""
     optim: Optimizer = "adamw_torch"
     """Optimizer, by its transformers name. `*_8bit` keep states of 8 bits, `paged_*` lend them to main memory while the
     GPU is full; these, `lion_*`, `ademamix*` and `rmsprop_bnb*` come from bitsandbytes. `adafactor` keeps a row and a

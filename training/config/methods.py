@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
 from tadrib.training.config import metrics
 from tadrib.training.config.common import CommonConfig, Template
 from tadrib.training.config.response_marks import ALPACA_RESPONSE
@@ -27,6 +29,9 @@ class SFTConfig(CommonConfig):
     method: ClassVar = "sft"
     facts: ClassVar = {"run.metrics": metrics.SFT}
 
+    neftune_noise_alpha: Annotated[float, Field(gt=0, le=1_000)] | None = None
+    """Noise on the embeddings in training (NEFTune, arXiv 2310.05914): uniform, up to `alpha / sqrt(length * size)` of
+    each token's own sequence, packed or not; evaluation has none. Usual values are 5 to 15."""
     packing: Flag = True
     """Fill each sequence of `max_seq_length` tokens with several rows, which do not see one another."""
     instruction_template: Template = "auto"

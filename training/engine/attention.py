@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from tadrib.training.compat.torch import causal_varlen_attention
 from tadrib.training.engine.layout import AttentionLayout
 
 NAME = "tadrib"
@@ -68,8 +69,23 @@ def packed_attention(
     if softcap is not None or s_aux is not None:
         attend = partial(_eager, softcap=softcap, sinks=s_aux)
     elif query.is_cuda:
+        query, key, value = (t.to(_kernel_dtype(module, query)) for t in (query, key, value))
         return _varlen(query, key, value, layout, scaling, sliding_window), None
     return _by_segment(query, key, value, layout, scaling, sliding_window, dropout, attend), None
+
+
+def _kernel_dtype(module: torch.nn.Module, query: Tensor) -> torch.dtype:
+    """The 16-bit dtype to attend in, as FlashAttention takes no other. A float32 query of a model that computes in 16
+    bits comes from a norm or an adapter; transformers' own FlashAttention casts it back as well."""
+    autocast = torch.is_autocast_enabled(query.device.type)
+    computed = torch.get_autocast_dtype(query.device.type) if autocast else None
+    for dtype in (query.dtype, computed, getattr(getattr(module, "config", None), "dtype", None)):
+        if dtype in (torch.bfloat16, torch.float16):
+            return dtype
+    raise UnsupportedInPacking(
+        f"FlashAttention takes 16-bit types, and this model computes in {str(query.dtype).removeprefix('torch.')}: set"
+        " torch_dtype: bfloat16"
+    )
 
 
 def _varlen(
@@ -88,21 +104,16 @@ def _varlen(
         key, value = key.contiguous(), value.contiguous()
     else:
         key, value = key.index_select(0, layout.key_index), value.index_select(0, layout.key_index)
-    output = cast(
-        Tensor,
-        varlen_attn(
-            query.contiguous(),
-            key,
-            value,
-            layout.query_ends,
-            layout.key_ends,
-            layout.longest_query,
-            layout.longest_key,
-            scale=scaling,
-            # (left, right): a window of w keys includes the query's own, and (-1, 0) is plain causal attention
-            window_size=(window - 1 if window else -1, 0),
-            enable_gqa=query.shape[1] != key.shape[1],
-        ),
+    output = causal_varlen_attention(
+        varlen_attn,
+        query.contiguous(),
+        key,
+        value,
+        layout.query_ends,
+        layout.key_ends,
+        (layout.longest_query, layout.longest_key),
+        scale=scaling,
+        window=window,
     )
     return output[None]
 

@@ -20,15 +20,17 @@ from transformers import PretrainedConfig, PreTrainedModel
 from tadrib.training.compat.transformers import attention_implementation, supports_sdpa
 from tadrib.training.engine import attention
 from tadrib.training.engine.collate import ScoringPath
+from tadrib.training.engine.embedding_noise import noisy_embeddings, sequence_lengths
 from tadrib.training.engine.layout import AttentionLayout
 from tadrib.training.engine.router_loss import load_balancing_loss
 from tadrib.training.engine.scorer import token_log_probs
 from tadrib.training.errors import SpecError
 
 
-def install_scoring(model: PreTrainedModel) -> None:
+def install_scoring(model: PreTrainedModel, noise: float | None = None) -> None:
     """Extend a causal LM's ``forward``: called with ``targets``, it returns their log-probs [T] in float32. With
-    ``with_router_loss`` it also returns the load-balancing loss of a mixture of experts.
+    ``with_router_loss`` it also returns the load-balancing loss of a mixture of experts. ``noise`` is NEFTune's alpha:
+    in training mode, scoring adds noise to the embeddings.
 
     Without ``targets`` the model's own forward runs. The signature is unchanged, because transformers reads from it
     which columns a plain `Trainer` keeps and whether generation needs a mask. Generation uses transformers' attention.
@@ -47,7 +49,11 @@ def install_scoring(model: PreTrainedModel) -> None:
         if targets is None:
             with plain_attention(model):
                 return plain_forward(*args, **kwargs)
-        return _score(model, targets=targets, **kwargs)
+        if noise is None or not model.training:
+            return _score(model, targets=targets, **kwargs)
+        lengths = sequence_lengths(kwargs["position_ids"], kwargs["attention_mask"])
+        with noisy_embeddings(model.get_input_embeddings(), noise, lengths):
+            return _score(model, targets=targets, **kwargs)
 
     @functools.wraps(plain_generate)
     def generate(*args: Any, **kwargs: Any) -> Any:

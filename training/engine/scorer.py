@@ -12,13 +12,17 @@ Shape legend: T scored tokens, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**24
-"""Logits held in memory at once: 16.8 million elements, 64 MiB in float32."""
+"""Logits held in memory at once on a CPU: 16.8 million elements, 64 MiB in float32."""
+_GPU_SHARE, _GPU_TOKENS, _LOGIT_BYTES = 16, (256, 4096), 14
+"""On a GPU, a chunk takes a 16th of the memory that is free when it is first needed, within these numbers of tokens:
+few tokens would read the head from memory for little arithmetic. A logit takes 14 bytes, in 16 bits and float32."""
 
 
 def token_log_probs(
@@ -38,10 +42,24 @@ def token_log_probs(
     return _FrozenHead.apply(hidden, weight, bias, targets, softcap)
 
 
-def _chunks(num_tokens: int, vocabulary: int) -> list[slice]:
-    # at least 16 tokens, so that a huge vocabulary does not shrink the matrix products to single rows
-    size = max(16, CHUNK_ELEMENTS // vocabulary)
+def _chunks(num_tokens: int, weight: Tensor) -> list[slice]:
+    size = _tokens_on_gpu(weight.device, len(weight)) if weight.is_cuda else chunk_tokens(len(weight))
     return [slice(i, min(i + size, num_tokens)) for i in range(0, num_tokens, size)]
+
+
+def chunk_tokens(vocabulary: int, free: int | None = None) -> int:
+    """Tokens scored at once: on a GPU with ``free`` bytes, or on a CPU (None)."""
+    if free is None:
+        # at least 16 tokens, so that a huge vocabulary does not shrink the matrix products to single rows
+        return max(16, CHUNK_ELEMENTS // vocabulary)
+    least, most = _GPU_TOKENS
+    return min(most, max(least, free // _GPU_SHARE // (_LOGIT_BYTES * vocabulary) // least * least))
+
+
+@cache
+def _tokens_on_gpu(device: torch.device, vocabulary: int) -> int:
+    # once for each head: a size that changed with every step would change the order of sums
+    return chunk_tokens(vocabulary, torch.cuda.mem_get_info(device)[0])
 
 
 def _compute_dtype(hidden: Tensor) -> torch.dtype:
@@ -87,7 +105,7 @@ class _FrozenHead(torch.autograd.Function):
         weight = weight.to(_compute_dtype(hidden))
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for part in _chunks(len(targets), len(weight)):
+        for part in _chunks(len(targets), weight):
             logits = _logits(hidden[part], weight, bias, softcap)
             log_probs[part], log_norm = _score(logits, targets[part])
             if gradient is not None:
@@ -119,7 +137,7 @@ class _TrainedHead(torch.autograd.Function):
         # autocast is off in the backward pass, so the dtype has to be remembered
         ctx.compute_dtype = _compute_dtype(hidden)
         head = weight.to(ctx.compute_dtype)
-        for part in _chunks(len(targets), len(weight)):
+        for part in _chunks(len(targets), weight):
             logits = _logits(hidden[part], head, bias, softcap)
             log_probs[part], log_norms[part] = _score(logits, targets[part])
         ctx.save_for_backward(hidden, weight, bias, targets, log_norms)
@@ -134,7 +152,7 @@ class _TrainedHead(torch.autograd.Function):
         # accumulated over chunks in float32
         d_weight = torch.zeros_like(weight, dtype=torch.float32)
         d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        for part in _chunks(len(targets), len(weight)):
+        for part in _chunks(len(targets), weight):
             logits = _logits(hidden[part], head, bias, ctx.softcap)
             d_logits = _logit_gradient(logits, log_norms[part], targets[part], ctx.softcap)
             d_logits.mul_(d_log_probs[part, None])

@@ -84,26 +84,38 @@ def probes(*sets: GroupDataset | None) -> list[Group]:
     return list(found.values())
 
 
-def choose_scoring_path(model: PreTrainedModel, groups: Sequence[Group]) -> ScoringPathChoice:
+def choose_scoring_path(
+    model: PreTrainedModel, groups: Sequence[Group], autocast: torch.dtype | None = None
+) -> ScoringPathChoice:
     """Try the scoring paths on ``groups``, and leave ``model`` set to the fastest one that is right.
 
-    Leaks between groups only show with two or more of them. Raises TrainingError if no path agrees, not even separate
-    sequences: the model then does something that this engine does not know.
+    ``autocast`` is the dtype that training computes in over float32 weights: kernels that take 16 bits alone are right
+    then, and would fail in float32. Leaks between groups only show with two or more of them. Raises TrainingError if no
+    path agrees, not even separate sequences: the model then does something that this engine does not know.
     """
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad(), gathered(model):
-            return _choose(model, groups)
+            return _choose(model, groups, autocast)
     finally:
         model.train(was_training)
 
 
-def _choose(model: PreTrainedModel, groups: Sequence[Group]) -> ScoringPathChoice:
+def _choose(
+    model: PreTrainedModel, groups: Sequence[Group], autocast: torch.dtype | None
+) -> ScoringPathChoice:
     with in_float32(model):
         truth = list(_separately(model, groups))
-    # what rounding alone does in the model's own dtype; 0 for a float32 model
-    plain = list(_separately(model, groups)) if has_half_weights(model) else truth
+    with torch.autocast(model.device.type, autocast, enabled=autocast is not None):
+        return _first_right(model, groups, truth, rounds=autocast is not None or has_half_weights(model))
+
+
+def _first_right(
+    model: PreTrainedModel, groups: Sequence[Group], truth: Sequence[Tensor], *, rounds: bool
+) -> ScoringPathChoice:
+    # what rounding alone does in the dtype of training; 0 in float32
+    plain = list(_separately(model, groups)) if rounds else truth
     noise = _Errors.between(plain, truth)
     rejected: dict[str, str] = {}
     # fastest first

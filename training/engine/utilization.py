@@ -24,7 +24,8 @@ _PEAKS = {
 def flops_per_token(model: torch.nn.Module) -> float:
     """FLOPs per token: for each weight 2 forward and 2 for the gradient of activations, and 2 more if it is trained.
 
-    Attention scores are not counted, nor is recomputation by activation checkpointing.
+    Attention scores are not counted, which at long contexts makes the utilization too low; nor is recomputation by
+    activation checkpointing, which model FLOPs leave out by definition (hardware FLOPs have it).
     """
     sizes = [(_size(weight), weight.requires_grad) for weight in model.parameters()]
     return sum(size * (6.0 if trained else 4.0) for size, trained in sizes)

@@ -11,6 +11,7 @@ from tadrib.training.config import CommonConfig
 from tadrib.training.loop.unused_weights import may_lack_gradients
 from tadrib.training.model.deepspeed import deepspeed_settings, precision, prepare_process, reset_deepspeed
 from tadrib.training.model.hardware import local_device
+from tadrib.training.model.liger import require_liger
 
 
 def training_arguments(
@@ -21,6 +22,8 @@ def training_arguments(
     ``planned_workers`` is the number of workers the global batch was planned for. If fewer are running, each takes more
     micro-batches, so a step keeps its rows. ``model`` is the model to train, once it is loaded.
     """
+    if config.use_liger_kernel and model is not None:
+        require_liger(model)
     on_cpu = local_device().type == "cpu"
     settings = deepspeed_settings(config)
     autocast: str | None
@@ -42,6 +45,9 @@ def training_arguments(
         activation_checkpointing=config.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
         warmup_steps=config.warmup_ratio,  # transformers reads a value below 1 as a ratio of all steps
+        use_liger_kernel=config.use_liger_kernel,
+        # the head is scored by `training.engine.scorer`, from hidden states
+        liger_kernel_config={"cross_entropy": False, "fused_linear_cross_entropy": False},
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         lr_scheduler_type=config.lr_scheduler_type,

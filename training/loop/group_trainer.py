@@ -29,6 +29,9 @@ from tadrib.training.loop.objective import Baseline, Evaluator, Objective, batch
 from tadrib.training.loop.schedule import ScheduleMixin
 from tadrib.training.notices import warn
 
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Dtypes of autocast by accelerate's names; it has "no" and "fp8" as well."""
+
 
 class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
     """Trains ``model`` (prepared by `install_scoring`) on groups.
@@ -75,7 +78,9 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
         self.router_coefficient = router_coefficient(model)
         if self.router_coefficient:
             require_router_loss(model, samples[0])
-        self.path_choice = choose_scoring_path(model, samples)
+        self.path_choice = choose_scoring_path(
+            model, samples, _AUTOCAST.get(self.accelerator.mixed_precision)
+        )
         if self.path_choice.path != "packed":
             warn(self.path_choice.slower)
         self._guard = guard or NonfiniteGuard("stop", 0)

@@ -33,6 +33,7 @@ _PAGE = jinja2.Template(
 {{ result.steps_done }} of {{ result.steps_planned or "?" }}, {{ "{:,}".format(result.tokens) }} tokens,
 {{ result.num_workers }} worker{{ "s" if result.num_workers != 1 }}, {{ "%.0f"|format(result.wall_seconds) }} s.</p>
 {% if result.start %}<p>Started from {{ result.start }}.</p>{% endif %}
+{% if result.path %}<p>Attention: {{ result.path }}.</p>{% endif %}
 {% if result.error %}<pre>{{ result.error.kind }}: {{ result.error.message }}</pre>{% endif %}
 {% if result.warnings %}<h2>Warnings</h2><ul class="warnings">
 {% for warning in result.warnings %}<li>{{ warning }}</li>

@@ -49,7 +49,12 @@ class Translation:
 
 def _sft_settings(config: SFTConfig) -> Settings:
     longest = config.max_seq_length if config.packing else None
-    return {"packing": config.packing, "packing_strategy": "bfd", "max_length": longest}
+    return {
+        "packing": config.packing,
+        "packing_strategy": "bfd",
+        "max_length": longest,
+        "neftune_noise_alpha": config.neftune_noise_alpha,
+    }
 
 
 def _dpo_settings(config: DPOConfig) -> Settings:

@@ -63,6 +63,15 @@ _SHORT_WORDS = {
 }
 
 
+# What a key of neighbouring tools would do, and why there is none here.
+_UNSUPPORTED = {
+    "torch_compile": (
+        "not supported: packed rows have another shape in every step, and each would be compiled anew.",
+        "Remove it; on GPUs, use_liger_kernel: true fuses norms, RoPE and MLPs.",
+    ),
+}
+
+
 def show(value: Any, key: str = "") -> str:
     """``value``, which stands under ``key``, as it stands in YAML, on one line of at most 60 characters, with
     credentials hidden."""
@@ -78,6 +87,8 @@ def show(value: Any, key: str = "") -> str:
 def unknown_key(where: str, known: Iterable[str]) -> Problem:
     """The problem of a key nobody knows, with the key that was probably meant; ``known`` are full dotted
     keys."""
+    if where in _UNSUPPORTED:
+        return Problem(where, *_UNSUPPORTED[where])
     meant = meant_key(where, known)
     action = (
         f"Did you mean {meant}?" if meant else "Remove it; `tadrib validate --show` then prints every key."
@@ -87,6 +98,8 @@ def unknown_key(where: str, known: Iterable[str]) -> Problem:
 
 def meant_key(where: str, known: Iterable[str]) -> str | None:
     """The one of ``known`` full dotted keys that was probably meant by the key ``where``."""
+    if where in _UNSUPPORTED:
+        return None
     known = list(known)
     parent, _, leaf = where.rpartition(".")
     same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]

@@ -87,6 +87,30 @@ def fp16_has_a_gpu(view: View) -> Problem | None:
     return None
 
 
+@rule("use_liger_kernel", "run.device", "run.device_reason")
+def liger_has_a_gpu(view: View) -> Problem | None:
+    """`use_liger_kernel` needs a GPU: its kernels are written in Triton."""
+    if view["use_liger_kernel"] and view["run.device"] == "cpu":
+        return Problem(
+            "use_liger_kernel",
+            f"true, but {view['run.device_reason']}, and liger-kernel computes on GPUs only.",
+            "Use a GPU (in a spec, resources.gpus_per_worker: 1), or set use_liger_kernel: false.",
+        )
+    return None
+
+
+@rule("use_liger_kernel", "engine")
+def liger_is_for_our_engine(view: View) -> Problem | None:
+    """`use_liger_kernel` does not go with `engine: trl`, where it would also replace losses."""
+    if view["use_liger_kernel"] and view["engine"] == "trl":
+        return Problem(
+            "use_liger_kernel",
+            "true together with engine: trl, where it would also replace TRL's losses by others.",
+            "Set use_liger_kernel: false, or remove engine.",
+        )
+    return None
+
+
 @rule("ddp_backend", "run.device", "run.device_reason")
 def nccl_has_a_gpu(view: View) -> Problem | None:
     """`ddp_backend: nccl` needs GPUs."""
