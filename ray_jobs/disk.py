@@ -34,8 +34,8 @@ def least_bytes(config: CommonConfig) -> int:
     from tadrib.training.model.adapter_folder import base_of  # errors are told without what these need
     from tadrib.training.model.source import ModelSource
 
-    data = Path(config.dataset_path)
-    needed = _FLOOR + (data.stat().st_size if data.is_file() else 0)
+    files = [Path(source.path) for source in config.sources]
+    needed = _FLOOR + sum(file.stat().st_size for file in files if file.is_file())
     if not config.use_lora:
         folder = ModelSource.start(config).folder
         whole = None if folder is None else base_of(ModelSource.start(config)).folder

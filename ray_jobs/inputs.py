@@ -40,7 +40,7 @@ def missing_inputs(spec: JobSpec, without: Iterable[str] = ()) -> list[Missing]:
         if key in without or is_url(value):
             continue
         path, look = Path(value).expanduser(), looks[mark.holds]
-        found += [Missing(problem, _may_be_elsewhere(path)) for problem in look(spec, key, path)]
+        found += [Missing(problem, _may_be_elsewhere(path)) for problem in look(spec, key, value, path)]
     return found
 
 
@@ -65,7 +65,7 @@ def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
             require_on_hub(source)
 
 
-def _model(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
+def _model(spec: JobSpec, key: str, name: str, path: Path) -> Iterator[Problem]:
     source = ModelSource.start(spec.config) if key == "model_name" else ModelSource.reference(spec.config)
     try:
         if source is not None:
@@ -74,8 +74,7 @@ def _model(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
         yield from error.problems
 
 
-def _dataset(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
-    name: str = getattr(spec.config, key)
+def _dataset(spec: JobSpec, key: str, name: str, path: Path) -> Iterator[Problem]:
     folder, _, split = name.rpartition(":")
     if path.exists() or (folder and split and Path(folder).expanduser().is_dir()):
         return
@@ -85,7 +84,7 @@ def _dataset(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
         yield Problem(key, f"{name} does not exist.", _way_out(path, close))
 
 
-def _deepspeed(spec: JobSpec, key: str, path: Path) -> Iterator[Problem]:
+def _deepspeed(spec: JobSpec, key: str, name: str, path: Path) -> Iterator[Problem]:
     given = spec.config.deepspeed
     try:
         if given is not None and not is_json(given):

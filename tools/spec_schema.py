@@ -21,7 +21,9 @@ from tools.generated import write_or_check
 from tools.spec_reference import spec_reference
 
 COMMAND = "python -m tools.spec_schema"
-REQUIRED = ["method", "name", "dataset_path"]
+REQUIRED = ["method", "name"]
+ROWS = ["dataset_path", "datasets"]
+"""One of these is required, too."""
 
 Schema = dict[str, Any]
 
@@ -52,10 +54,11 @@ def spec_schema() -> Schema:
         "description": "One fine-tuning run.",
         "type": "object",
         "required": REQUIRED,
+        "anyOf": [{"required": [key]} for key in ROWS],
         "additionalProperties": False,
         "properties": {**job["properties"], **{key: shared.get(key, True) for key in names}},
         "allOf": branches,
-        "$defs": job["$defs"],
+        "$defs": {**job["$defs"], **tidy(CommonConfig.model_json_schema())["$defs"]},
     }
 
 

@@ -120,6 +120,7 @@ class BaseTrainer(ABC):
             objective=objective,
             groups=data.train,
             eval_dataset=data.eval,
+            eval_sets=data.eval_sets,
             bin_tokens=bin_tokens,
             model=model,
             args=training_arguments(self.config, self.planned_workers, model),

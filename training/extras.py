@@ -27,6 +27,7 @@ _TRAINING = (
         "fsspec",
         "matplotlib",
         "jinja2",
+        "rensa",
         "tensorboard",
         "psutil",
         "numpy",

@@ -14,6 +14,7 @@ import typer
 
 from tadrib.ray_jobs.cli import kubernetes, runs, training
 from tadrib.ray_jobs.cli.arguments import AsJson, Overrides, Run, Spec
+from tadrib.ray_jobs.cli.data import data_app
 from tadrib.training.errors import TadribError
 from tadrib.training.extras import explained
 
@@ -23,7 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 
@@ -88,30 +88,6 @@ def validate(
     from tadrib.ray_jobs.cli.validation import validate_here
 
     validate_here(spec, overrides or [], show=show)
-
-
-@data_app.command()
-def check(
-    file: Annotated[
-        str, typer.Argument(help="Dataset: a file, directory, Hub id or URL.", show_default=False)
-    ],
-    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, ipo, cpo or simpo.")] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="Spec that gives method, lengths, template and model.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Model whose tokenizer counts tokens.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-) -> None:
-    """Report on a dataset: bad rows, lengths, duplicates, truncation, tokens per word.
-
-    Exits with 2 when training would refuse it.
-    """
-    from tadrib.ray_jobs.cli.data_check import data_report, print_report
-
-    report = data_report(file, method=method, spec_path=spec, model=model)
-    print_report(report, as_json=as_json)
-    if not report.ok:
-        raise typer.Exit(2)
 
 
 @app.command()

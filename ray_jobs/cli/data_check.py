@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tadrib data check`: the report on a dataset, as a table or as JSON."""
+"""`tadrib data check`: the report on a dataset or on those of a spec, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -9,34 +9,56 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tadrib.training.config import METHODS, CommonConfig, load_spec
-from tadrib.training.errors import Problem, SpecError, nearest
+from tadrib.ray_jobs.cli.data_settings import DataSettings, data_settings
 
 if TYPE_CHECKING:
-    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-
     from tadrib.training.data.report.check import DataReport
 
 
-def data_report(file: str, *, method: str | None, spec_path: Path | None, model: str | None) -> DataReport:
-    """The report on ``file``, with method and settings of the spec, or the defaults of ``method``.
+def data_report(
+    file: str | None, *, method: str | None, spec_path: Path | None, model: str | None
+) -> DataReport:
+    """The report on ``file``, or on the datasets of the spec, with method and settings of the spec or the defaults of
+    ``method``.
 
     Tokens are counted by the tokenizer of ``model`` or of the spec's model; without either, lengths are in
     characters.
 
     Raises SpecError for a method that is missing or unknown, DataError when nothing can be read.
     """
-    config: CommonConfig
-    if spec_path is not None:
-        spec = load_spec(spec_path, [f"method={method}"] if method else [])
-        method, config = spec.method, spec.config
-    else:
-        config = METHODS[_known(method)].config()
-    if model is not None:
-        config.model_name = model
+    settings = data_settings(method=method, spec_path=spec_path, model=model)
+    from tadrib.training.data.mixture import quotas
+    from tadrib.training.data.report.joined import joined_report
+
+    reports = []
+    for each in settings.each(file):
+        reports.append(_report(each))
+        reports[-1].name = each.name
+    if weights := [
+        each.weight for each in settings.config.datasets if each.weight is not None and file is None
+    ]:
+        for report, rows in zip(
+            reports, quotas([each.usable_rows for each in reports], weights), strict=True
+        ):
+            report.train_rows, report.epoch_rows = report.usable_rows, rows
+    report = joined_report(reports, settings.config)
+    held = settings.config.eval_dataset_path
+    if file is None and held is not None:
+        report.eval = _report(settings.of_file(held))
+    return report
+
+
+def _report(settings: DataSettings) -> DataReport:
     from tadrib.training.data.report.check import check_data
 
-    return check_data(file, method or "", config, _tokenizer(config) if model or spec_path else None)
+    config, method, tokenizer = settings.config, settings.method, settings.tokenizer
+    held = config.eval_dataset_path if config.eval_dataset_path != config.dataset_path else None
+    report = check_data(config.dataset_path, method, config, tokenizer, held)
+    if tokenizer is not None and report.usable_rows:
+        from tadrib.training.model.limits import report_problems
+
+        report.refusals += map(str, report_problems(config, method, report, tokenizer))
+    return report
 
 
 def print_report(report: DataReport, *, as_json: bool) -> None:
@@ -46,24 +68,3 @@ def print_report(report: DataReport, *, as_json: bool) -> None:
     from tadrib.training.data.report.table import render
 
     Console(highlight=False).print(render(report))
-
-
-def _known(method: str | None) -> str:
-    if method in METHODS:
-        return method
-    names = ", ".join(METHODS)
-    if method is None:
-        problem = Problem(
-            "--method", "is missing, and there is no --spec that has it.", f"Use one of {names}."
-        )
-    else:
-        close = nearest(method, METHODS)
-        action = f"Did you mean {close}?" if close else f"Use one of {names}."
-        problem = Problem("--method", f"{method} is not a method.", action)
-    raise SpecError("the data cannot be checked", [problem])
-
-
-def _tokenizer(config: CommonConfig) -> PreTrainedTokenizerBase:
-    from tadrib.training.model.tokenizer import load_tokenizer
-
-    return load_tokenizer(config)

@@ -31,6 +31,7 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
 from tadrib.training.run.names import DRIVER_LOG
 from tadrib.training.run.result import Result
+from tadrib.training.run.source_rows import SourceRows
 from tadrib.training.run.versions import versions
 
 
@@ -185,6 +186,7 @@ class _Start:
             evaluation_before=next(
                 (found for row in rows if row["step"] == 0 and (found := held_out(row))), None
             ),
+            sources=SourceRows.of_report(self._run.data / "report.json"),
             wall_seconds=seconds,
             num_workers=self._spec.world_size,
             warnings=self._display.warnings,

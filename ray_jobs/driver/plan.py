@@ -35,7 +35,7 @@ class Plan:
         _settle_strategy(resolved.spec.config)
         for key, value, mark in list(resolved.spec.config.paths()):
             if mark.must_exist and os.path.exists(value):
-                setattr(resolved.spec.config, key, os.path.abspath(value))
+                resolved.spec.config.place(key, os.path.abspath(value))
         return cls(resolved.spec, tuple(resolved.notices))
 
 

@@ -48,8 +48,19 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"read as {read_as(data.report.formats)}")
     display.note(f"{len(data.train):,} rows to train on{held_out}")
+    for source in data.report.sources:
+        display.note(f"  {_taken(source, data.report)}")
     for line in [*_left_out(data.report), *data.report.warnings]:
         display.warn(line)
+
+
+def _taken(source: DataReport, whole: DataReport) -> str:
+    """What an epoch takes from one of several datasets."""
+    rows, share = source.epoch_rows or 0, (source.epoch_rows or 0) / (whole.train_rows or 1)
+    held_out = f", {source.eval_rows:,} held out" if source.eval_rows else ""
+    passes = rows / (source.train_rows or 1)
+    used = f", {passes:.2f} times its {source.train_rows:,} rows" if rows != source.train_rows else ""
+    return f"{source.name}: {rows:,} rows ({share:.1%} of an epoch{used}){held_out}"
 
 
 def _left_out(report: DataReport) -> Iterator[str]:

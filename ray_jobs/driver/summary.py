@@ -51,12 +51,13 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
         rows.append(("started from", result.start))
     if "loss" in result.metrics:
         rows.append(("training loss", decimal(result.metrics["loss"])))
-    for key, value in (result.evaluation or {}).items():
-        label = HELD_OUT.get(key)
-        if label is not None:
-            before = (result.evaluation_before or {}).get(key)
-            change = f"{_number(before)} → {_number(value)}" if before is not None else _number(value)
-            rows.append((label, change))
+    keys = list(HELD_OUT.items())
+    for source in result.sources:
+        keys += [
+            (key.replace("eval_", f"eval_{source.name}_"), f"{label}: {source.name}")
+            for key, label in HELD_OUT.items()
+        ]
+    rows += _evaluation(result, keys)
     if result.path:
         rows.append(("attention", result.path))
     if "tokens_per_second" in result.metrics:
@@ -66,6 +67,16 @@ def _rows(result: Result, run: RunDirectory) -> list[tuple[str, str]]:
     rows.append(("report", shown(run.files.place(REPORT))))
     rows.append(("run directory", shown(run)))
     return rows
+
+
+def _evaluation(result: Result, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The metrics on held-out rows by their labels, before and after."""
+    before, after = result.evaluation_before or {}, result.evaluation or {}
+    return [(label, _change(before.get(key), after[key])) for key, label in keys if key in after]
+
+
+def _change(before: float | None, after: float) -> str:
+    return f"{_number(before)} → {_number(after)}" if before is not None else _number(after)
 
 
 def _number(value: float) -> str:

@@ -41,10 +41,11 @@ def changed_datasets(spec: JobSpec, run: RunDirectory) -> list[Problem]:
     manifest = run.files.manifest(DATA)
     before = manifest.sources if manifest else {}
     now = fingerprints(spec.config) if before else {}
+    names = {key: name for key, name, _ in spec.config.paths()}
     return [
         Problem(
             key,
-            f"{getattr(spec.config, key)} has changed since the run began.",
+            f"{names[key]} has changed since the run began.",
             "put the old content back, or start over on the new with --fresh.",
         )
         for key in before.keys() & now.keys()

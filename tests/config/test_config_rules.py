@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tadrib.training.config import METHODS, JobSpec, parse_spec
@@ -314,6 +316,26 @@ CASES = {
         {"deepspeed": '{"optimizer": {"type": "OneBitAdam"}}'},
         {"deepspeed": ZERO3},
     ),
+    "training rows named in two places": (
+        "one_list_of_rows",
+        {"dataset_path": "a.jsonl", "datasets": [{"path": "b.jsonl"}]},
+        {"datasets": []},
+    ),
+    "two datasets of one name": (
+        "datasets_have_names_of_their_own",
+        {"datasets": [{"path": "a/x.jsonl"}, {"path": "b/x.jsonl"}]},
+        {"datasets": [{"path": "a/x.jsonl"}, {"path": "b/x.jsonl", "name": "y"}]},
+    ),
+    "a weight for one dataset alone": (
+        "all_datasets_have_a_weight_or_none",
+        {"datasets": [{"path": "a.jsonl", "weight": 2}, {"path": "b.jsonl"}]},
+        {"datasets": [{"path": "a.jsonl", "weight": 2}, {"path": "b.jsonl", "weight": 1}]},
+    ),
+    "a weight and a number of rows": (
+        "a_weight_or_a_number_of_rows",
+        {"datasets": [{"path": "a.jsonl", "weight": 2, "max_rows": 5}]},
+        {"datasets": [{"path": "a.jsonl", "max_rows": 5}]},
+    ),
     "a second place for checkpoints": (
         "checkpoints_stay_in_run_directory",
         {"output_dir": "./elsewhere"},
@@ -323,7 +345,8 @@ CASES = {
 
 
 def make_mapping(**keys):
-    return {"method": "sft", "name": "run", "dataset_path": "data/train.jsonl", **keys}
+    rows = {} if "datasets" in keys else {"dataset_path": "data/train.jsonl"}
+    return {"method": "sft", "name": "run", **rows, **keys}
 
 
 @pytest.mark.parametrize("sentence", CASES)
@@ -334,7 +357,7 @@ def test_a_spec_is_refused_for(sentence):
     assert [problem.rule for problem in caught.value.problems] == [rule]
     problem = caught.value.problems[0]
     assert problem.action, "a broken rule says what to do"
-    assert problem.where.split(".")[0] in keys or problem.where in ("use_lora", "save_strategy")
+    assert re.split(r"[.\[]", problem.where)[0] in keys or problem.where in ("use_lora", "save_strategy")
 
 
 @pytest.mark.parametrize("sentence", CASES)

@@ -60,11 +60,19 @@ def test_the_schema_refuses(keys, said):
     assert any(said in error for error in errors), errors
 
 
-@pytest.mark.parametrize("missing", ["method", "name", "dataset_path"])
+@pytest.mark.parametrize("missing", ["method", "name"])
 def test_the_schema_requires(missing):
     mapping = make_mapping()
     del mapping[missing]
     assert any(f"'{missing}' is a required" in error.message for error in VALIDATOR.iter_errors(mapping))
+
+
+@pytest.mark.parametrize(
+    "rows", [{"dataset_path": "a.jsonl"}, {"datasets": [{"path": "a.jsonl", "weight": 1}]}, {}]
+)
+def test_the_schema_requires_rows_under_one_of_two_keys(rows):
+    mapping = {key: value for key, value in make_mapping().items() if key != "dataset_path"} | rows
+    assert bool(list(VALIDATOR.iter_errors(mapping))) == (not rows)
 
 
 def test_the_generated_files_are_up_to_date():

@@ -60,6 +60,14 @@ def test_the_preference_examples_start_from_the_sft_run_and_write_prompts_as_it_
         assert spec.config.instruction_template == sft.config.instruction_template
 
 
+def test_the_mixture_example_weighs_three_bundled_datasets_and_holds_rows_of_each_out():
+    config = load_spec(EXAMPLES / "07-dpo-mixture.yaml").config
+    assert [source.label for source in config.sources] == ["polite", "brief", "in-words"]
+    assert sum(source.weight for source in config.sources) == pytest.approx(1)
+    assert all((EXAMPLES.parent / source.path).is_file() for source in config.sources)
+    assert [config.of_source(source).validation_split for source in config.sources] == [0.1, 0.1, 0.2]
+
+
 def test_the_cluster_example_asks_for_gpus_and_shared_storage():
     spec = load_spec(EXAMPLES / "10-dpo-qwen7b-qlora.yaml")
     assert spec.config.load_in_4bit

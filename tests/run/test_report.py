@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import math
 import re
 from xml.dom import minidom
@@ -8,6 +9,7 @@ import pytest
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.report import write_report
 from tadrib.training.run.result import Result
+from tadrib.training.run.source_rows import SourceRows
 
 
 def run_with(tmp_path, *rows: dict) -> RunDirectory:
@@ -40,6 +42,48 @@ def test_the_report_shows_what_was_logged_and_nothing_else(tmp_path):
     assert "1,234 tokens" in page
     assert re.search(r"<td>loss</td><td class=\"n\">4</td>\s*<td class=\"n\">2.5</td>", page)
     assert "method: sft" in page
+
+
+def test_each_of_several_datasets_has_a_line_with_its_share_and_its_metrics(tmp_path):
+    run = run_with(tmp_path, {"step": 1, "loss": 3.0, "eval_large_loss": 2.0, "eval_loss": 2.5})
+    sources = [
+        {"name": "large", "rows": 5000, "train_rows": 4500, "epoch_rows": 3600, "eval_rows": 500},
+        {"name": "a.b", "rows": 500, "train_rows": 500, "epoch_rows": 1400, "eval_rows": None},
+    ]
+    (run.path / "report.json").write_text(json.dumps({"sources": sources}))
+    before = {"eval_loss": 4.0, "eval_large_loss": 4.5, "eval_large_rewards/accuracies": 0.5}
+    result = Result(
+        status="succeeded",
+        name="mixture",
+        method="dpo",
+        evaluation_before=before,
+        evaluation={"eval_loss": 2.0, "eval_large_loss": 1.5, "eval_large_rewards/accuracies": 0.75},
+        sources=SourceRows.of_report(run.path / "report.json"),
+    )
+
+    whole = write_report(run, result).read_text()
+    page = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", whole))
+
+    assert "dataset rows in an epoch share held out loss rewards/accuracies" in page
+    assert "large 5,000 3,600 72.0% 500 4.5 → 1.5 0.5 → 0.75" in page
+    assert "a.b 500 1,400 28.0% 0" in page
+    assert [label in whole for label in ("<!-- held-out rows -->", "<!-- large -->", "<!-- a.b -->")] == [
+        True,
+        True,
+        False,
+    ]
+    assert (
+        "held-out rows before after loss 4 2 " in page
+    )  # the metrics of one dataset stand in its line alone
+    assert Result.parse(result.model_dump_json().encode()) == result
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"sources": [{"name": 3}]}', '{"sources": 1}'])
+def test_a_report_on_rows_that_cannot_be_read_names_no_datasets(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+
+    assert SourceRows.of_report(tmp_path / "report.json") == []
+    assert SourceRows.of_report(tmp_path / "missing.json") == []
 
 
 def test_a_failed_run_has_a_report_without_numbers(tmp_path):

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
 from tadrib.training.config.dataset.layout import Columns, Format, Tags
+from tadrib.training.config.dataset.source import LAYOUT, ROWS, DataSource, Sources
 from tadrib.training.config.metrics import COMMON, plain_name
 from tadrib.training.config.section import Section
 from tadrib.training.config.strategy import Strategy
@@ -95,10 +96,13 @@ class CommonConfig(Section):
     load_in_8bit: Flag = False
     """Load the weights as 8-bit integers (bitsandbytes, LLM.int8())."""
 
-    dataset_path: Annotated[Location, LocalPath("rows", "driver")] = "data/training.jsonl"
+    dataset_path: Annotated[Location, ROWS] = "data/training.jsonl"
     """Training rows: a JSONL, JSON, CSV or Parquet file, a `datasets` directory, a Hub id, or an fsspec URL
-    such as `s3://bucket/rows.parquet`. A spec must name it."""
-    eval_dataset_path: Annotated[Location | None, LocalPath("rows", "driver")] = None
+    such as `s3://bucket/rows.parquet`. A spec must name it, or `datasets`."""
+    datasets: Sources = Field(default_factory=list)
+    """Several datasets to train on together, in place of `dataset_path`: a list of `path` and, for each, `name`,
+    `split`, `weight` or `max_rows`, and its layout. Without weights they are concatenated. See docs/data.md."""
+    eval_dataset_path: Annotated[Location | None, ROWS] = None
     """Rows to evaluate on, in the same forms as `dataset_path`; null means none, or `validation_split`."""
     format: Format = "auto"
     columns: Columns = Field(default_factory=dict)
@@ -209,7 +213,7 @@ class CommonConfig(Section):
     checkpoint at the same step cannot win, and a warning says so where it would have."""
     metric_for_best_model: Text = "eval_loss"
     """Metric on the held-out rows that picks the best checkpoint, one of those that the method logs; `eval_` may be
-    left out."""
+    left out. Of one of several `datasets` it is such as `eval_{name}_loss`."""
     greater_is_better: Annotated[Flag | None, MAY_CHANGE] = None
     """Whether a higher `metric_for_best_model` is better; null means as is known of it. Needed for metrics of which
     neither is, such as `eval_kl`."""
@@ -255,12 +259,47 @@ class CommonConfig(Section):
     """The name of the method whose settings these are; none has the common ones alone."""
     facts: ClassVar[Mapping[str, Any]] = {"run.metrics": COMMON}
 
+    def paths(self) -> Iterator[tuple[str, str, LocalPath]]:
+        for key, value, mark in super().paths():
+            if key != "dataset_path" or not self.datasets:
+                yield key, value, mark
+        for number, source in enumerate(self.datasets):
+            yield f"datasets[{number}].path", source.path, ROWS
+
+    def place(self, key: str, value: str) -> None:
+        """Set the path that `paths` calls ``key``."""
+        moved = [
+            source.model_copy(update={"path": value}) if key == f"datasets[{number}].path" else source
+            for number, source in enumerate(self.datasets)
+        ]
+        if moved != self.datasets:
+            self.datasets = moved
+        elif not key.startswith("datasets["):
+            setattr(self, key, value)
+
+    @property
+    def sources(self) -> list[DataSource]:
+        """The datasets to train on: `datasets`, or `dataset_path` alone."""
+        return self.datasets or [DataSource(path=self.dataset_path)]
+
+    def of_source(self, source: DataSource) -> Self:
+        """These settings for one of `sources` alone, as its `dataset_path`."""
+        alone = self.model_copy()
+        layout = {key: getattr(source, key) for key in LAYOUT if key in source.model_fields_set}
+        split = self.validation_split if source.split is None else source.split
+        alone.__dict__.update(layout, datasets=[], dataset_path=source.path, validation_split=split)
+        return alone
+
     @property
     def best_is_greatest(self) -> bool:
         """`greater_is_better`, or what is known of `metric_for_best_model`."""
         if self.greater_is_better is not None:
             return self.greater_is_better
-        return bool(self.facts["run.metrics"][plain_name(self.metric_for_best_model)])
+        return bool(self.facts["run.metrics"][self._plain_best_metric])
+
+    @property
+    def _plain_best_metric(self) -> str:
+        return plain_name(self.metric_for_best_model, (source.label for source in self.datasets))
 
     @property
     def uses_deepspeed(self) -> bool:

@@ -4,7 +4,7 @@ depends on what is wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 Metrics = Mapping[str, bool | None]
 
@@ -23,6 +23,12 @@ REFERENCED: Metrics = {**PREFERENCE, "kl": None}
 CPO: Metrics = {**PREFERENCE, "nll_loss": False}
 
 
-def plain_name(metric: str) -> str:
-    """Without the ``eval_`` that the logs put before it."""
-    return metric.removeprefix("eval_")
+PER_SOURCE = ("loss", "perplexity", "rewards/accuracies", "rewards/margins")
+"""Metrics that are also logged of each of several datasets, as ``eval_{name}_loss``."""
+
+
+def plain_name(metric: str, sources: Iterable[str] = ()) -> str:
+    """Without the ``eval_`` that the logs put before it, and without the name of the one of ``sources`` it is of."""
+    name = metric.removeprefix("eval_")
+    of_source = {f"{source}_{each}": each for source in sources for each in PER_SOURCE}
+    return of_source.get(name, name)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from tadrib.training.config.common import CommonConfig
+from tadrib.training.config.dataset.source import DataSource
 from tadrib.training.config.effect import Idle, without_effect
 from tadrib.training.config.rules.adjusters import Adjustment, settle
 from tadrib.training.config.rules.common import broken_rules
@@ -56,10 +57,9 @@ def resolve(spec: JobSpec) -> Resolved:
     notes |= {adjustment.key: adjustment.reason for adjustment in adjustments}
     rows = []
     for key in spec_keys(type(spec.config)):
-        if key in settled.values:
-            value = settled[key]
-            plain = value.model_dump() if isinstance(value, BaseModel) else value
-            rows.append(Row(key, plain, _origin(key, view, settled), notes.get(key, "")))
+        is_replaced = key == "dataset_path" and spec.config.datasets
+        if key in settled.values and not is_replaced:
+            rows.append(Row(key, _plain(settled[key]), _origin(key, view, settled), notes.get(key, "")))
     config = _with_settled(spec.config, settled)
     return Resolved(spec.with_config(config), tuple(rows), tuple(adjustments), tuple(idle))
 
@@ -81,6 +81,16 @@ def adjust(
     if problems:
         raise SpecError(type(config).__name__, problems)
     return _with_settled(config, settled), adjustments
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return (
+        value.model_dump(exclude_unset=isinstance(value, DataSource))
+        if isinstance(value, BaseModel)
+        else value
+    )
 
 
 def _origin(key: str, view: View, settled: View) -> Origin:

@@ -119,7 +119,8 @@ class JobSpec(Section):
         config_class = _config_class(method, meant=nearest(str(method), METHODS))
         own, foreign = _foreign_keys(config, config_class, method)
         reading = read_section(config_class, own, known=spec_keys(config_class))
-        missing = [] if config.get("dataset_path") is not None else [_DATASET_MISSING]
+        named = [key for key in ("dataset_path", "datasets") if config.get(key)]
+        missing = [] if named else [_DATASET_MISSING]
         found = [*secrets, *job_reading.problems, *missing, *foreign, *reading.problems]
         view = _with_facts(job_reading.view.joined(reading.view))
         return [*_once_per_secret(found, secrets), *conflicts(view)]
@@ -136,6 +137,9 @@ class JobSpec(Section):
         """The resolved spec, complete and flat: every key of the method with the value the run uses."""
         settled, _ = settle(self.view())
         config = {key: settled[key] for key in self._config.model_dump()}
+        if self._config.datasets:
+            del config["dataset_path"]
+        config["datasets"] = [source.model_dump(exclude_unset=True) for source in self._config.datasets]
         job = self.model_dump()
         return {"method": job.pop("method"), "name": job.pop("name"), **config, **job}
 

@@ -60,10 +60,15 @@ class View:
         path or a split means yes."""
         if known is not None:
             return self.with_values(**{"run.eval_data": known, "run.may_split": False})
-        if not self.has(("eval_dataset_path", "validation_split")):
+        if not self.has(("eval_dataset_path", "validation_split", "datasets")):
             return self
-        named = self["eval_dataset_path"] is not None or self["validation_split"] > 0
+        named = self["eval_dataset_path"] is not None or any(share > 0 for share in self.splits())
         return self.with_values(**{"run.eval_data": named, "run.may_split": True})
+
+    def splits(self) -> list[float]:
+        """The share of each dataset that is held out."""
+        shares = [source.split for source in self["datasets"]] or [None]
+        return [self["validation_split"] if share is None else share for share in shares]
 
     def with_run_directory(self) -> View:
         """The view of a spec with ``run.checkpoints``, which is also ``output_dir`` unless another one was

@@ -14,7 +14,6 @@ from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits, over_long_problems
 from tadrib.training.data.mask_check import mask_problems
 from tadrib.training.data.rows.dialogue import Dialogue
-from tadrib.training.data.rows.models import row_model
 from tadrib.training.data.rows.row_problem import RowError
 from tadrib.training.data.validation import Validated, validate
 from tadrib.training.errors import Problem
@@ -63,13 +62,11 @@ def load(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedToke
 def refusal(
     loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
 ) -> list[Problem]:
-    """Every reason to refuse training on ``loaded``; empty if there is none."""
+    """Every reason to refuse training on ``loaded``, whatever it is trained on with; empty if there is none."""
     name = loaded.validated.source.name
     problems = loaded.validated.bad.refusal(loaded.validated.num_rows)
     if not loaded.dialogues:
         return problems or [Problem(name, "has no usable row.", "Fix the rows.")]
-    if row_model(method).is_judged:
-        problems += one_sided(name, [dialogue.label for dialogue in loaded.dialogues])
     if getattr(config, "length_normalization", "") == "given":
         problems += _missing_lengths(name, loaded.dialogues)
     if tokenizer is not None:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +17,18 @@ from tadrib.training.config import CommonConfig
 from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.data.baselines import with_baselines
 from tadrib.training.data.group import Group, GroupDataset
-from tadrib.training.data.lengths import Limits, fit
-from tadrib.training.data.loading import Loaded, load, one_sided, refusal
-from tadrib.training.data.report.check import DataReport, build_report
+from tadrib.training.data.loading import Loaded
+from tadrib.training.data.mixture import epoch_rows
+from tadrib.training.data.parts import (
+    fitted,
+    load_sound,
+    prepare_parts,
+    require_labels,
+)
+from tadrib.training.data.report.check import DataReport
+from tadrib.training.data.report.joined import joined_report
 from tadrib.training.data.rows.models import row_model
-from tadrib.training.data.split import held_out, prompt_key
-from tadrib.training.errors import DataError, Problem
+from tadrib.training.data.split import prompt_key
 from tadrib.training.files.manifest import Manifest, describe, seal
 
 if TYPE_CHECKING:
@@ -37,6 +42,14 @@ class PreparedData:
     train: GroupDataset
     eval: GroupDataset | None
     report: DataReport
+
+    @property
+    def eval_sets(self) -> dict[str, int]:
+        """Held-out groups of each source, in their order, where there are several sources; empty otherwise."""
+        found = (
+            {} if self.report is None else {each.name: each.eval_rows or 0 for each in self.report.sources}
+        )
+        return found if self.eval is not None and sum(found.values()) == len(self.eval) else {}
 
     def save(self, directory: str | Path, sources: Mapping[str, str] | None = None) -> None:
         """Write ``train/`` and ``eval/`` (Arrow), ``report.json``, and a manifest with ``sources``, the fingerprints of
@@ -86,57 +99,46 @@ def prepare_data(
     *,
     rejected_dir: Path | None = None,
 ) -> PreparedData:
-    """Validate and encode the groups of ``config.dataset_path``, and of ``eval_dataset_path`` or ``validation_split``.
+    """Validate and encode the groups of ``config.sources``, and of ``eval_dataset_path`` or what is held out of them.
 
-    Up to ``max_bad_rows`` bad rows are left out. With ``rejected_dir`` they are written to ``rejected.jsonl`` there
-    (those of the evaluation data to ``rejected-eval.jsonl``), unless the data are refused.
+    Of several sources, an epoch's training groups are those of all one after the other, or by weights those of
+    `training.data.mixture.epoch_rows`. Held-out groups stand in the order of the sources.
+
+    Up to ``max_bad_rows`` bad rows of each are left out. With ``rejected_dir`` they are written to ``rejected.jsonl``
+    there (those of one of several sources to ``rejected-{name}.jsonl``, of the evaluation data to
+    ``rejected-eval.jsonl``), unless the data are refused.
 
     Raises:
-        DataError: with every problem found in a dataset.
+        DataError: with every problem found in the datasets.
         SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
-    loaded = _load_sound(config.dataset_path, config, method, tokenizer)
+    parts = prepare_parts(config, method, tokenizer)
     held = None
     if config.eval_dataset_path:
-        held = _load_sound(config.eval_dataset_path, config, method, tokenizer)
-    train, report = _fitted(loaded, config, method, tokenizer)
-    evaluation: list[Group] | None = None
+        held = load_sound(config.eval_dataset_path, config, method, tokenizer)
+    train = [group for part in parts for group in part.train]
+    require_labels(parts, held, method)
+    report = joined_report([part.report for part in parts], config)
+    held_out = [part.held_out for part in parts if part.held_out is not None]
+    evaluation = [group for groups in held_out for group in groups] if held_out else None
     if held is not None:
-        evaluation, report.eval = _fitted(held, config, method, tokenizer)
-        _warn_of_shared_prompts(report, loaded, held)
-    elif config.validation_split > 0:
-        train, evaluation = _split(loaded, train, config, method)
-    report.train_rows = len(train)
+        evaluation, report.eval = fitted(held, config, method, tokenizer)
+        for part in parts:
+            _warn_of_shared_prompts(report, part.loaded, held)
+    report.train_rows = sum(part.report.epoch_rows or 0 for part in parts)
     report.eval_rows = None if evaluation is None else len(evaluation)
     if rejected_dir is not None:
-        _write_rejected(loaded, rejected_dir / "rejected.jsonl")
+        for part in parts:
+            suffix = f"-{part.name}" if len(parts) > 1 else ""
+            _write_rejected(part.loaded, rejected_dir / f"rejected{suffix}.jsonl")
         if held is not None:
             _write_rejected(held, rejected_dir / "rejected-eval.jsonl")
     eval_data = None if evaluation is None else _dataset(evaluation, config, method)
-    return PreparedData(_dataset(train, config, method), eval_data, report)
-
-
-def _load_sound(name: str, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase) -> Loaded:
-    loaded = load(name, config, method, tokenizer)
-    problems = refusal(loaded, config, method, tokenizer)
-    if problems:
-        raise DataError(name, problems)
-    return loaded
-
-
-def _fitted(
-    loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[Group], DataReport]:
-    name = loaded.validated.source.name
-    groups = [item.group for item in loaded.encoded]
-    limits = Limits.of(config, method)
-    fitted = fit(groups, limits, config.truncation, tokenizer.bos_token_id)
-    if not fitted.groups:
-        message = f"truncation: {config.truncation} leaves no rows: all exceed {limits.total_key}."
-        raise DataError(name, [Problem(name, message, f"Raise {limits.total_key}.")])
-    report = build_report(loaded, config, method, tokenizer)
-    report.cut, report.dropped = fitted.cut, fitted.dropped
-    return fitted.groups, report
+    rows = _dataset(train, config, method)
+    if weights := [source.weight for source in config.sources if source.weight is not None]:
+        sizes = {part.name: len(part.train) for part in parts}
+        rows = rows.select(epoch_rows(sizes, weights, config.seed).tolist())
+    return PreparedData(rows, eval_data, report)
 
 
 def _dataset(groups: list[Group], config: CommonConfig, method: str) -> GroupDataset:
@@ -144,20 +146,6 @@ def _dataset(groups: list[Group], config: CommonConfig, method: str) -> GroupDat
         assert isinstance(config, PreferenceConfig)
         groups = with_baselines(groups, config.seed, config.max_length, config.max_tokens_per_batch)
     return GroupDataset.from_groups(groups)
-
-
-def _split(
-    loaded: Loaded, groups: list[Group], config: CommonConfig, method: str
-) -> tuple[list[Group], list[Group]]:
-    name = loaded.validated.source.name
-    dialogues = {item.group.row: item.dialogue for item in loaded.encoded}
-    held = held_out(name, [dialogues[group.row] for group in groups], config.validation_split, config.seed)
-    train = list(compress(groups, (not flag for flag in held)))
-    if row_model(method).is_judged and (
-        problems := one_sided(f"{name} without validation_split", [g.label for g in train])
-    ):
-        raise DataError(name, problems)
-    return train, list(compress(groups, held))
 
 
 def _warn_of_shared_prompts(report: DataReport, train: Loaded, held: Loaded) -> None:

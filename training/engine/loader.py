@@ -11,28 +11,27 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tadrib.training.data.group import Counts, Group, GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.collate import ScoringPath, collate
-from tadrib.training.engine.plan import EpochPlanner
+from tadrib.training.engine.plan import EpochPlanner, SetsPlanner, StepPlan
 
 
 class PlannedBatches(Dataset):
     """Collated micro-batches of one worker, indexed by (epoch, number of the micro-batch within the epoch).
 
-    With ``pool_counts`` every batch carries the counts of the whole dataset, so that means do not depend on how it is
-    cut into batches (evaluation). Otherwise a batch carries the counts of its optimizer step. If the reference model
-    uses another scoring path than the policy, ``reference_path``, `PackedBatch.for_reference` holds the same groups
-    collated for it. Completions with the role ``baseline_role`` go into `PackedBatch.baseline_batch`.
+    A batch carries the counts of its optimizer step; with a `SetsPlanner` (evaluation) those of its whole set, so that
+    means do not depend on how a set is cut into batches. If the reference model uses another scoring path than the
+    policy, ``reference_path``, `PackedBatch.for_reference` holds the same groups collated for it. Completions with the
+    role ``baseline_role`` go into `PackedBatch.baseline_batch`.
     """
 
     def __init__(
         self,
         groups: GroupDataset,
-        planner: EpochPlanner,
+        planner: EpochPlanner | SetsPlanner,
         path: ScoringPath,
         worker: int,
         *,
         reference_path: ScoringPath | None = None,
         baseline_role: str | None = None,
-        pool_counts: bool = False,
     ) -> None:
         self.groups = groups
         self.planner = planner
@@ -40,7 +39,8 @@ class PlannedBatches(Dataset):
         self.reference_path = reference_path or path
         self.baseline_role = baseline_role
         self.worker = worker
-        self._counts = groups.count(list(range(len(groups)))) if pool_counts else None
+        sets = planner.members if isinstance(planner, SetsPlanner) else []
+        self._counts = [groups.count(list(members)) for members in sets]
 
     def __len__(self) -> int:
         return self.planner.steps_per_epoch * self.planner.num_micro_batches
@@ -53,12 +53,17 @@ class PlannedBatches(Dataset):
         # a worker without groups must still join the gradient all-reduce: it computes another's group at weight 0
         groups = [self.groups[i] for i in members or step.groups[:1]]
         weight = 1.0 if members else 0.0
-        counts = self._counts or self.groups.count(step.groups)
+        counts = self._counts_of(step_number, step)
         if self.baseline_role is None:
             return self._collated(groups, weight, counts)
         kept, for_baseline = zip(*(group.split(self.baseline_role) for group in groups), strict=True)
         batch = self._collated(kept, weight, counts)
         return replace(batch, baseline_batch=self._collated(for_baseline, weight, counts))
+
+    def _counts_of(self, number: int, step: StepPlan) -> Counts:
+        if isinstance(self.planner, SetsPlanner):
+            return self._counts[self.planner.set_of(number)]
+        return self.groups.count(step.groups)
 
     def _collated(self, groups: Sequence[Group], weight: float, step: Counts) -> PackedBatch:
         batch = collate(groups, path=self.path, weight=weight, step=step)

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class StepPlan:
 
     micro_batches: list[list[list[int]]]
     groups: list[int]
+
+    def moved(self, first: int) -> StepPlan:
+        """The same step of groups that are numbered from ``first``."""
+        moved = [[[group + first for group in share] for share in shares] for shares in self.micro_batches]
+        return StepPlan(moved, [group + first for group in self.groups])
 
 
 class EpochPlan(Sequence[StepPlan]):
@@ -126,6 +132,39 @@ class EpochPlanner:
         bin_order = np.arange(len(bins))
         generator.shuffle(bin_order)
         return bins.permuted(bin_order)
+
+
+class SetsPlanner:
+    """Plans several sets of groups that stand one after the other, each by itself and in order: no step has groups of
+    two of them. ``sizes`` are the numbers of groups of the sets, ``settings`` those of `EpochPlanner`."""
+
+    num_micro_batches = 1
+
+    def __init__(self, num_tokens: np.ndarray, sizes: Sequence[int], **settings: Any) -> None:
+        ends = np.cumsum(sizes).tolist()
+        self.members = [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        self._planners = [
+            EpochPlanner(num_tokens[each.start : each.stop], shuffle=False, **settings)
+            for each in self.members
+        ]
+        self.steps = [planner.steps_per_epoch if len(planner.num_tokens) else 0 for planner in self._planners]
+        """Of each set."""
+        self.plan = lru_cache(maxsize=1)(self._plan)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return sum(self.steps)
+
+    def set_of(self, step: int) -> int:
+        """The number of the set that a step is of."""
+        return int(np.searchsorted(np.cumsum(self.steps), step, side="right"))
+
+    def _plan(self, epoch: int) -> list[StepPlan]:
+        return [
+            step.moved(each.start)
+            for each, planner in zip(self.members, self._planners, strict=True)
+            for step in (planner.plan(epoch) if each else ())
+        ]
 
 
 def _balance(rows: list[list[int]], sizes: list[int], places: int) -> list[list[int]]:

@@ -7,7 +7,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -15,8 +16,11 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from tadrib.training.compat.transformers import Steps
+from tadrib.training.config.metrics import PER_SOURCE
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.gathering import gathered
+from tadrib.training.engine.loader import PlannedBatches
+from tadrib.training.engine.plan import SetsPlanner
 from tadrib.training.engine.reference_scorer import ReferenceScorer
 from tadrib.training.loop.meter import Meter
 from tadrib.training.loop.objective import Baseline, Evaluator, Scored
@@ -31,6 +35,7 @@ class EvaluationMixin(Steps):
     reference: ReferenceScorer | None
     baseline: Baseline | None
     summary: Callable[[dict[str, float]], dict[str, float]]
+    eval_sets: dict[str, int]
     _evaluator: Evaluator
     _logged_at: float
 
@@ -49,16 +54,32 @@ class EvaluationMixin(Steps):
     def evaluation_loop(
         self, dataloader: DataLoader, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any
     ) -> EvalLoopOutput:
-        meter = Meter()
+        """Means over all held-out items, and those in `PER_SOURCE` over each of `eval_sets`.
+
+        A method that compares items with all others (CPO's token counts, KTO's baseline) does so within each set.
+        """
+        planner = cast(SetsPlanner, cast(PlannedBatches, dataloader.dataset).planner)
+        names = list(self.eval_sets) if len(planner.steps) == len(self.eval_sets) else [""]
+        meter, meters = Meter(), {name: Meter() for name in names}
         with self._without_gradient() as model:
-            for found, counts in self._evaluator(self._scored(model, dataloader, meter)):
-                meter.update(found, counts)
+            scored = self._scored(model, dataloader, meter)
+            for name, steps in zip(names, planner.steps, strict=True):
+                for found, counts in self._evaluator(islice(scored, steps)) if steps else ():
+                    meter.update(found, counts)
+                    meters[name].update(found, counts)
         means = meter.drain(totals=TOTALS)
         del means["computed_tokens"]  # counts padding, which says nothing about the model
         means |= self.summary(means)
+        for name, of_set in meters.items():
+            means |= self._of_set(name, of_set.drain()) if name else {}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in means.items()}
         self._logged_at = time.perf_counter()  # evaluation is not part of training's tokens per second
         return EvalLoopOutput(None, None, metrics, num_samples=self.num_examples(dataloader))
+
+    def _of_set(self, name: str, means: dict[str, float]) -> dict[str, float]:
+        """The metrics in `PER_SOURCE` of the set ``name``, none if it has no rows."""
+        found = means | self.summary(means) if means else {}
+        return {f"{name}_{each}": found[each] for each in PER_SOURCE if each in found}
 
     @contextlib.contextmanager
     def _without_gradient(self) -> Iterator[Any]:

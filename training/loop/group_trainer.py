@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,7 @@ from transformers import TrainingArguments
 from tadrib.training.data.group import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.loader import PlannedBatches, build_loader
-from tadrib.training.engine.plan import EpochPlanner
+from tadrib.training.engine.plan import EpochPlanner, SetsPlanner
 from tadrib.training.engine.reference_scorer import ReferenceScorer
 from tadrib.training.engine.router_loss import require_router_loss, router_coefficient
 from tadrib.training.engine.self_check import choose_scoring_path, probes
@@ -42,6 +42,7 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
     - ``reference`` scores batches whose reference log-probs were not precomputed.
     - ``baseline`` is estimated over a whole optimizer step before its first backward pass.
     - ``rows_per_step`` is the global batch size; by default it follows from ``args``.
+    - ``eval_sets`` has the number of groups of each named set that the held-out groups consist of, in their order.
     - ``guard`` decides what happens on NaN; by default the run stops.
     """
 
@@ -58,6 +59,7 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
         baseline: Baseline | None = None,
         rows_per_step: int | None = None,
         guard: NonfiniteGuard | None = None,
+        eval_sets: Mapping[str, int] | None = None,
         summary: Callable[[dict[str, float]], dict[str, float]] = lambda means: {},
         **kwargs: Any,
     ) -> None:
@@ -72,6 +74,7 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
         per_micro_batch = args.per_device_train_batch_size * args.world_size
         self.global_batch: int = rows_per_step or per_micro_batch * args.gradient_accumulation_steps
         self.summary = summary
+        self.eval_sets = dict(eval_sets or {})
         # each micro-batch's loss is its share of the step's, so Trainer must not divide by the accumulation steps
         self.loss_is_scaled_for_ga = True
         samples = probes(groups, self.eval_dataset)
@@ -93,38 +96,32 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
     # --- data
 
     def get_train_dataloader(self) -> DataLoader:
-        return self._loader(
-            self.train_dataset,
+        planner = EpochPlanner(
+            self.train_dataset.num_tokens,
             rows_per_step=self.global_batch,
-            micro_batches=self.args.gradient_accumulation_steps,
-            shuffle=True,
-            baseline_role=None if self.baseline is None else self.baseline.role,
+            num_workers=self.args.world_size,
+            num_micro_batches=self.args.gradient_accumulation_steps,
+            bin_tokens=self.bin_tokens,
+            seed=self.args.seed,
         )
+        role = None if self.baseline is None else self.baseline.role
+        return self._loader(self.train_dataset, planner, baseline_role=role)
 
     def get_eval_dataloader(self, eval_dataset: GroupDataset | None = None) -> DataLoader:
         groups = self.eval_dataset if eval_dataset is None else eval_dataset
-        rows = self.args.per_device_eval_batch_size * self.args.world_size
-        return self._loader(groups, rows_per_step=rows, micro_batches=1, shuffle=False, pool_counts=True)
+        sizes = list(self.eval_sets.values()) if groups is self.eval_dataset else []
+        planner = SetsPlanner(
+            groups.num_tokens,
+            sizes or [len(groups)],
+            rows_per_step=self.args.per_device_eval_batch_size * self.args.world_size,
+            num_workers=self.args.world_size,
+            bin_tokens=self.bin_tokens,
+        )
+        return self._loader(groups, planner)
 
     def _loader(
-        self,
-        groups: GroupDataset,
-        *,
-        rows_per_step: int,
-        micro_batches: int,
-        shuffle: bool,
-        baseline_role: str | None = None,
-        pool_counts: bool = False,
+        self, groups: GroupDataset, planner: EpochPlanner | SetsPlanner, baseline_role: str | None = None
     ) -> DataLoader:
-        planner = EpochPlanner(
-            groups.num_tokens,
-            rows_per_step=rows_per_step,
-            num_workers=self.args.world_size,
-            num_micro_batches=micro_batches,
-            bin_tokens=self.bin_tokens,
-            shuffle=shuffle,
-            seed=self.args.seed,
-        )
         batches = PlannedBatches(
             groups,
             planner,
@@ -132,7 +129,6 @@ class GroupTrainer(ScheduleMixin, BestCheckpointMixin, EvaluationMixin):
             self.args.process_index,
             reference_path=None if self.reference is None else self.reference.path,
             baseline_role=baseline_role,
-            pool_counts=pool_counts,
         )
         return build_loader(
             batches,

@@ -13,6 +13,7 @@ from tadrib.training.config import CommonConfig
 from tadrib.training.data.extent import Extent, extent
 from tadrib.training.data.lengths import Limits
 from tadrib.training.data.prepare import PreparedData
+from tadrib.training.data.report.check import DataReport
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.model.adapter_folder import base_of
 from tadrib.training.model.source import ModelSource, locate, unloadable
@@ -42,6 +43,44 @@ def require_rows_fit(
         raise SpecError("the rows do not fit the model", problems)
 
 
+def report_problems(
+    config: CommonConfig, method: str, report: DataReport, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Problem]:
+    """What of the rows in ``report`` exceeds the limits of the model that training starts from; nothing if its
+    config.json is not to be had."""
+    source, limits = ModelSource.start(config), Limits.of(config, method)
+    try:
+        model = _config_of(source)
+    except SpecError:
+        return
+    context, rows = getattr(model, "max_position_embeddings", None), getattr(model, "vocab_size", None)
+    longest, prompt = report.lengths["total"].max, report.lengths["prompt"].max
+    if config.truncation != "error":
+        longest = min(longest, limits.total)
+    if context is not None and max(longest, prompt) > context and not _is_scaled(model):
+        alone = f", and the longest prompt alone {prompt:,}" if prompt > context else ""
+        yield Problem(
+            limits.total_key,
+            f"{limits.total}; the longest row has {longest:,} tokens{alone}, but {source.name} has a context of"
+            f" {context:,} (max_position_embeddings in its config.json, without RoPE scaling).",
+            f"Set {limits.total_key}: {context}, with truncation: truncate or drop; or use a model with a longer one.",
+        )
+    if rows is not None and (report.largest_id or 0) >= rows:
+        yield _beyond_embedding(source, rows, report.largest_id or 0, tokenizer)
+
+
+def _beyond_embedding(
+    source: ModelSource, rows: int, largest: int, tokenizer: PreTrainedTokenizerBase
+) -> Problem:
+    return Problem(
+        source.key,
+        f"{source.name} has embeddings for {rows:,} tokens (vocab_size in its config.json), but the tokenizer"
+        f" produces token id {largest:,} ({tokenizer.convert_ids_to_tokens(largest)}).",
+        f"Use the tokenizer that belongs to the model, or resize its embedding to {len(tokenizer):,} tokens"
+        " (resize_token_embeddings) and save it.",
+    )
+
+
 def _problems(
     source: ModelSource, needed: Extent, limits: Limits, tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[Problem]:
@@ -58,13 +97,7 @@ def _problems(
         )
     largest = max(needed.largest_id, tokenizer.pad_token_id or 0)
     if rows is not None and largest >= rows:
-        yield Problem(
-            source.key,
-            f"{source.name} has embeddings for {rows:,} tokens (vocab_size in its config.json), but the tokenizer"
-            f" produces token id {largest:,} ({tokenizer.convert_ids_to_tokens(largest)}).",
-            f"Use the tokenizer that belongs to the model, or resize its embedding to {len(tokenizer):,} tokens"
-            " (resize_token_embeddings) and save it.",
-        )
+        yield _beyond_embedding(source, rows, largest, tokenizer)
 
 
 def _config_of(source: ModelSource) -> Any:

@@ -58,17 +58,25 @@ class _Series:
         return f"{self.label}: {value:g} at step {step:,}{others} not drawn"
 
 
-def pictures(rows: Sequence[Mapping[str, Any]]) -> Iterator[Picture]:
-    """One plot for each panel whose metrics occur in ``rows``; every row has a ``step``."""
+def pictures(rows: Sequence[Mapping[str, Any]], sources: Sequence[str] = ()) -> Iterator[Picture]:
+    """One plot for each panel whose metrics occur in ``rows``, with a line for each of ``sources``, the datasets that
+    are evaluated by themselves; every row has a ``step``."""
     for title, names in PANELS.items():
-        if found := [series for name in names if (series := _series(name, rows))]:
+        lines = [(name, _label(name)) for name in names]
+        held_out = [name.removeprefix("eval_") for name in names if name.startswith("eval_")]
+        lines += [(f"eval_{source}_{name}", source) for name in held_out for source in sources]
+        if found := [series for name, label in lines if (series := _series(name, label, rows))]:
             drawn = [series for series in found if series.steps]
             notes = [series.note() for series in found if series.beyond]
             yield Picture(title, _draw(title, drawn) if drawn else "", notes)
 
 
-def _series(name: str, rows: Sequence[Mapping[str, Any]]) -> _Series | None:
-    series = _Series("held-out rows" if name.startswith("eval_") else "training")
+def _label(name: str) -> str:
+    return "held-out rows" if name.startswith("eval_") else "training"
+
+
+def _series(name: str, label: str, rows: Sequence[Mapping[str, Any]]) -> _Series | None:
+    series = _Series(label)
     for row in rows:
         if (value := _number(row.get(name))) is not None:
             series.add(row["step"], value)

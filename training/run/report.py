@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
+from tadrib.training.config.metrics import PER_SOURCE
 from tadrib.training.files.atomic_file import write_atomically
 from tadrib.training.files.regular_file import read_own
 from tadrib.training.run.directory import RunDirectory
@@ -42,6 +44,13 @@ _PAGE = jinja2.Template(
 {% for name, before, after in evaluation %}<tr><td>{{ name }}</td><td class="n">{{ before }}</td>
 <td class="n">{{ after }}</td></tr>
 {% endfor %}</table>{% endif %}
+{% if result.sources %}<table><tr><th>dataset</th><th>rows</th><th>in an epoch</th><th>share</th><th>held out</th>
+{% for name in source_metrics %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for source, share, changes in sources %}<tr><td>{{ source.name }}</td>
+<td class="n">{{ "{:,}".format(source.rows) }}</td><td class="n">{{ "{:,}".format(source.epoch_rows) }}</td>
+<td class="n">{{ "%.1f%%"|format(100 * share) }}</td><td class="n">{{ "{:,}".format(source.eval_rows or 0) }}</td>
+{% for change in changes %}<td class="n">{{ change }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% endif %}
 <div class="panels">{% for picture in pictures %}<figure>{{ picture.svg|safe }}
 {% if picture.notes %}<figcaption>{{ picture.title }}: {{ picture.notes|join("; ") }}</figcaption>{% endif %}</figure>
 {% endfor %}</div>
@@ -56,8 +65,10 @@ _PAGE = jinja2.Template(
 def write_report(run: RunDirectory, result: Result) -> Path:
     """Write ``report.html`` with plots of ``run``'s metrics to the run directory; returns its path."""
     spec = (read_own(run.spec_file) or b"").decode("utf-8", errors="replace")
-    drawn = list(pictures(run.metrics.read()))
-    page = _PAGE.render(result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result))
+    drawn = list(pictures(run.metrics.read(), [source.name for source in result.sources]))
+    page = _PAGE.render(
+        result=result, pictures=drawn, spec=spec, evaluation=_evaluation(result), **_of_sources(result)
+    )
     path = run.path / REPORT
     write_atomically(path, page)
     return path
@@ -65,8 +76,28 @@ def write_report(run: RunDirectory, result: Result) -> Path:
 
 def _evaluation(result: Result) -> list[tuple[str, str, str]]:
     before, after = result.evaluation_before or {}, result.evaluation or {}
-    names = [name for name in (after or before) if name != "eval_tokens"]
+    of_sources = {f"eval_{source.name}_{name}" for source in result.sources for name in PER_SOURCE}
+    names = [name for name in (after or before) if name != "eval_tokens" and name not in of_sources]
     return [(n.removeprefix("eval_"), _number(before.get(n)), _number(after.get(n))) for n in names]
+
+
+def _of_sources(result: Result) -> dict[str, Any]:
+    """A row of the page for each of several datasets: its counts, share of an epoch, and metrics before and after."""
+    total = sum(source.epoch_rows for source in result.sources) or 1
+    found = [
+        (source, source.evaluation(result.evaluation_before), source.evaluation(result.evaluation))
+        for source in result.sources
+    ]
+    names = [name for name in PER_SOURCE if any(name in {**before, **after} for _, before, after in found)]
+    rows = [
+        (source, source.epoch_rows / total, [_change(before.get(n), after.get(n)) for n in names])
+        for source, before, after in found
+    ]
+    return {"source_metrics": names, "sources": rows}
+
+
+def _change(before: float | None, after: float | None) -> str:
+    return " → ".join(filter(None, (_number(before), _number(after))))
 
 
 def _number(value: float | None) -> str:

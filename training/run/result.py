@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from tadrib.training.redaction import redact
 from tadrib.training.run.holder import Seconds
+from tadrib.training.run.source_rows import SourceRows
 
 
 class ErrorReport(BaseModel):
@@ -29,6 +30,7 @@ class Result(BaseModel):
     - ``metrics``: the last training metrics.
     - ``evaluation``, ``evaluation_before``: metrics on the held-out rows after training and before the first step;
       None without held-out rows.
+    - ``sources``: the rows of each dataset, if the run has several.
     - ``wall_seconds``: duration of this start. ``tokens``: tokens trained on, over all starts.
     - ``path``: the scoring path that the start-up check chose, with its evidence.
     - ``warnings``: the notices of this start, each once (`training.notices`).
@@ -45,6 +47,7 @@ class Result(BaseModel):
     metrics: dict[str, float] = {}
     evaluation: dict[str, float] | None = None
     evaluation_before: dict[str, float] | None = None
+    sources: list[SourceRows] = []
     wall_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     tokens: int = 0
     num_workers: int = 1

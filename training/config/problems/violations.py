@@ -54,6 +54,11 @@ _SYNONYMS = {
     "gpus": "resources.gpus_per_worker",
     "memory": "resources.memory_per_worker",
 }
+_KEYS_BELOW = {
+    "num_workers": ("min", "max"),
+    "datasets": ("path", "name", "format", "columns", "tags", "split", "weight", "max_rows"),
+}
+"""The keys of mappings that are no section of their own."""
 _SHORT_WORDS = {
     "fp32": "float32",
     "float": "float32",
@@ -128,7 +133,8 @@ def violation(error: Mapping[str, Any], raw: Any, where: str, accepts: Accepts) 
     if missing:
         return missing_key(where, f"Add {where.rpartition('.')[2]}.")
     if kind == "extra_forbidden":
-        return unknown_key(where, [f"{where.rpartition('.')[0]}.{key}" for key in ("min", "max")])
+        keys = _KEYS_BELOW.get(error["loc"][0], ())
+        return unknown_key(where, [f"{where.rpartition('.')[0]}.{key}" for key in keys])
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", context["expected"])
         return _one_of(where, value, options)

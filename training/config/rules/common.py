@@ -116,15 +116,17 @@ def max_steps_trains(view: View) -> Problem | None:
     return None
 
 
-@rule("eval_dataset_path", "validation_split")
+@rule("eval_dataset_path", "validation_split", "datasets")
 def one_evaluation_set(view: View) -> Problem | None:
-    """Evaluation rows come from `eval_dataset_path` or from `validation_split`, not from both."""
-    if view["eval_dataset_path"] is not None and view["validation_split"] > 0:
+    """Evaluation rows come from `eval_dataset_path` or from `validation_split` and the `split` of `datasets`, not from
+    both."""
+    if view["eval_dataset_path"] is not None and (share := max(view.splits())) > 0:
+        key = "validation_split" if view["validation_split"] > 0 else "datasets"
         return Problem(
-            "validation_split",
-            f"{view['validation_split']} together with eval_dataset_path: {view['eval_dataset_path']};"
+            key,
+            f"{share} together with eval_dataset_path: {view['eval_dataset_path']};"
             " evaluation rows come from one place.",
-            "Remove validation_split, or remove eval_dataset_path.",
+            f"Remove {'validation_split' if key != 'datasets' else 'split'}, or remove eval_dataset_path.",
         )
     return None
 
@@ -204,11 +206,11 @@ def best_model_steps_align(view: View) -> Problem | None:
     return None
 
 
-@rule("metric_for_best_model", "run.metrics")
+@rule("metric_for_best_model", "run.metrics", "datasets")
 def best_metric_is_logged(view: View) -> Problem | None:
     """`metric_for_best_model` is a metric that the method logs on held-out rows."""
     metrics, name = view["run.metrics"], view["metric_for_best_model"]
-    if plain_name(name) in metrics:
+    if _plain_best_metric(view) in metrics:
         return None
     known = [f"eval_{each}" for each in metrics]
     meant = nearest(f"eval_{plain_name(name)}", known)
@@ -216,15 +218,20 @@ def best_metric_is_logged(view: View) -> Problem | None:
     return Problem("metric_for_best_model", f"{name}, which this method does not log.", action)
 
 
-@rule("metric_for_best_model", "greater_is_better", "run.metrics")
+@rule("metric_for_best_model", "greater_is_better", "run.metrics", "datasets")
 def best_metric_has_a_direction(view: View) -> Problem | None:
     """`greater_is_better` is set where it is not known of `metric_for_best_model`, and does not contradict what is."""
     name, given = view["metric_for_best_model"], view["greater_is_better"]
-    known = view["run.metrics"].get(plain_name(name), given)
-    if known is None and given is None and plain_name(name) in view["run.metrics"]:
+    plain = _plain_best_metric(view)
+    known = view["run.metrics"].get(plain, given)
+    if known is None and given is None and plain in view["run.metrics"]:
         found = f"not set, but neither a higher nor a lower {name} is known to be better."
         return Problem("greater_is_better", found, "Set it to true or false, or choose another metric.")
     if known is None or given is None or known == given:
         return None
     found = f"{str(given).lower()}, but {name} is better when {'higher' if known else 'lower'}."
     return Problem("greater_is_better", found, "Remove it.")
+
+
+def _plain_best_metric(view: View) -> str:
+    return plain_name(view["metric_for_best_model"], (source.label for source in view["datasets"]))

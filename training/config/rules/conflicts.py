@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from tadrib.training.config.rules import (  # noqa: F401  register their rules
+    datasets,
     deepspeed,
     job,
     lora,

@@ -8,8 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tadrib.training.config import CommonConfig
+from tadrib.training.config.dataset.layout import Layout
+from tadrib.training.data.formats.row_reader import RowReader
+from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits
-from tadrib.training.data.loading import Loaded, load, refusal
+from tadrib.training.data.loading import Loaded, load, one_sided, refusal
+from tadrib.training.data.quality.inspection import inspect
 from tadrib.training.data.report.length_bias import LengthBias, length_bias, length_bias_warnings
 from tadrib.training.data.report.statistics import (
     Percentiles,
@@ -48,12 +52,18 @@ class DataReport:
     """One dataset in numbers. Lengths are in tokens, or in characters without a tokenizer (``length_unit``).
 
     - ``over_long`` counts rows over a limit; ``cut`` and ``dropped`` count what the truncation policy did to them.
+    - ``near_duplicates`` counts rows that nearly repeat an earlier one, ``shared_prompts`` those whose prompt is in the
+      evaluation data; ``scripts``, ``vocalised`` (with vowel marks) and ``dialects`` count rows by how they are
+      written. They are measured by `tadrib data check` alone.
+    - ``largest_id`` is the largest token id.
     - ``boundary_merges`` counts rows whose prompt and answer, tokenized as one text, would merge across their boundary.
     - ``tokens_per_word`` is measured on answers, ``arabic_share`` (0 to 1) on all letters.
     - ``document_parts`` counts the sequences that texts without a prompt make, of at most the longest length each.
     - ``formats`` counts the rows read as each format (`training.data.formats.registry`).
     - ``unknown_columns`` counts the rows with each unused column; ``has_more_columns`` says that more were not counted.
     - ``length_bias`` is None if rows are not pairs.
+    - ``epoch_rows`` counts the rows that an epoch trains on: the training rows, unless weights ask for more or fewer.
+    - ``sources`` are the reports on several datasets, each with its ``name``, of which this one has the sums.
     - ``refusals`` are the errors with which training would refuse the data.
     """
 
@@ -79,6 +89,12 @@ class DataReport:
     dropped: int = 0
     duplicate_rows: int = 0
     duplicate_prompts: int = 0
+    near_duplicates: int | None = None
+    shared_prompts: int | None = None
+    scripts: dict[str, int] = field(default_factory=dict)
+    vocalised: int = 0
+    dialects: dict[str, int] = field(default_factory=dict)
+    largest_id: int | None = None
     answers_per_row: float = 0.0
     arabic_share: float = 0.0
     tokens_per_word: float | None = None
@@ -88,10 +104,13 @@ class DataReport:
     labels: dict[str, int] = field(default_factory=dict)
     length_bias: LengthBias | None = None
     train_rows: int | None = None
+    epoch_rows: int | None = None
     eval_rows: int | None = None
     warnings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     eval: DataReport | None = None
+    name: str = ""
+    sources: list[DataReport] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -108,6 +127,7 @@ class DataReport:
         values |= {"ok": self.ok, "truncation_rate": self.truncation_rate}
         if self.eval is not None:
             values["eval"] = self.eval.to_dict()
+        values["sources"] = [source.to_dict() for source in self.sources]
         return values
 
     @classmethod
@@ -118,16 +138,21 @@ class DataReport:
         bias = given.get("length_bias")
         given["length_bias"] = LengthBias(**bias) if bias else None
         given["eval"] = cls.from_dict(given["eval"]) if given["eval"] else None
+        given["sources"] = [cls.from_dict(source) for source in given.get("sources", [])]
         return cls(**given)
 
 
 def check_data(
-    path: str, method: str, config: CommonConfig, tokenizer: PreTrainedTokenizerBase | None
+    path: str,
+    method: str,
+    config: CommonConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+    held: str | None = None,
 ) -> DataReport:
     """The report on the dataset at ``path``, for training with ``method`` and ``config``.
 
-    Bad rows are reported, not raised. Without a tokenizer, lengths are in characters, and templates and truncation are
-    not checked.
+    ``held`` is the evaluation data, whose prompts should not be in it. Bad rows are reported, not raised. Without a
+    tokenizer, lengths are in characters, and templates and truncation are not checked.
 
     Raises:
         DataError: the dataset cannot be read at all.
@@ -135,7 +160,15 @@ def check_data(
     """
     loaded = load(path, config, method, tokenizer)
     report = build_report(loaded, config, method, tokenizer)
-    report.refusals = [str(problem) for problem in refusal(loaded, config, method, tokenizer)]
+    problems = refusal(loaded, config, method, tokenizer)
+    if row_model(method).is_judged and loaded.dialogues:
+        problems += one_sided(path, [dialogue.label for dialogue in loaded.dialogues])
+    report.refusals = [str(problem) for problem in problems]
+    quality = inspect(path, RowReader(method, Layout.of(config)), held)
+    report.near_duplicates, report.shared_prompts = quality.near.count, quality.held_prompts
+    report.scripts, report.dialects = dict(quality.writing.scripts), dict(quality.writing.dialects)
+    report.vocalised = quality.writing.vocalised
+    report.warnings += quality.warnings(report.place_unit)
     return report
 
 
@@ -182,6 +215,7 @@ def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> Non
     limits = Limits.of(config, report.method)
     report.length_unit = "tokens"
     report.lengths = {part: percentiles(n) for part, n in token_lengths(loaded.encoded).items()}
+    report.largest_id = max((_largest(item.group) for item in loaded.encoded), default=None)
     report.limits = limits.as_dict()
     report.over_long = sum(not limits.fits(item.group) for item in loaded.encoded)
     report.tokens_per_word = tokens_per_word(loaded.encoded)
@@ -189,6 +223,10 @@ def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> Non
     report.document_parts = sum(item.dialogue.part is not None for item in loaded.encoded)
     report.templates = dict(Counter(item.template for item in loaded.encoded))
     report.warnings = data_warnings(loaded, config)
+
+
+def _largest(group: Group) -> int:
+    return max(max(tokens, default=0) for tokens in (group.prompt, *(c.tokens for c in group.completions)))
 
 
 def _bad_row_kind(counted: ProblemCount) -> BadRowKind:

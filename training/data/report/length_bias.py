@@ -105,13 +105,29 @@ def _rank_biserial(difference: np.ndarray) -> float:
 
 def length_bias_warnings(bias: LengthBias | None, config: CommonConfig) -> list[str]:
     """A warning if the loss sums over tokens although length alone tells the answers apart."""
-    if bias is None or not bias.is_strong or getattr(config, "length_normalization", "") != "none":
+    if bias is None or not bias.is_strong or (summed := _summed(config)) is None:
         return []
     share, kind = (
         (bias.chosen_longer, "longer") if bias.rank_correlation > 0 else (bias.rejected_longer, "shorter")
     )
+    why, remedy = summed
     return [
-        f"in {share:.0%} of pairs the chosen answer is the {kind} one. With length_normalization: none, a model can "
-        f"lower the loss by writing {kind} answers instead of better ones. Set length_normalization: tokens, or add "
-        "pairs of similar lengths."
+        f"in {share:.0%} of pairs the chosen answer is the {kind} one. With {why}, a model can lower the loss by "
+        f"writing {kind} answers instead of better ones. {remedy}, or add pairs of similar lengths."
     ]
+
+
+def _summed(config: CommonConfig) -> tuple[str, str] | None:
+    """What makes the method's loss compare sums over tokens, and what would make it compare means; None if it does."""
+    loss_type = getattr(config, "loss_type", "")
+    match config.method:
+        case "ipo" if getattr(config, "length_normalization", "") == "none":
+            return "length_normalization: none", "Set length_normalization: tokens"
+        case "cpo" if loss_type != "simpo":
+            return f"loss_type: {loss_type}", "Set loss_type: simpo, which compares means per token"
+        case "dpo" if loss_type != "ipo":
+            return (
+                "sums over tokens",
+                "Set loss_type: ipo, or use method: simpo, which compare means per token",
+            )
+    return None

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tadrib.training.data.formats.registry import read_as
+from tadrib.training.data.look.visible import visible
 from tadrib.training.data.report.check import BadRowKind, DataReport
 from tadrib.training.errors import clip
 
@@ -18,11 +19,16 @@ def render(report: DataReport) -> RenderableType:
 
     Bad rows within ``max_bad_rows`` get a table; too many are among the refusals.
     """
-    parts: list[RenderableType] = [_facts(report), _lengths(report)]
+    parts: list[RenderableType] = [render(source) for source in report.sources] or [
+        _facts(report),
+        _lengths(report),
+    ]
     if 0 < report.bad_rows <= report.max_bad_rows:
         parts.append(_bad_rows(report))
-    parts += [Text(f"note: {warning}", style="yellow") for warning in report.warnings]
-    parts += [Text(refusal, style="red") for refusal in report.refusals]
+    told = {f"{each.name}: {text}" for each in report.sources for text in (*each.warnings, *each.refusals)}
+    notes = (warning for warning in report.warnings if warning not in told)
+    parts += [Text(visible(f"note: {warning}"), style="yellow") for warning in notes]
+    parts += [Text(visible(refusal), style="red") for refusal in report.refusals if refusal not in told]
     parts.append(_verdict(report))
     if report.eval is not None:
         parts.append(render(report.eval))
@@ -31,7 +37,9 @@ def render(report: DataReport) -> RenderableType:
 
 def _facts(report: DataReport) -> Table:
     table = Table(
-        title=Text(f"{report.dataset} as {report.method} rows"), title_justify="left", show_header=False
+        title=Text(visible(f"{report.dataset} as {report.method} rows")),
+        title_justify="left",
+        show_header=False,
     )
     table.add_column("fact")
     table.add_column("value")
@@ -41,8 +49,8 @@ def _facts(report: DataReport) -> Table:
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    """Add plain-text cells: square brackets in a user's text are not markup."""
-    table.add_row(*map(Text, cells))
+    """Add plain-text cells: in a user's text, square brackets are not markup, and control characters are shown."""
+    table.add_row(*(Text(visible(cell)) for cell in cells))
 
 
 def _fact_values(report: DataReport) -> list[tuple[str, str]]:
@@ -58,7 +66,16 @@ def _fact_values(report: DataReport) -> list[tuple[str, str]]:
     if report.length_bias is not None:
         facts.append(("length bias", str(report.length_bias)))
     duplicates = f"{report.duplicate_rows:,} rows, {report.duplicate_prompts:,} prompts"
+    if report.near_duplicates is not None:
+        duplicates += f"; {report.near_duplicates:,} further rows nearly"
     facts.append(("repeated", duplicates))
+    if report.shared_prompts is not None:
+        facts.append(("prompts also in the evaluation data", f"{report.shared_prompts:,} rows"))
+    if report.scripts:
+        facts.append(("written in", ", ".join(f"{name} {count:,}" for name, count in report.scripts.items())))
+    if report.vocalised or report.dialects:
+        marked = ", ".join(f"{name} {count:,}" for name, count in report.dialects.items()) or "none"
+        facts.append(("Arabic rows", f"{report.vocalised:,} with vowel marks; dialect words: {marked}"))
     facts.append(("Arabic letters", f"{report.arabic_share:.1%} of letters"))
     if report.unknown_columns:
         columns = ", ".join(
