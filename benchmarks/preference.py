@@ -142,8 +142,10 @@ def run_ours(case: dict) -> float:
     from peft import get_peft_model
 
     from tadrib.training.config import METHODS
-    from tadrib.training.data.baselines import with_baselines
-    from tadrib.training.data.group import Completion, Group, GroupDataset
+    from tadrib.training.data.blocks.index import index_table
+    from tadrib.training.data.group import Completion, Group
+    from tadrib.training.data.group_dataset import GroupDataset
+    from tadrib.training.data.selection import Selection
     from tadrib.training.engine import attention
     from tadrib.training.engine.policy import install_scoring
     from tadrib.training.engine.reference_scorer import ADAPTERS_OFF
@@ -162,11 +164,12 @@ def run_ours(case: dict) -> float:
         )
         for row, (prompt, answers) in enumerate(draw_rows(case))
     ]
-    if method == "kto":
-        groups = with_baselines(groups, seed=0, longest=4096)
     dataset = GroupDataset.from_groups(groups)
+    if method == "kto":
+        selection = Selection.of(index_table([(0, 0, True)] * len(groups), groups))
+        dataset = selection.judged_dataset(dataset.blocks, seed=0, longest=4096)
     if case.get("cached"):
-        dataset = dataset.with_reference([[-100.0] * len(group.completions) for group in groups])
+        dataset = dataset.with_reference([[-100.0] * len(group.completions) for group in dataset])
     model = build_model(case["layers"], attention.NAME, case["dtype"])
     install_scoring(model)
     clock = Clock()

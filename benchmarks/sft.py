@@ -65,7 +65,8 @@ def draw_rows(case: dict) -> list[tuple[list[int], list[int]]]:
 def run_ours(case: dict) -> float:
     from peft import get_peft_model
 
-    from tadrib.training.data.group import Completion, Group, GroupDataset
+    from tadrib.training.data.group import Completion, Group
+    from tadrib.training.data.group_dataset import GroupDataset
     from tadrib.training.engine import attention
     from tadrib.training.engine.policy import install_scoring
     from tadrib.training.loop.group_trainer import GroupTrainer

@@ -97,8 +97,9 @@ class BaseTrainer(ABC):
         """Read, check and tokenize the rows of the config. Raises DataError with every problem found, and SpecError for
         rows that exceed the model's limits."""
         if self.data is None:
-            data = prepare_data(self.config, self.method, self.get_tokenizer())
-            require_rows_fit(self.config, self.method, data, self.get_tokenizer())
+            store = f"{self.config.output_dir}/prepared"
+            data = prepare_data(self.config, self.method, self.get_tokenizer(), store=store)
+            require_rows_fit(self.config, self.method, data.extent, self.get_tokenizer())
             for line in data.report.warnings:
                 warn(line)
             self.data = data

@@ -19,7 +19,7 @@ except ImportError as error:
 from tadrib.training.base_trainer import BaseTrainer
 from tadrib.training.config import CPOConfig, IPOConfig, KTOConfig, SimPOConfig
 from tadrib.training.config.methods import PreferenceConfig, ReferencedConfig
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.completions import (

@@ -134,17 +134,28 @@ class Display:
     def _words(self) -> str:
         counted = self._counted
         if counted is None:
-            seconds = time.monotonic() - self._phase_began
-            return f"{self.phase}  {duration(seconds)}" if seconds >= 1 else self.phase
+            return f"{self.phase}{self._uncounted()}"
         share = f"{counted.done}/{counted.planned}"
         parts = [f"{self.phase}  {f'step {share}' if self.in_steps else f'{share} {self._doing.unit}'}"]
         if self.in_steps and self._loss is not None:
             parts.append(f"loss {decimal(self._loss)}")
         if self.in_steps and self._tokens_per_second is not None:
             parts.append(f"{self._tokens_per_second:,.0f} tokens/s")
+        if self._doing.unit == "rows":
+            parts.append(self._rows_per_second())
         if (left := self._seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
+
+    def _uncounted(self) -> str:
+        """How far what goes on is where its end is not known."""
+        if self._doing.done:
+            return f"  {self._doing.done:,} {self._doing.unit}  {self._rows_per_second()}"
+        seconds = time.monotonic() - self._phase_began
+        return f"  {duration(seconds)}" if seconds >= 1 else ""
+
+    def _rows_per_second(self) -> str:
+        return f"{self._doing.done / max(self._doing.seconds, 1e-3):,.0f} rows/s"
 
     def _seconds_left(self) -> float | None:
         counted = self._counted

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.runs.kept_rows import are_whole
 from tadrib.training.config import JobSpec
+from tadrib.training.config.locations import inside
 from tadrib.training.model.adapter_folder import require_models
+from tadrib.training.phases import followed
 from tadrib.training.run.directory import RunDirectory
-from tadrib.training.run.names import DATA
+from tadrib.training.run.names import DATA, PREPARED
 
 if TYPE_CHECKING:
+    from tadrib.training.data.prepare import PreparedData
     from tadrib.training.data.report.check import DataReport
 
 
 def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
-    """Read, check and tokenize the rows into ``data/``; a run that continues keeps the rows it began with.
+    """Read, check and tokenize the rows, and choose those of the run in ``data/``; a run that continues keeps those it
+    began with. Tokenized rows are kept beside the runs, in ``prepared/``, for all of them.
 
     Raises SpecError when the tokenizer cannot be loaded or the rows do not fit the model, DataError with every
     problem of the rows, or when a run that continues cannot have its rows back.
@@ -38,8 +42,10 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
 
     sources = fingerprints(spec.config)
     tokenizer = load_tokenizer(spec.config)
-    data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path)
-    require_rows_fit(spec.config, spec.method, data, tokenizer)
+    store = inside(spec.storage_path, PREPARED)
+    with followed(display.show):
+        data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path, store=store)
+    require_rows_fit(spec.config, spec.method, data.extent, tokenizer)
     data.save(run.data, sources)
     if run.store is not None:
         from tadrib.training.files.store_folders import upload_folder
@@ -47,11 +53,20 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
         upload_folder(run.store, run.data, DATA)
     held_out = f", {len(data.eval):,} held out" if data.eval is not None else ""
     display.note(f"read as {read_as(data.report.formats)}")
-    display.note(f"{len(data.train):,} rows to train on{held_out}")
+    display.note(f"{len(data.train):,} rows to train on{held_out}{_prepared_before(data)}")
     for source in data.report.sources:
         display.note(f"  {_taken(source, data.report)}")
     for line in [*_left_out(data.report), *data.report.warnings]:
         display.warn(line)
+
+
+def _prepared_before(data: PreparedData) -> str:
+    """What an earlier start or another run had done, if anything."""
+    rows = data.report.rows + (data.report.eval.rows if data.report.eval else 0)
+    if not data.encoded_rows:
+        return "; prepared before, none tokenized"
+    before = rows - data.encoded_rows
+    return f"; {before:,} of {rows:,} prepared before" if before else ""
 
 
 def _taken(source: DataReport, whole: DataReport) -> str:

@@ -28,9 +28,7 @@ def are_whole(spec: JobSpec, run: RunDirectory) -> bool:
         raise DataError(
             f"the prepared rows of {run} are damaged ({damage}) and cannot be made again", changed
         )
-    warn(
-        f"the prepared rows of the run are damaged (data/{damage}); they are prepared again from the dataset"
-    )
+    warn(f"the prepared rows of the run are damaged ({damage}); they are prepared again from the dataset")
     return False
 
 

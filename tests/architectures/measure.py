@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.data.group import Completion, Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.collate import collate
 from tadrib.training.engine.policy import install_scoring
 from tadrib.training.engine.self_check import choose_scoring_path, probes

@@ -4,14 +4,26 @@ import time
 import numpy as np
 import pytest
 
-from tadrib.training.data.baselines import donors, numbered, with_baselines
+from tadrib.training.data.baselines import donors
+from tadrib.training.data.blocks.index import index_table
 from tadrib.training.data.group import Completion, Group
+from tadrib.training.data.group_dataset import GroupDataset
+from tadrib.training.data.selection import Selection
 
 
 def groups(prompts: list[int]) -> list[Group]:
     return [
         Group([p, p], [Completion([100 + i] * 6, "completion")], i, label=True) for i, p in enumerate(prompts)
     ]
+
+
+def with_baselines(groups: list[Group], seed: int, longest: int) -> list[Group]:
+    selection = Selection.of(index_table([(0, 0, True)] * len(groups), groups))
+    dataset = selection.judged_dataset(GroupDataset.from_groups(groups).blocks, seed, longest)
+    paired = list(dataset)
+    assert dataset.num_tokens.tolist() == [group.num_tokens for group in paired]
+    assert dataset.counts.tolist() == [list(group.counts) for group in paired]
+    return paired
 
 
 def baseline(group: Group) -> list[int]:
@@ -75,5 +87,10 @@ def test_the_work_of_pairing_grows_with_the_rows_and_not_with_their_square(promp
     assert not (donated == np.arange(len(prompts))).any()
 
 
-def test_equal_prompts_have_one_number():
-    assert numbered([[1, 2], [1], [1, 2], [], [1]]).tolist() == [0, 1, 0, 2, 1]
+def test_of_a_masked_answer_the_tokens_that_are_left_are_counted():
+    masked = [Completion([1, 2, 3, 4], "completion", [True, False, False, True])]
+    made = [Group([n], masked, n, label=True) for n in range(3)]
+
+    assert [group.completions[1].trained for group in with_baselines(made, 0, 4)] == [
+        [True, False, False]
+    ] * 3

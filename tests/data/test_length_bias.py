@@ -10,9 +10,11 @@ import pytest
 from rich.console import Console
 
 from tadrib.training.config import METHODS
+from tadrib.training.data.blocks.facts import PairLengths
 from tadrib.training.data.prepare import prepare_data
 from tadrib.training.data.report.check import DataReport, check_data
-from tadrib.training.data.report.length_bias import LengthBias, length_bias_warnings, measure
+from tadrib.training.data.report.length_bias import LengthBias, length_bias_warnings
+from tadrib.training.data.report.length_bias import measure as measure_pairs
 from tadrib.training.data.report.table import render
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
 
@@ -20,6 +22,12 @@ from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
 def check(tmp_path: Path, method: str, items: list, tokenizer: object = None, **fields: object) -> DataReport:
     name = write_jsonl(tmp_path / "rows.jsonl", items)
     return check_data(name, method, config(method, name, **fields), tokenizer)  # type: ignore[arg-type]
+
+
+def measure(pairs: list[tuple[int, int]], unit: str) -> LengthBias:
+    lengths = PairLengths()
+    lengths.add(pairs)
+    return measure_pairs(lengths, unit)
 
 
 def bias_of(report: DataReport) -> LengthBias:

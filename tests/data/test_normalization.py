@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tadrib.training.data.templates.normalization import LETTERS, MARKS, STEPS, arabic_share, normalizer
+from tadrib.training.data.templates.normalization import LETTERS, MARKS, STEPS, count_letters, normalizer
 from tadrib.training.errors import SpecError
 
 ARABIC = st.text(alphabet=st.sampled_from(LETTERS[:60] + MARKS[:40] + "ـ ،0a"))
@@ -87,6 +87,6 @@ def test_an_unknown_step_names_the_nearest() -> None:
         normalizer(["nfc", "tatwil"])
 
 
-def test_the_arabic_share_counts_letters_alone() -> None:
-    assert arabic_share(["مصر 123 abc"]) == 0.5
-    assert arabic_share(["123 !"]) == 0.0
+def test_letters_are_counted_alone() -> None:
+    assert count_letters(["مصر 123 abc"]) == (6, 3)
+    assert count_letters(["123 !"]) == (0, 0)

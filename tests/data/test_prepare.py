@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tadrib.training.config import METHODS
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData, prepare_data
 from tadrib.training.data.rows.models import parse_row
-from tadrib.training.data.split import held_out
+from tadrib.training.data.split import held_out, prompt_key
 from tadrib.training.errors import DataError
 from tests.data.builders import build_tokenizer, config, row, rows, write_jsonl
 
@@ -84,8 +85,8 @@ def test_a_split_of_few_rows_holds_out_one(tmp_path: Path) -> None:
 def test_a_split_that_leaves_kto_one_kind_of_label_is_refused(tmp_path: Path) -> None:
     items = [row("kto", prompt=f"q{n}\n", label=n == 0) for n in range(10)]
     name = write_jsonl(tmp_path / "rows.jsonl", items)
-    dialogues = [parse_row("kto", item).dialogue for item in items]
-    takes_the_desirable = [seed for seed in range(20) if held_out(name, dialogues, 0.5, seed)[0]]
+    keys = np.array([prompt_key(parse_row("kto", item).dialogue) for item in items], dtype=np.uint64)
+    takes_the_desirable = [seed for seed in range(20) if held_out(name, keys, 0.5, seed)[0]]
     settings = config("kto", name, validation_split=0.5, seed=takes_the_desirable[0])
     with pytest.raises(DataError, match="without validation_split: label: all 5 rows are undesirable"):
         prepare_data(settings, "kto", build_tokenizer())

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tadrib.training.config import SFTConfig
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.collate import collate
 from tadrib.training.engine.policy import set_scoring_path

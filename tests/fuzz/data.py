@@ -12,9 +12,10 @@ from random import Random
 from rich.console import Console
 
 from tadrib.training.config import METHODS, CommonConfig
+from tadrib.training.data.blocks.encoded_rows import encode_rows
+from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.report.check import DataReport, check_data
 from tadrib.training.data.report.table import render
-from tadrib.training.data.validation import validate
 from tadrib.training.errors import DataError, Problem
 
 HOW_MANY_ARE_SHOWN = 0.05
@@ -35,6 +36,7 @@ def check(random: Random, path: Path, method: str) -> None:
             render(report)
         )
     if report.bad_rows:
-        validate(str(path), method, 100).bad.write(path.with_name("rejected.jsonl"))
+        rows = encode_rows(str(path), EncodingJob(_config(method, 100), method, None))
+        rows.facts.bad.write(path.with_name("rejected.jsonl"), rows.source.unit)
     if not report.ok:
         raise DataError(path.name, [Problem("", refusal) for refusal in report.refusals])

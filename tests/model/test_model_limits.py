@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.preparation import prepare
 from tadrib.training.config import DPOConfig, SFTConfig, parse_spec
-from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.data.extent import Extent
+from tadrib.training.data.group import Completion, Group
 from tadrib.training.dpo_trainer import create_dpo_trainer
 from tadrib.training.errors import SpecError
 from tadrib.training.run.directory import RunDirectory
@@ -38,13 +39,13 @@ def sft(tmp_path: Path, name: str, **changes):
 
 
 def test_the_extent_counts_each_answer_after_the_prompt():
-    from tadrib.training.data.extent import extent
-
     groups = [
         Group([1, 2, 3], [Completion([4, 5], "chosen"), Completion([9, 8, 7, 6], "rejected")], 0),
         Group([1], [Completion([2], "chosen"), Completion([3], "rejected")], 1),
     ]
-    found = extent([GroupDataset.from_groups(groups[1:]), GroupDataset.from_groups(groups)])
+    found = Extent()
+    for group in [groups[1], *groups]:
+        found.add(group)
     assert (found.longest, found.row, found.largest_id) == (7, 0, 9)
 
 

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerFast
 
 from tadrib.training.base_trainer import BaseTrainer
 from tadrib.training.config import METHODS, CommonConfig
-from tadrib.training.data.group import Completion, Group, GroupDataset
+from tadrib.training.data.group import Completion, Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.trainers import create_trainer
 from tadrib.training.trl_engine.engine import create_trl_trainer

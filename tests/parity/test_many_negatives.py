@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.group import Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.trainers import create_trainer
 from tests.parity.builders import Computed, assert_equal, both_engines, build_rows, compute, settings

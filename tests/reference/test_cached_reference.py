@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.loader import PlannedBatches
 from tadrib.training.engine.plan import EpochPlanner
 from tadrib.training.phases import followed

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.group import Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.errors import TrainingError
 from tadrib.training.trainers import create_trainer

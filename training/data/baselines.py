@@ -7,28 +7,11 @@ sees the same pairs, and their reference log-probs can be cached.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from tadrib.training.data.group import Completion, Group
-
-
-def with_baselines(
-    groups: Sequence[Group], seed: int, longest: int, largest: int | None = None
-) -> list[Group]:
-    """Each group with an additional completion of role ``kl``, truncated so that prompt and completion fit in
-    ``longest`` tokens and the whole group in ``largest``.
-
-    Rows are arranged in a random circle; each takes the answer of the next row with a different prompt, or of the next
-    row if all prompts are the same.
-    """
-    donated = donors(numbered(group.prompt for group in groups), seed).tolist()
-    return [
-        with_baseline(group, groups[donor].completions[0], longest, largest)
-        for group, donor in zip(groups, donated, strict=True)
-    ]
 
 
 def with_baseline(group: Group, answer: Completion, longest: int, largest: int | None) -> Group:
@@ -39,13 +22,6 @@ def with_baseline(group: Group, answer: Completion, longest: int, largest: int |
     room = max(1, room)
     baseline = Completion(answer.tokens[:room], "kl", answer.trained and answer.trained[:room])
     return replace(group, completions=[*group.completions, baseline])
-
-
-def numbered(prompts: Iterable[Sequence[int]]) -> np.ndarray:
-    """A number for each prompt, the same for equal ones; int64."""
-    numbers: dict[bytes, int] = {}
-    keys = (np.asarray(prompt, dtype=np.int32).tobytes() for prompt in prompts)
-    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64)
 
 
 def donors(prompts: np.ndarray, seed: int) -> np.ndarray:

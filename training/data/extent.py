@@ -1,49 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extent of prepared rows: the longest sequence and the largest token id, to compare with a model's limits."""
+"""Extent of groups: the longest sequence and the largest token id, to compare with a model's limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from pydantic import BaseModel
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group import Group
+from tadrib.training.data.lengths import longest_sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(BaseModel):
     """``longest`` is the maximum length of a prompt with one of its completions, found in dataset row ``row`` (from 0);
     ``largest_id`` is the largest token id."""
 
-    longest: int
-    row: int
-    largest_id: int
+    longest: int = 0
+    row: int = 0
+    largest_id: int = 0
 
+    def add(self, group: Group) -> None:
+        ids = [group.prompt, *(completion.tokens for completion in group.completions)]
+        largest = max(max(tokens, default=0) for tokens in ids)
+        self.merge(Extent(longest=longest_sequence(group), row=group.row, largest_id=largest))
 
-def extent(datasets: Iterable[GroupDataset]) -> Extent:
-    """The extent of all ``datasets`` together, read in Arrow batches without building groups."""
-    found = Extent(0, 0, 0)
-    for dataset in datasets:
-        for table in dataset.table.with_format("arrow").iter(batch_size=10_000):
-            found = _larger(found, _of_batch(table))
-    return found
-
-
-def _of_batch(table: pa.Table) -> Extent:
-    prompts, answers = (table[name].combine_chunks() for name in ("prompt", "completions"))
-    lengths = np.asarray(pc.list_value_length(prompts), dtype=np.int64)
-    longest = lengths.copy()
-    tokens = pc.list_flatten(answers)
-    owners = np.asarray(pc.list_parent_indices(answers))
-    np.maximum.at(longest, owners, lengths[owners] + np.asarray(pc.list_value_length(tokens)))
-    ids = [pc.max(pc.list_flatten(lists)).as_py() or 0 for lists in (prompts, tokens)]
-    at = int(longest.argmax())
-    return Extent(int(longest[at]), table["row"][at].as_py(), max(ids))
-
-
-def _larger(one: Extent, other: Extent) -> Extent:
-    longer = one if one.longest >= other.longest else other
-    return Extent(longer.longest, longer.row, max(one.largest_id, other.largest_id))
+    def merge(self, other: Extent) -> None:
+        if other.longest > self.longest:
+            self.longest, self.row = other.longest, other.row
+        self.largest_id = max(self.largest_id, other.largest_id)

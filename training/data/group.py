@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-from datasets import Dataset, Features, List, Value, load_from_disk
 
 ROLES = ("response", "chosen", "rejected", "hard_negative", "completion", "kl")
 """The role of a completion in its group; ``kl`` is another row's answer, for KTO's baseline."""
@@ -88,93 +83,4 @@ class Group:
             pairs=pairs,
             chosen_targets=chosen,
             paired_chosen_targets=chosen * pairs,
-        )
-
-
-_FEATURES = Features(
-    {
-        "prompt": List(Value("int32")),
-        "completions": List(List(Value("int32"))),
-        "trained": List(List(Value("bool"))),  # an empty list stands for None: every token is trained
-        "roles": List(Value("string")),
-        "row": Value("int64"),
-        "label": Value("bool"),
-        "lengths": List(Value("int32")),
-        "num_tokens": Value("int32"),
-        "counts": List(Value("int32"), length=len(Counts._fields)),
-        "reference": List(Value("float32")),
-    }
-)
-
-
-def _to_record(group: Group) -> dict:
-    return {
-        "prompt": group.prompt,
-        "completions": [c.tokens for c in group.completions],
-        "trained": [c.trained or [] for c in group.completions],
-        "roles": [c.role for c in group.completions],
-        "row": group.row,
-        "label": group.label,
-        "lengths": group.lengths,
-        "num_tokens": group.num_tokens,
-        "counts": group.counts,
-        "reference": group.reference,
-    }
-
-
-class GroupDataset:
-    """Groups in an Arrow table, memory-mapped from disk and so shared by all workers of a node."""
-
-    def __init__(self, table: Dataset) -> None:
-        self.table = table
-        self.num_tokens = np.asarray(table["num_tokens"], dtype=np.int64)
-        self._counts = np.asarray(table["counts"], dtype=np.int64).reshape(-1, len(Counts._fields))
-
-    @classmethod
-    def from_groups(cls, groups: Iterable[Group]) -> GroupDataset:
-        return cls(Dataset.from_list([_to_record(g) for g in groups], features=_FEATURES))
-
-    @classmethod
-    def load(cls, path: str | Path) -> GroupDataset:
-        return cls(load_from_disk(str(path)))
-
-    def save(self, path: str | Path) -> None:
-        self.table.save_to_disk(str(path))
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def with_reference(self, scores: list[list[float]]) -> GroupDataset:
-        """The same groups with ``reference`` filled in: one list of completion scores per group."""
-        column = self.table.features["reference"]
-        return GroupDataset(
-            self.table.remove_columns("reference").add_column("reference", scores, feature=column)
-        )
-
-    def select(self, members: list[int]) -> GroupDataset:
-        """A dataset of only these groups, in this order."""
-        return GroupDataset(self.table.select(members))
-
-    def count(self, members: list[int]) -> Counts:
-        """The summed counts of several groups."""
-        return Counts(*self._counts[members].sum(0).tolist())
-
-    def __iter__(self) -> Iterator[Group]:
-        return (self[i] for i in range(len(self)))
-
-    def __getitem__(self, index: int) -> Group:
-        record = self.table[int(index)]
-        completions = [
-            Completion(tokens, role, trained or None)
-            for tokens, role, trained in zip(
-                record["completions"], record["roles"], record["trained"], strict=True
-            )
-        ]
-        return Group(
-            record["prompt"],
-            completions,
-            record["row"],
-            record["label"],
-            record["lengths"],
-            record["reference"],
         )

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.data.group import NEGATIVES, Completion, Group
 from tadrib.training.data.rows.models import row_model
-from tadrib.training.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,16 @@ class Limits:
         return {key: limit for key, limit in limits.items() if limit is not None}
 
     def fits(self, group: Group) -> bool:
-        prompt_fits = self.prompt is None or len(group.prompt) <= self.prompt
-        group_fits = self.group is None or group.num_tokens <= self.group
-        return prompt_fits and group_fits and longest_sequence(group) <= self.total
+        return not any(self.exceeded(group))
+
+    def exceeded(self, group: Group) -> Iterator[tuple[str, int]]:
+        """The config key of each limit that ``group`` is over, and what it measures."""
+        measured = (
+            (self.total_key, self.total, longest_sequence(group)),
+            (self.prompt_key, self.prompt, len(group.prompt)),
+            (self.group_key, self.group, group.num_tokens),
+        )
+        yield from ((key, length) for key, limit, length in measured if limit is not None and length > limit)
 
     def cut(self, group: Group, bos: int | None) -> Group | None:
         """``group`` truncated to the limits. None if a completion would have no token left to train on, a rejected
@@ -82,63 +88,9 @@ def _shortened(completion: Completion, room: int) -> Completion:
     return replace(completion, tokens=completion.tokens[: max(room, 0)], trained=trained)
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Groups within the limits, and what happened to the others. ``dropped`` counts all rows over a limit under
-    ``drop``, and those that truncation cannot help under ``truncate`` (see `Limits.cut`)."""
-
-    groups: list[Group]
-    over: list[Group]
-    cut: int
-    dropped: int
-
-
-def fit(groups: Sequence[Group], limits: Limits, policy: str, bos: int | None) -> Fitted:
-    """Apply the ``truncation`` policy to ``groups``. Under ``error`` they are returned unchanged, and the caller has to
-    refuse those in ``over``."""
-    over = [group for group in groups if not limits.fits(group)]
-    if policy == "error" or not over:
-        return Fitted(list(groups), over, 0, 0)
-    fitted = []
-    cut = 0
-    for group in groups:
-        if limits.fits(group):
-            fitted.append(group)
-        elif policy == "truncate" and (short := limits.cut(group, bos)) is not None:
-            fitted.append(short)
-            cut += 1
-    return Fitted(fitted, over, cut, len(groups) - len(fitted))
-
-
-def over_long_problems(
-    over: Sequence[Group], num_rows: int, limits: Limits, where: Callable[[int], str]
-) -> list[Problem]:
-    """One problem per exceeded limit, with the value that would fit. ``where`` turns a row's number into its place."""
-    problems = []
-    checks = [
-        (limits.total_key, limits.total, longest_sequence),
-        (limits.prompt_key, limits.prompt, _prompt_length),
-        (limits.group_key, limits.group, _group_length),
-    ]
-    for key, limit, measure in checks:
-        beyond = [group for group in over if limit is not None and measure(group) > limit]
-        if not beyond:
-            continue
-        longest = max(beyond, key=measure)
-        whole = ", including all answers" if key == limits.group_key else ""
-        message = (
-            f"{len(beyond):,} of {num_rows:,} rows are longer than {key}={limit} tokens{whole}; "
-            f"the longest has {measure(longest):,} ({where(longest.row)})."
-        )
-        cut = "" if key == limits.group_key else "truncation: truncate to cut them, "
-        action = f"Set {key}: {measure(longest)} to fit them all, {cut}or truncation: drop to leave them out."
-        problems.append(Problem(key, message, action, rule="row_lengths"))
-    return problems
-
-
-def _prompt_length(group: Group) -> int:
-    return len(group.prompt)
-
-
-def _group_length(group: Group) -> int:
-    return group.num_tokens
+def fit(group: Group, limits: Limits, policy: str, bos: int | None) -> Group | None:
+    """``group`` by the ``truncation`` policy; None if it is left out. Under ``error`` it stays as it is, and the caller
+    has to refuse what is over a limit."""
+    if policy == "error" or limits.fits(group):
+        return group
+    return limits.cut(group, bos) if policy == "truncate" else None

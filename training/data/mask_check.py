@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
 
 from tadrib.training.data.encoding import Encoded
 from tadrib.training.data.generation import control_ids
@@ -17,32 +19,51 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SAMPLE_ROWS = 64
+"""Of each block of rows."""
 _USE_ANOTHER = "Set instruction_template to a named format such as chatml, or fix the chat template."
 
 
-def mask_problems(
-    encoded: Sequence[Encoded], tokenizer: PreTrainedTokenizerBase, where: Callable[[int], str]
-) -> list[Problem]:
-    """Problems in the masks of up to ``SAMPLE_ROWS`` rows spread over ``encoded``, which must not be truncated yet.
+class MaskFault(BaseModel):
+    """What is wrong with the mask of a row, given by its number in the dataset."""
 
-    One problem for each kind of fault, at the first row that has it: the mask is empty, it covers the prompt as well,
-    or it does not cover the end of the answer.
-    """
-    stops = control_ids(tokenizer)
-    step = max(1, len(encoded) // SAMPLE_ROWS)
-    found: dict[str, Problem] = {}
-    for item in encoded[::step][:SAMPLE_ROWS]:
-        if (
-            item.dialogue.part is not None
-        ):  # all of a document is trained on, and a part of it may end anywhere
-            continue
-        for answer, completion in zip(item.dialogue.answers, item.group.completions, strict=True):
-            fault = _fault(item, answer, completion, tokenizer, stops)
-            if fault is not None and fault[0] not in found:
-                rule, message = fault
-                place = f"{where(item.group.row)}: template {item.template}"
-                found[rule] = Problem(place, message, _USE_ANOTHER, rule)
-    return list(found.values())
+    number: int
+    template: str
+    message: str
+
+
+class MaskCheck:
+    """Checks the masks of rows encoded by ``tokenizer``."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._stops = control_ids(tokenizer)
+
+    def faults(self, encoded: Sequence[tuple[int, Encoded]]) -> dict[str, MaskFault]:
+        """The first fault of each kind in the masks of up to ``SAMPLE_ROWS`` numbered rows spread over ``encoded``,
+        which must not be truncated yet.
+
+        The mask is empty, it covers the prompt as well, or it does not cover the end of the answer.
+        """
+        step = max(1, len(encoded) // SAMPLE_ROWS)
+        found: dict[str, MaskFault] = {}
+        for number, item in encoded[::step][:SAMPLE_ROWS]:
+            if item.dialogue.part is not None:  # all of a document is trained on, and its parts end anywhere
+                continue
+            for answer, completion in zip(item.dialogue.answers, item.group.completions, strict=True):
+                fault = _fault(item, answer, completion, self._tokenizer, self._stops)
+                if fault is not None:
+                    rule, message = fault
+                    first = MaskFault(number=number, template=item.template, message=message)
+                    found.setdefault(rule, first)
+        return found
+
+
+def mask_problems(faults: Mapping[str, MaskFault], where: Callable[[int], str]) -> list[Problem]:
+    """A problem for each fault by its rule. ``where`` turns a row's number into its place."""
+    return [
+        Problem(f"{where(fault.number)}: template {fault.template}", fault.message, _USE_ANOTHER, rule)
+        for rule, fault in faults.items()
+    ]
 
 
 def _fault(

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tadrib.training.data.group import Counts, Group, GroupDataset
+from tadrib.training.data.group import Counts, Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.collate import ScoringPath, collate
 from tadrib.training.engine.plan import EpochPlanner, SetsPlanner, StepPlan

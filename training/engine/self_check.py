@@ -20,7 +20,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tadrib.training.compat.transformers import is_recurrent
-from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.group import Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.attention import UnsupportedInPacking
 from tadrib.training.engine.collate import SCORING_PATHS, ScoringPath, collate
 from tadrib.training.engine.full_precision import has_half_weights, in_float32

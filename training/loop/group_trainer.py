@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.loader import PlannedBatches, build_loader
 from tadrib.training.engine.plan import EpochPlanner, SetsPlanner

@@ -10,9 +10,8 @@ from transformers import AutoConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from tadrib.training.config import CommonConfig
-from tadrib.training.data.extent import Extent, extent
+from tadrib.training.data.extent import Extent
 from tadrib.training.data.lengths import Limits
-from tadrib.training.data.prepare import PreparedData
 from tadrib.training.data.report.check import DataReport
 from tadrib.training.errors import Problem, SpecError
 from tadrib.training.model.adapter_folder import base_of
@@ -20,17 +19,15 @@ from tadrib.training.model.source import ModelSource, locate, unloadable
 
 
 def require_rows_fit(
-    config: CommonConfig, method: str, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+    config: CommonConfig, method: str, needed: Extent, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Check that prepared rows fit the trained model and the reference model.
+    """Check that prepared rows of the extent ``needed`` fit the trained model and the reference model.
 
     The model has never seen a position beyond ``max_position_embeddings``, or has no embedding for it; RoPE scaling
     lifts that limit. A token id beyond ``vocab_size`` has no embedding.
 
     Raises SpecError with every problem, or if a config.json cannot be read.
     """
-    parts = [data.train] if data.eval is None else [data.train, data.eval]
-    needed = extent(parts)
     sources = [ModelSource.start(config), ModelSource.reference(config)]
     limits = Limits.of(config, method)
     problems = [

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from tadrib.training.config import CommonConfig
-from tadrib.training.data.group import Group, GroupDataset
+from tadrib.training.data.group import Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.collate import collate
 from tadrib.training.engine.reference_scorer import ReferenceScorer, frozen_reference
 from tadrib.training.engine.self_check import probes
@@ -66,7 +67,7 @@ def with_precomputed_scores(
 def _missing(requests: Sequence[ScoreRequest], cache: ReferenceCache) -> dict[bytes, Group]:
     """Wanted groups that some worker finds no score for, by key, in the same order on every worker."""
     known = cache.read()
-    used = {group_key(group): group for groups, members in requests for group in groups.select(list(members))}
+    used = {group_key(group): group for groups, members in requests for group in groups.select(members)}
     is_missing = torch.tensor([key not in known for key in used], dtype=torch.uint8, device=local_device())
     if dist.is_initialized():
         # also a barrier: no worker writes a shard before all have read the cache

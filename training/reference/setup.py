@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tadrib.training.config.methods import ReferencedConfig
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.plan import EpochPlanner
 from tadrib.training.engine.reference_scorer import ReferenceScorer, frozen_reference

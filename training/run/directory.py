@@ -17,7 +17,7 @@ from tadrib.training.files.regular_file import read_own
 from tadrib.training.files.scratch import working_copy
 from tadrib.training.run.files import RunFiles
 from tadrib.training.run.metrics import MetricsFile
-from tadrib.training.run.names import CHECKPOINTS, DATA, FINAL, LOCK, LOGS, METRICS, RESULT, SPEC
+from tadrib.training.run.names import CHECKPOINTS, DATA, FINAL, LOCK, LOGS, METRICS, PREPARED, RESULT, SPEC
 from tadrib.training.run.result import Result
 
 if TYPE_CHECKING:
@@ -139,9 +139,16 @@ class RunDirectory:
         if self.store is not None:
             from tadrib.training.files.store_folders import download_folder, find_missing
 
-            return find_missing(self.store, DATA) or download_folder(self.store, DATA, self.data)
-        manifest = Manifest.read(self.data)
-        return f"{MANIFEST} is missing or invalid" if manifest is None else manifest.damage(self.data)
+            damage = find_missing(self.store, DATA) or download_folder(self.store, DATA, self.data)
+        else:
+            manifest = Manifest.read(self.data)
+            damage = f"{MANIFEST} is missing or invalid" if manifest is None else manifest.damage(self.data)
+        if damage is not None:
+            return f"{DATA}/{damage}"
+        from tadrib.training.data.blocks.stored_blocks import StoredBlocks
+
+        block = StoredBlocks.load(self.data).damage()
+        return block and f"{PREPARED}/{block}"
 
     def bring_final(self) -> str | None:
         """Have the final weights of a store's run on this machine; returns what is wrong with them, None if nothing."""

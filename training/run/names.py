@@ -8,6 +8,8 @@ import re
 SPEC, METRICS, RESULT, REPORT = "spec.yaml", "metrics.jsonl", "result.json", "report.html"
 LOCK, STOP, ID = "lock.json", "stop", "id"
 CHECKPOINTS, FINAL, DATA, LOGS = "checkpoints", "final", "data", "logs"
+PREPARED = "prepared"
+"""Beside the runs: tokenized rows, for all of them."""
 DRIVER_LOG = "driver.log"
 """In the folder `LOGS`, like the workers' logs."""
 

@@ -25,7 +25,7 @@ from transformers import set_seed
 from tadrib.training.base_trainer import BaseTrainer
 from tadrib.training.config import METHODS, CommonConfig
 from tadrib.training.config.methods import PreferenceConfig, ReferencedConfig
-from tadrib.training.data.group import GroupDataset
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.prepare import PreparedData
 from tadrib.training.engine.router_loss import router_coefficient
 from tadrib.training.errors import SpecError

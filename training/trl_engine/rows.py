@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tadrib.training.data.group import NEGATIVES, Completion, Group, GroupDataset
+from tadrib.training.data.group import NEGATIVES, Completion, Group
+from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.errors import Problem
 
 _REFUSALS = {

@@ -13,7 +13,7 @@ from tadrib.training.config.dataset.layout import Layout
 from tadrib.training.data.encoding import Encoded, Encoder
 from tadrib.training.data.formats.row_reader import RowReader
 from tadrib.training.data.group import Completion, Group
-from tadrib.training.data.lengths import Limits, over_long_problems
+from tadrib.training.data.lengths import Limits
 from tadrib.training.data.look.token_texts import TokenText, token_texts
 from tadrib.training.data.readers.raw_row import RawRow
 from tadrib.training.data.readers.sources import open_source
@@ -128,7 +128,7 @@ def _fill(
     row.template = encoded.template
     group = encoded.group
     limits = Limits.of(config, encoder.method)
-    row.notes = [*_notes(encoded), *_over(group, limits, config, row.place)]
+    row.notes = [*_notes(encoded), *_over(group, limits, config)]
     if config.truncation == "truncate" and not limits.fits(group):
         group = limits.cut(group, tokenizer.bos_token_id) or group
     row.parts = [Part("prompt", False, *_said(tokenizer, group.prompt, []))]
@@ -196,7 +196,7 @@ def _notes(encoded: Encoded) -> Iterator[str]:
         yield "as one text, tokens would merge across the end of the prompt; they are tokenized separately"
 
 
-def _over(group: Group, limits: Limits, config: CommonConfig, place: str) -> Iterator[str]:
+def _over(group: Group, limits: Limits, config: CommonConfig) -> Iterator[str]:
     if limits.fits(group):
         return
     outcome = {
@@ -206,6 +206,5 @@ def _over(group: Group, limits: Limits, config: CommonConfig, place: str) -> Ite
     }[config.truncation]
     if config.truncation == "truncate" and limits.cut(group, None) is None:
         outcome = "training leaves it out, because cutting would leave nothing to train on"
-    for problem in over_long_problems([group], 1, limits, lambda _: place):
-        found = problem.message.partition("the longest has ")[2].partition(" (")[0]
-        yield f"over {problem.where}: {found} tokens; {outcome} (truncation: {config.truncation})"
+    for key, length in limits.exceeded(group):
+        yield f"over {key}: {length:,} tokens; {outcome} (truncation: {config.truncation})"

@@ -3,32 +3,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.dataset.layout import Layout
+from tadrib.training.data.blocks.bad_rows import ProblemCount
+from tadrib.training.data.blocks.encoded_rows import EncodedRows, encode_rows
+from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.formats.row_reader import RowReader
-from tadrib.training.data.group import Group
 from tadrib.training.data.lengths import Limits
-from tadrib.training.data.loading import Loaded, load, one_sided, refusal
 from tadrib.training.data.quality.inspection import inspect
 from tadrib.training.data.report.length_bias import LengthBias, length_bias, length_bias_warnings
-from tadrib.training.data.report.statistics import (
-    Percentiles,
-    character_lengths,
-    percentiles,
-    repetitions,
-    token_lengths,
-    tokens_per_word,
-)
+from tadrib.training.data.report.refusal import one_sided, refusal
+from tadrib.training.data.report.statistics import Percentiles, percentiles, repetitions
 from tadrib.training.data.report.warnings import data_warnings
 from tadrib.training.data.rows.models import row_model
-from tadrib.training.data.split import prompt_key
-from tadrib.training.data.templates.normalization import arabic_share
 from tadrib.training.data.templates.template_change import template_change
-from tadrib.training.data.validation import ProblemCount
 from tadrib.training.redaction import redact
 
 if TYPE_CHECKING:
@@ -158,11 +149,11 @@ def check_data(
         DataError: the dataset cannot be read at all.
         SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
-    loaded = load(path, config, method, tokenizer)
-    report = build_report(loaded, config, method, tokenizer)
-    problems = refusal(loaded, config, method, tokenizer)
-    if row_model(method).is_judged and loaded.dialogues:
-        problems += one_sided(path, [dialogue.label for dialogue in loaded.dialogues])
+    rows = encode_rows(path, EncodingJob(config, method, tokenizer))
+    report = build_report(rows, config, method, tokenizer)
+    problems = refusal(rows, config, method)
+    if row_model(method).is_judged and rows.facts.usable:
+        problems += one_sided(path, rows.facts.labels)
     report.refusals = [str(problem) for problem in problems]
     quality = inspect(path, RowReader(method, Layout.of(config)), held)
     report.near_duplicates, report.shared_prompts = quality.near.count, quality.held_prompts
@@ -173,60 +164,50 @@ def check_data(
 
 
 def build_report(
-    loaded: Loaded, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
+    rows: EncodedRows, config: CommonConfig, method: str, tokenizer: PreTrainedTokenizerBase | None
 ) -> DataReport:
-    """The report on ``loaded``, before any truncation."""
-    validated = loaded.validated
-    dialogues = [dialogue for dialogue in loaded.dialogues if not dialogue.part]
+    """The report on ``rows``; lengths are those before any truncation."""
+    source, facts = rows.source, rows.facts
     report = DataReport(
-        dataset=redact(validated.source.name),
+        dataset=redact(source.name),
         method=method,
-        source=validated.source.kind,
-        rows=validated.num_rows,
-        usable_rows=len(dialogues),
-        bad_rows=validated.bad.count,
+        source=source.kind,
+        rows=facts.rows,
+        usable_rows=facts.usable,
+        bad_rows=facts.bad.count,
         max_bad_rows=config.max_bad_rows,
-        place_unit=validated.source.unit,
-        problems=[_bad_row_kind(counted) for counted in validated.bad.problems.values()],
-        blank_lines=validated.source.blank_lines,
-        formats=dict(validated.formats),
-        unknown_columns=dict(validated.unknown_columns),
-        has_more_columns=validated.has_more_columns,
+        place_unit=source.unit,
+        problems=[_bad_row_kind(counted) for counted in facts.bad.problems.values()],
+        blank_lines=facts.blank_lines,
+        formats=dict(facts.formats),
+        unknown_columns=dict(facts.unknown_columns),
+        has_more_columns=facts.has_more_columns,
         truncation=config.truncation,
-        duplicate_rows=repetitions(repr(dialogue) for dialogue in dialogues),
-        duplicate_prompts=repetitions(map(prompt_key, dialogues)),
-        answers_per_row=sum(len(d.answers) for d in dialogues) / max(1, len(dialogues)),
-        arabic_share=arabic_share(text for dialogue in dialogues for text in dialogue.texts()),
-        length_bias=length_bias(loaded),
+        over_long=facts.over_long,
+        cut=facts.cut,
+        dropped=facts.dropped,
+        duplicate_rows=repetitions(rows.keys("row_key")),
+        duplicate_prompts=repetitions(rows.keys("prompt_key")),
+        answers_per_row=facts.answers / max(1, facts.usable),
+        arabic_share=facts.arabic / max(1, facts.letters),
+        length_unit="characters" if tokenizer is None else "tokens",
+        lengths={
+            part: percentiles(facts.lengths.get(part, {})) for part in ("prompt", "completion", "total")
+        },
     )
+    report.length_bias = length_bias(facts, report.length_unit)
     if row_model(method).is_judged:
-        labels = Counter("desirable" if dialogue.label else "undesirable" for dialogue in dialogues)
-        report.labels = {kind: labels[kind] for kind in ("desirable", "undesirable")}
-    if tokenizer is None:
-        report.lengths = {part: percentiles(n) for part, n in character_lengths(dialogues).items()}
-    else:
-        _add_tokens(report, loaded, config)
-        report.warnings += filter(None, [template_change(config, tokenizer)])
+        report.labels = {kind: facts.labels[kind] for kind in ("desirable", "undesirable")}
+    if tokenizer is not None:
+        report.largest_id = facts.extent.largest_id if facts.usable else None
+        report.limits = Limits.of(config, method).as_dict()
+        report.tokens_per_word = facts.word_tokens / facts.words if facts.words else None
+        report.boundary_merges = facts.merges.count
+        report.document_parts = facts.document_parts
+        report.templates = dict(facts.templates)
+        report.warnings = [*data_warnings(rows, config), *filter(None, [template_change(config, tokenizer)])]
     report.warnings += length_bias_warnings(report.length_bias, config)
     return report
-
-
-def _add_tokens(report: DataReport, loaded: Loaded, config: CommonConfig) -> None:
-    limits = Limits.of(config, report.method)
-    report.length_unit = "tokens"
-    report.lengths = {part: percentiles(n) for part, n in token_lengths(loaded.encoded).items()}
-    report.largest_id = max((_largest(item.group) for item in loaded.encoded), default=None)
-    report.limits = limits.as_dict()
-    report.over_long = sum(not limits.fits(item.group) for item in loaded.encoded)
-    report.tokens_per_word = tokens_per_word(loaded.encoded)
-    report.boundary_merges = sum(item.merges for item in loaded.encoded)
-    report.document_parts = sum(item.dialogue.part is not None for item in loaded.encoded)
-    report.templates = dict(Counter(item.template for item in loaded.encoded))
-    report.warnings = data_warnings(loaded, config)
-
-
-def _largest(group: Group) -> int:
-    return max(max(tokens, default=0) for tokens in (group.prompt, *(c.tokens for c in group.completions)))
 
 
 def _bad_row_kind(counted: ProblemCount) -> BadRowKind:

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tadrib.training.config import CommonConfig
-from tadrib.training.data.encoding import Encoded
-from tadrib.training.data.group import NEGATIVES
-from tadrib.training.data.loading import Loaded
+from tadrib.training.data.blocks.facts import Facts, PairLengths
 
 STRONG = 0.5
 """Rank correlation from which a bias counts as strong: three quarters of the rank sum point one way."""
@@ -51,56 +48,40 @@ class LengthBias:
         )
 
 
-def length_bias(loaded: Loaded) -> LengthBias | None:
-    """The length bias of ``loaded`` before truncation; None if no row is a pair."""
-    dialogues = loaded.dialogues
-    if dialogues and all(dialogue.lengths for dialogue in dialogues):
-        unit, lengths = "given", [list(dialogue.lengths) for dialogue in dialogues]
-    elif loaded.encoded:
-        unit, lengths = "tokens", [_scored_tokens(item) for item in loaded.encoded]
-    else:
-        unit = "characters"
-        lengths = [[sum(map(len, answer.texts())) for answer in dialogue.answers] for dialogue in dialogues]
-    roles = [[answer.role for answer in dialogue.answers] for dialogue in dialogues]
-    pairs = [pair for names, given in zip(roles, lengths, strict=True) for pair in _pairs(names, given)]
-    return measure(pairs, unit) if pairs else None
+def length_bias(facts: Facts, unit: str) -> LengthBias | None:
+    """The length bias of rows before truncation, by the lengths given if every row has them, else in ``unit``; None if
+    no row is a pair."""
+    is_given = facts.usable > 0 and not facts.without_lengths
+    pairs = facts.given_pairs if is_given else facts.pairs
+    return measure(pairs, "given" if is_given else unit) if pairs.differences else None
 
 
-def _scored_tokens(item: Encoded) -> list[int]:
-    return [completion.num_targets for completion in item.group.completions]
-
-
-def _pairs(roles: Sequence[str], lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(chosen, negative) lengths of one row; none without a chosen answer."""
-    if "chosen" in roles:
-        chosen = lengths[roles.index("chosen")]
-        yield from (
-            (chosen, length) for role, length in zip(roles, lengths, strict=True) if role in NEGATIVES
-        )
-
-
-def measure(pairs: Sequence[tuple[int, int]], unit: str) -> LengthBias:
-    """The bias of one or more (chosen, rejected) length pairs."""
-    chosen, rejected = np.asarray(pairs, dtype=np.int64).T
-    difference = chosen - rejected
+def measure(pairs: PairLengths, unit: str) -> LengthBias:
+    """The bias of one or more pairs."""
+    values = np.array(sorted(pairs.differences), dtype=np.int64)
+    counts = np.array([pairs.differences[value] for value in values.tolist()], dtype=np.int64)
+    total = int(counts.sum())
     return LengthBias(
         unit=unit,
-        pairs=len(pairs),
-        mean_chosen=float(chosen.mean()),
-        mean_rejected=float(rejected.mean()),
-        chosen_longer=float((difference > 0).mean()),
-        rejected_longer=float((difference < 0).mean()),
-        rank_correlation=_rank_biserial(difference[difference != 0]),
+        pairs=total,
+        mean_chosen=pairs.chosen / total,
+        mean_rejected=pairs.rejected / total,
+        chosen_longer=float(counts[values > 0].sum() / total),
+        rejected_longer=float(counts[values < 0].sum() / total),
+        rank_correlation=_rank_biserial(values[values != 0], counts[values != 0]),
     )
 
 
-def _rank_biserial(difference: np.ndarray) -> float:
-    """The correlation of non-zero differences; ties get their mean rank. 0 if there are none."""
-    if not len(difference):
+def _rank_biserial(values: np.ndarray, counts: np.ndarray) -> float:
+    """The correlation of non-zero differences, of which each of ``values`` occurs as often as ``counts`` says; ties get
+    their mean rank. 0 if there are none."""
+    if not len(values):
         return 0.0
-    _, place, count = np.unique(np.abs(difference), return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
-    return float((np.sign(difference) * ranks).sum() / ranks.sum())
+    sizes, place = np.unique(np.abs(values), return_inverse=True)
+    ties = np.zeros(len(sizes), dtype=np.int64)
+    np.add.at(ties, place, counts)
+    rank_sums = (np.cumsum(ties) - (ties - 1) / 2)[place] * counts
+    return float((np.sign(values) * rank_sums).sum() / rank_sums.sum())
 
 
 def length_bias_warnings(bias: LengthBias | None, config: CommonConfig) -> list[str]:

@@ -4,23 +4,23 @@
 from __future__ import annotations
 
 from tadrib.training.config import CommonConfig
-from tadrib.training.data.loading import Loaded
+from tadrib.training.data.blocks.encoded_rows import EncodedRows
+from tadrib.training.data.blocks.facts import Facts
 
 
-def data_warnings(loaded: Loaded, config: CommonConfig) -> list[str]:
+def data_warnings(rows: EncodedRows, config: CommonConfig) -> list[str]:
     """The warnings, one or two sentences each."""
     found = (
-        _chats_by_tokenizer(loaded, config),
-        _weight_of_nothing(loaded, config),
-        _merges(loaded),
-        *_control_tokens(loaded),
+        _chats_by_tokenizer(rows.facts, config),
+        _weight_of_nothing(rows.facts, config),
+        _merges(rows),
+        *_control_tokens(rows),
     )
     return [warning for warning in found if warning]
 
 
-def _chats_by_tokenizer(loaded: Loaded, config: CommonConfig) -> str:
-    name = config.instruction_template
-    count = sum(item.template == "tokenizer" for item in loaded.encoded)
+def _chats_by_tokenizer(facts: Facts, config: CommonConfig) -> str:
+    name, count = config.instruction_template, facts.templates["tokenizer"]
     if not count or name in ("tokenizer", "auto"):
         return ""
     return (
@@ -29,37 +29,33 @@ def _chats_by_tokenizer(loaded: Loaded, config: CommonConfig) -> str:
     )
 
 
-def _weight_of_nothing(loaded: Loaded, config: CommonConfig) -> str:
+def _weight_of_nothing(facts: Facts, config: CommonConfig) -> str:
     weight = getattr(config, "hard_negative_weight", 1.0)
-    roles = {answer.role for item in loaded.encoded for answer in item.group.completions}
-    if weight == 1.0 or "hard_negative" in roles:
+    if weight == 1.0 or "hard_negative" in facts.roles:
         return ""
     return f"hard_negative_weight: {weight} has no effect: no row has hard_negatives. Remove it, or add the column."
 
 
-def _merges(loaded: Loaded) -> str:
-    rows = [item.group.row for item in loaded.encoded if item.merges]
-    if not rows:
+def _merges(rows: EncodedRows) -> str:
+    merges = rows.facts.merges
+    if not merges.count:
         return ""
     return (
-        f"{len(rows):,} rows (first: {loaded.where(rows[0])}): as one text, prompt and answer would merge tokens "
-        "across their boundary. They are tokenized separately, as at inference. End prompts with a line break to "
-        "avoid this."
+        f"{merges.count:,} rows (first: {rows.source.where(merges.number)}): as one text, prompt and answer would "
+        "merge tokens across their boundary. They are tokenized separately, as at inference. End prompts with a line "
+        "break to avoid this."
     )
 
 
-def _control_tokens(loaded: Loaded) -> list[str]:
+def _control_tokens(rows: EncodedRows) -> list[str]:
     read_as = {
-        True: "which the model reads as control tokens, because instruction_template: plain leaves texts unchanged. "
+        "raw": "which the model reads as control tokens, because instruction_template: plain leaves texts unchanged. "
         "Remove it, unless the texts are deliberately written in the model's format.",
-        False: "which is treated as ordinary text: only the template writes control tokens. Remove it from the data.",
+        "text": "which is treated as ordinary text: only the template writes control tokens. Remove it from the data.",
     }
-    warnings = []
-    for is_raw, consequence in read_as.items():
-        found = [i for i in loaded.encoded if i.control and (i.template == "plain") is is_raw]
-        if found:
-            first = f"{found[0].control} in {loaded.where(found[0].group.row)}"
-            warnings.append(
-                f"{len(found):,} rows contain the text of control tokens (first: {first}), {consequence}"
-            )
-    return warnings
+    return [
+        f"{seen.count:,} rows contain the text of control tokens (first: {seen.text} in "
+        f"{rows.source.where(seen.number)}), {consequence}"
+        for kind, consequence in read_as.items()
+        if (seen := rows.facts.control.get(kind)) is not None
+    ]

@@ -28,7 +28,7 @@ from tadrib.training.data.rows.row_problem import RowError, RowProblem
 
 
 class Row(BaseModel, ABC):
-    """One row of a method. Columns that are not fields are ignored here, and counted by ``training.data.validation``.
+    """One row of a method. Columns that are not fields are ignored here, and counted by ``training.data.blocks``.
 
     ``system`` is a system message before the prompt, ``tools`` are those that the model may call.
     """

@@ -114,11 +114,10 @@ def _unknown_step(name: str) -> Problem:
     )
 
 
-def arabic_share(texts: Iterable[str]) -> float:
-    """Share of Arabic letters among all letters of ``texts``, 0 to 1."""
+def count_letters(texts: Iterable[str]) -> tuple[int, int]:
+    """The number of letters in ``texts``, and of Arabic ones among them."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
     letters = sum(count for character, count in counts.items() if character.isalpha())
-    arabic = sum(count for character, count in counts.items() if character in _LETTER_SET)
-    return arabic / letters if letters else 0.0
+    return letters, sum(count for character, count in counts.items() if character in _LETTER_SET)
