@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tadrib.training.data.formats.row_reader import RowReader
+from tadrib.training.data.quality.checked_rows import checked_rows
 from tadrib.training.data.quality.contamination import RULE, EvaluationTexts
-from tadrib.training.data.quality.good_rows import checked_rows
 from tadrib.training.data.quality.near_duplicates import SIMILAR, NearDuplicates
 from tadrib.training.data.quality.row_texts import RowTexts
 from tadrib.training.data.readers.sources import Source, open_source

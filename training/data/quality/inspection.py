@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tadrib.training.data.formats.row_reader import RowReader
-from tadrib.training.data.quality.good_rows import checked_rows
+from tadrib.training.data.quality.checked_rows import checked_rows
 from tadrib.training.data.quality.near_duplicates import NearDuplicates
 from tadrib.training.data.quality.row_texts import RowTexts
 from tadrib.training.data.quality.writing import Writing

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a dataset that training can use, one at a time."""
+"""The rows of a dataset one at a time, each with what training would make of it."""
 
 from __future__ import annotations
 
