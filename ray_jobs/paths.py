@@ -8,7 +8,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from tadrib.training.config import JobSpec
-from tadrib.training.config.locations import is_url
+from tadrib.training.config.locations import is_here, is_url
 from tadrib.training.config.types import LocalPath
 from tadrib.training.errors import Problem, SpecError
 
@@ -35,7 +35,7 @@ def require_directory(directory: Path, spec: JobSpec, keys: Container[str]) -> N
             continue
         if not directory.is_dir():
             message = f"{value} is relative to {directory}, where it was submitted, and the cluster has no such folder."
-        elif mark.must_exist and not (directory / value).exists():
+        elif mark.must_exist and not is_here(str(directory / value)):
             message = (
                 f"{value} is {directory / value}, where it was submitted, and the cluster has no such file."
             )
@@ -60,4 +60,4 @@ def require_lasting_storage(spec: JobSpec) -> None:
 def _is_relative(value: str, mark: LocalPath) -> bool:
     if is_url(value) or os.path.isabs(value):
         return False
-    return not mark.must_exist or value.startswith(("./", "../")) or os.path.exists(value)
+    return not mark.must_exist or value.startswith(("./", "../")) or is_here(value)

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from tadrib.training.config import CommonConfig, JobSpec, resolve
+from tadrib.training.config.locations import is_here
 from tadrib.training.config.strategy import as_text, read_settings
 from tadrib.training.run.directory import RunDirectory
 
@@ -34,7 +35,7 @@ class Plan:
         resolved = resolve(placed)
         _settle_strategy(resolved.spec.config)
         for key, value, mark in list(resolved.spec.config.paths()):
-            if mark.must_exist and os.path.exists(value):
+            if mark.must_exist and is_here(value):
                 resolved.spec.config.place(key, os.path.abspath(value))
         return cls(resolved.spec, tuple(resolved.notices))
 

@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+import glob
+import os
+
 
 def is_url(location: str) -> bool:
     return "://" in location
+
+
+def is_here(path: str) -> bool:
+    """Whether there is such a file or folder on this machine, or one that ``path`` matches as a glob."""
+    return os.path.exists(path) or ("*" in path and next(glob.iglob(path), None) is not None)
 
 
 def inside(location: str, *names: str) -> str:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
 from pathlib import Path
 
 from tadrib.training.config import CommonConfig
@@ -31,15 +33,22 @@ def fingerprint(name: str) -> str | None:
 
 
 def _of_path(name: str) -> str | None:
-    path, digest = Path(name), hashlib.sha256()
+    path = Path(name)
+    if not path.exists() and (found := sorted(glob.glob(name))):
+        return _of_files(Path(), [Path(each) for each in found if Path(each).is_file()])
     if not path.exists():
-        path = Path(name.rpartition(":")[0])  # directory:split
-        if not path.is_dir() or path == Path():
+        path = Path(name.rpartition(":")[0])  # directory:split, workbook:sheet
+        if not path.exists() or path == Path():
             return None
     if path.is_file():
         return f"sha256:{sha256(path)}"
-    for file in sorted(each for each in path.rglob("*") if each.is_file()):
-        digest.update(f"{file.relative_to(path)}\0{sha256(file)}\0".encode())
+    return _of_files(path, [each for each in path.rglob("*") if each.is_file()])
+
+
+def _of_files(folder: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{os.path.relpath(file, folder)}\0{sha256(file)}\0".encode())
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -168,4 +168,4 @@ def _warn_of_shared_prompts(report: DataReport, train: EncodedRows, held: Encode
 
 def _write_rejected(rows: EncodedRows, path: Path) -> None:
     if rows.facts.bad.count:
-        rows.facts.bad.write(path, rows.source.unit)
+        rows.facts.bad.write(path, rows.source)

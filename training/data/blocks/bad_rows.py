@@ -44,16 +44,17 @@ class ProblemCount(BaseModel):
     def as_problem(self, source: Source) -> Problem:
         where = source.where(self.numbers[0]) + (f": {self.column}" if self.column else "")
         first, *lines = self.action.split("\n")
-        return Problem(where, self.message, "\n".join([first + self._others(source.unit), *lines]))
+        return Problem(where, self.message, "\n".join([first + self._others(source), *lines]))
 
-    def _others(self, unit: str) -> str:
+    def _others(self, source: Source) -> str:
         others = self.numbers[1:]
         if not others:
             return ""
         more = self.count - len(self.numbers)
         tail = f" and {more:,} more" if more > 0 else ""
-        plural = "s" if len(others) > 1 else ""
-        return f" (also in {unit}{plural} {', '.join(map(str, others))}{tail})"
+        unit = "" if source.files else f"{source.unit}{'s' if len(others) > 1 else ''} "
+        places = ", ".join(str(source.short(number)) for number in others)
+        return f" (also in {unit}{places}{tail})"
 
 
 class RejectedRow(BaseModel):
@@ -111,14 +112,16 @@ class BadRows(BaseModel):
         action = f"Fix them, or set max_bad_rows: {self.count} to leave them out (written to rejected.jsonl)."
         return [*problems, Problem(source.name, message, action, rule="max_bad_rows")]
 
-    def write(self, path: Path, unit: str) -> None:
-        """One JSON object per bad row that was kept: its number in the source (a ``unit``: line or row), what is wrong,
-        and the row."""
+    def write(self, path: Path, source: Source) -> None:
+        """One JSON object per bad row that was kept: its line or row in the source, what is wrong, and the row."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
             for rejected in self.kept:
-                reason = json.dumps(rejected.reason, ensure_ascii=False)
-                file.write(f'{{"{unit}": {rejected.number}, "reason": {reason}, "row": {rejected.row}}}\n')
+                place, reason = (
+                    json.dumps(each, ensure_ascii=False)
+                    for each in (source.short(rejected.number), rejected.reason)
+                )
+                file.write(f'{{"{source.unit}": {place}, "reason": {reason}, "row": {rejected.row}}}\n')
 
 
 def escaped(text: str) -> str:

@@ -28,7 +28,7 @@ def work_on(name: str, job: EncodingJob, store: BlockStore | None) -> Iterator[W
         DataError: the dataset cannot be read at all.
     """
     settings = b"" if store is None else job.digest()
-    for block in raw_blocks(open_source(name)):
+    for block in raw_blocks(open_source(name, job.config.columns)):
         address = "" if store is None else block.digest(settings)
         done = None if store is None else store.read(address)
         yield done or Work(address, block)

@@ -78,7 +78,7 @@ def seen_rows(
         DataError: the dataset cannot be read, or has no row with one of the numbers.
         SpecError: the template or a normalization step does not exist, or does not fit the tokenizer.
     """
-    source, reader = open_source(name), RowReader(method, Layout.of(config))
+    source, reader = open_source(name, config.columns), RowReader(method, Layout.of(config))
     encoder = None if tokenizer is None else Encoder(tokenizer, config, method)
     wanted, last = set(numbers), 0
     for index, raw in enumerate(source.rows):

@@ -43,7 +43,7 @@ class CleaningReport:
     against: list[str]
     unit: str
     rows: int = 0
-    left_out: dict[str, list[tuple[int, int | None]]] = field(
+    left_out: dict[str, list[tuple[int | str, int | str | None]]] = field(
         default_factory=lambda: {name: [] for name in REASONS}
     )
 
@@ -86,14 +86,14 @@ def clean(
     if output.exists() or output.suffix != ".jsonl":
         message = "exists." if output.exists() else "does not end in .jsonl, which is what is written."
         raise DataError(str(output), [Problem(str(output), message, "Choose another name.")])
-    source = open_source(name)
+    source = open_source(name, reader.layout.columns)
     report = CleaningReport(name, str(output), list(against), source.unit)
     left_out = _decide(report, source, reader, EvaluationTexts(against), near=near)
     if not report.kept:
         raise DataError(
             name, [Problem(name, f"no row of {report.rows:,} would be left.", "Compare other data.")]
         )
-    _write(name, output, left_out)
+    _write(name, output, left_out, reader)
     text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n"
     output.with_name(f"{output.name}.report.json").write_text(text, encoding="utf-8")
     return report
@@ -109,7 +109,7 @@ def _decide(
 
     def leave(index: int, reason: str, number: int, other: int | None = None) -> None:
         left_out.add(index)
-        report.left_out[reason].append((number, other))
+        report.left_out[reason].append((source.short(number), None if other is None else source.short(other)))
 
     with tempfile.TemporaryFile() as file:
         signatures = NearDuplicates(file)
@@ -135,12 +135,12 @@ def _decide(
     return left_out
 
 
-def _write(name: str, output: Path, left_out: set[int]) -> None:
+def _write(name: str, output: Path, left_out: set[int], reader: RowReader) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
         with aside.open("w", encoding="utf-8") as file:
-            for index, row in enumerate(open_source(name).rows):
+            for index, row in enumerate(open_source(name, reader.layout.columns).rows):
                 if index not in left_out:
                     file.write(json.dumps(_plain(row.value), ensure_ascii=False, default=str) + "\n")
         aside.rename(output)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from tadrib.training.data.quality.checked_rows import checked_rows
 from tadrib.training.data.quality.near_duplicates import NearDuplicates
 from tadrib.training.data.quality.row_texts import RowTexts
 from tadrib.training.data.quality.writing import Writing
-from tadrib.training.data.readers.sources import open_source
+from tadrib.training.data.readers.sources import Source, open_source
 
 _SHOWN = 5
 
@@ -28,10 +28,10 @@ class Repetition:
     """Rows that repeat an earlier one: their count, and the places of the first few, each with that of the earlier."""
 
     count: int = 0
-    places: list[tuple[int, int]] = field(default_factory=list)
+    places: list[tuple[int | str, int | str]] = field(default_factory=list)
 
     def listed(self, unit: str) -> str:
-        pairs = ", ".join(f"{later:,} repeats {earlier:,}" for later, earlier in self.places)
+        pairs = ", ".join(f"{later} repeats {earlier}" for later, earlier in self.places)
         return f"{unit} {pairs}{', …' if self.count > len(self.places) else ''}"
 
 
@@ -76,7 +76,8 @@ def inspect(name: str, reader: RowReader, held: str | None = None) -> Quality:
     numbers, keys, prompts = array("q"), array("Q"), array("Q")
     with tempfile.TemporaryFile() as file:
         near = NearDuplicates(file)
-        for row in checked_rows(open_source(name), reader):
+        source = open_source(name, reader.layout.columns)
+        for row in checked_rows(source, reader):
             if row.dialogue is None:
                 continue
             texts = RowTexts(row.dialogue)
@@ -88,10 +89,11 @@ def inspect(name: str, reader: RowReader, held: str | None = None) -> Quality:
         first = _first_with(np.array(keys, dtype=np.uint64))
         own = np.arange(len(first))
         repeated = np.flatnonzero(first != own)
-        pairs = ((later, earlier) for later, earlier in near.pairs() if first[later] == later)
-        quality.near = _repetition(pairs, numbers)
+        near_pairs = ((later, earlier) for later, earlier in near.pairs() if first[later] == later)
+        quality.near = _repetition(near_pairs, numbers, source)
     quality.rows = len(numbers)
-    quality.repeated = _repetition(zip(repeated.tolist(), first[repeated].tolist(), strict=True), numbers)
+    pairs = zip(repeated.tolist(), first[repeated].tolist(), strict=True)
+    quality.repeated = _repetition(pairs, numbers, source)
     if held is not None:
         found = np.isin(np.array(prompts, dtype=np.uint64), _prompt_keys(held, reader))
         quality.held_prompts = int(found.sum())
@@ -99,7 +101,7 @@ def inspect(name: str, reader: RowReader, held: str | None = None) -> Quality:
 
 
 def _prompt_keys(name: str, reader: RowReader) -> np.ndarray:
-    rows = checked_rows(open_source(name), reader)
+    rows = checked_rows(open_source(name, reader.layout.columns), reader)
     keys = array("Q", (RowTexts(row.dialogue).prompt_key for row in rows if row.dialogue is not None))
     return np.unique(np.array(keys, dtype=np.uint64))
 
@@ -110,10 +112,10 @@ def _first_with(keys: np.ndarray) -> np.ndarray:
     return first[inverse] if len(keys) else np.empty(0, dtype=np.int64)
 
 
-def _repetition(pairs: Iterator[tuple[int, int]], numbers: array) -> Repetition:
+def _repetition(pairs: Iterable[tuple[int, int]], numbers: array, source: Source) -> Repetition:
     found = Repetition()
     for later, earlier in pairs:
         found.count += 1
         if len(found.places) < _SHOWN:
-            found.places.append((numbers[later], numbers[earlier]))
+            found.places.append((source.short(numbers[later]), source.short(numbers[earlier])))
     return found

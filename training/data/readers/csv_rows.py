@@ -4,38 +4,50 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tadrib.training.data.readers.json_rows import decode
+from tadrib.training.data.readers.cells import cell_reader
+from tadrib.training.data.readers.delimiters import MARK, delimiter_of
+from tadrib.training.data.readers.encodings import open_text
 from tadrib.training.data.readers.lines import MAX_LINE_BYTES, Line, decode_line, read_lines
 from tadrib.training.data.readers.locations import Location
 from tadrib.training.data.readers.raw_row import RawRow, bad_row
-from tadrib.training.data.rows.row_problem import RowProblem, shown
+from tadrib.training.data.readers.table_header import check_header, wrong_cells
+from tadrib.training.data.rows.row_problem import RowProblem
 from tadrib.training.errors import DataError, Problem
 
 
-def read_csv(location: Location) -> Iterator[RawRow | None]:
+def read_csv(location: Location, columns: Mapping[str, str]) -> Iterator[RawRow | None]:
     """Rows numbered by the line they start on; an empty cell is a missing value.
 
-    CSV cells have no type: in ``label``, true and false are parsed (in any case), in the length columns numbers, and in
-    answer columns JSON arrays. Everything else stays text.
+    Encoding and delimiter are told from the beginning of the file. CSV cells have no type: see
+    ``training.data.readers.cells``; ``columns`` are the format's names of the file's columns.
 
     Raises:
-        DataError: an unclosed quote, or a repeated or empty column name: no row after it can be trusted.
+        DataError: an unclosed quote, or a repeated or empty column name: no row after it can be trusted; two delimiters
+            that would do.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    with location.open() as stream:
+    read = cell_reader(columns)
+    stream, sample = open_text(location)
+    with stream:
+        delimiter = delimiter_of(location.name, location.suffix, sample, columns.values())
         lines = _Lines(read_lines(stream))
-        reader = csv.reader(lines, delimiter="\t" if location.suffix == ".tsv" else ",", strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
+            if sample.lower().startswith(MARK):
+                next(reader, None)
             header = next(reader, None)
             if header is None:
                 return
-            _check_header(location.name, header)
+            if problem := lines.take_problem():
+                where = f"{location.name}:{lines.number}"
+                raise DataError(location.name, [Problem(where, problem.message, problem.action)])
+            check_header(location.name, header)
             start = reader.line_num + 1
             for cells in reader:
-                yield _row(start, header, cells, lines.take_problem())
+                yield _row(start, header, cells, lines.take_problem(), read)
                 start = reader.line_num + 1
         except csv.Error as error:
             where = f"{location.name}:{lines.number}"
@@ -66,69 +78,18 @@ class _Lines:
         return problem
 
 
-def _check_header(name: str, header: list[str]) -> None:
-    for column in header:
-        if not column.strip():
-            raise DataError(
-                name, [Problem(f"{name}:1", "has a column without a name.", "Name or remove it.")]
-            )
-        if header.count(column) > 1:
-            problem = Problem(f"{name}:1", f"has the column {shown(column)} twice.", "Keep one of them.")
-            raise DataError(name, [problem])
-
-
-def _row(number: int, header: list[str], cells: list[str], problem: RowProblem | None) -> RawRow | None:
+def _row(
+    number: int,
+    header: list[str],
+    cells: list[str],
+    problem: RowProblem | None,
+    read: Callable[[str, str], Any],
+) -> RawRow | None:
     if problem is not None:
         return bad_row(number, problem, ",".join(cells))
     if not cells:
         return None
-    if len(cells) != len(header):
-        message = f"has {len(cells)} cells, but the header has {len(header)} columns."
-        action = "Quote cells that hold commas, quotes or line breaks."
-        return bad_row(number, RowProblem("wrong_cells", "", message, action), ",".join(cells))
-    value = {column: _read_cell(column, cell) for column, cell in zip(header, cells, strict=True)}
+    if wrong := wrong_cells(len(cells), header):
+        return bad_row(number, wrong, ",".join(cells))
+    value = {column: read(column, cell) for column, cell in zip(header, cells, strict=True)}
     return RawRow(number, value)
-
-
-def _flag(cell: str) -> Any:
-    return {"true": True, "false": False}.get(cell.strip().lower(), cell)
-
-
-_MAX_DIGITS = 100  # anything longer is not a length, and stays text
-
-
-def _number(cell: str) -> Any:
-    return int(cell) if cell.strip().isdecimal() and len(cell) < _MAX_DIGITS else cell
-
-
-def _list(cell: str) -> Any:
-    if not cell.lstrip().startswith("["):
-        return cell
-    try:
-        return decode(cell)
-    except (ValueError, RecursionError):
-        return cell
-
-
-def _conversation(cell: str) -> Any:
-    value = _list(cell)
-    return value if isinstance(value, list) and value and isinstance(value[0], dict) else cell
-
-
-_CELLS: dict[str, Callable[[str], Any]] = {
-    "label": _flag,
-    "chosen_length": _number,
-    "rejected_length": _number,
-    "messages": _list,
-    "rejected": _list,
-    "hard_negatives": _list,
-    "prompt": _conversation,
-    "chosen": _conversation,
-    "completion": _conversation,
-}
-
-
-def _read_cell(column: str, cell: str) -> Any:
-    if cell == "":
-        return None
-    return _CELLS.get(column, str)(cell)

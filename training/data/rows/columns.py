@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tadrib.training.data.rows.row_problem import RowProblem, shown
 from tadrib.training.errors import clip, named, nearest
 
+_KINDS_OF_ROWS = (
+    128  # sets of columns whose problems are remembered: the rows of a file mostly have the same ones
+)
 _TYPO_RATIO = 0.8  # an unknown column this similar to an optional one is a typo; otherwise it is extra data
 # Names that other formats use. They are only suggested: a wrong guess would train on nonsense.
 _OTHER_NAMES = {
@@ -63,8 +67,9 @@ def _is_neutral(name: str, value: Any) -> bool:
     return value in ("", [], {}) or (name == "weight" and value == 1)
 
 
+@lru_cache(_KINDS_OF_ROWS)
 def missing_columns(
-    missing: Sequence[str], present: Collection[str], known: Collection[str]
+    missing: tuple[str, ...], present: tuple[str, ...], known: tuple[str, ...]
 ) -> list[RowProblem]:
     """A problem for each of the ``missing`` columns. Its action names the one of ``present`` that was probably meant;
     the first one gives the lines of a spec that read them all."""
@@ -89,8 +94,9 @@ def _in_the_spec(missing: Sequence[str], unknown: Collection[str]) -> str:
     return "\n".join([", or name it in the spec:", "      columns:", *names])
 
 
+@lru_cache(_KINDS_OF_ROWS)
 def misspelt_columns(
-    present: Collection[str], known: Collection[str], optional: Collection[str]
+    present: tuple[str, ...], known: tuple[str, ...], optional: tuple[str, ...]
 ) -> list[RowProblem]:
     """Problems for unknown columns that look like a typo of an optional column the row lacks."""
     problems = []

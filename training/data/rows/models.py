@@ -213,11 +213,12 @@ def parse_row(method: str, value: dict[str, Any]) -> Row:
     model = row_model(method)
     present = {column: item for column, item in value.items() if not is_missing(item)}
     required = model.required(present)
-    absent = [column for column in required if column not in value]
-    problems = missing_columns(absent, list(value), model.model_fields)
+    known = tuple(model.model_fields)
+    absent = tuple(column for column in required if column not in value)
+    problems = [*missing_columns(absent, tuple(value), known)]
     problems += [_without_value(column) for column in required if column in value and column not in present]
-    problems += misspelt_columns(present, model.model_fields, model.optional)
-    problems += refused_columns(present, model.model_fields)
+    problems += misspelt_columns(tuple(present), known, model.optional)
+    problems += refused_columns(present, known)
     try:
         row = model.model_validate(present)
     except ValidationError as error:
