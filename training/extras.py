@@ -20,6 +20,7 @@ _TRAINING = (
         "bitsandbytes",
         "deepspeed",
         "datasets",
+        "openpyxl",
         "safetensors",
     ),
     *(
