@@ -3,21 +3,22 @@
 
 `python -m benchmarks.merge --size 1.5b --method ties`. mergekit is in no lock: give the folder that it is installed in,
 `pip install --target FOLDER --no-deps mergekit==0.1.5 immutables`, as --mergekit FOLDER; without it ours is alone.
-Each merge is a process of its own, whose peak resident memory the kernel counts. The same merge of models of a thousand
-weights is measured too: what is above it is not the libraries' code.
+Each merge is a process of its own, whose peak resident memory the kernel counts, the libraries' code included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from transformers import Qwen2Config
 from tadrib.training.model.weight_files.shards import write_shards
 
 SIZES: dict[str, dict[str, int]] = {
-    "none": {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1},
     "0.3b": {"vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 12},
     "1.5b": {"vocab_size": 151_936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28},
 }
@@ -55,13 +55,16 @@ def write_model(folder: Path, size: dict[str, int], seed: int) -> None:
 
     with torch.device("meta"):
         shapes = {name: tuple(each.shape) for name, each in Qwen2ForCausalLM(config).named_parameters()}
-    generator = torch.Generator().manual_seed(seed)
+    pool = (torch.randn(2**24, generator=torch.Generator().manual_seed(seed)) * 0.02).to(torch.bfloat16)
 
-    def blocks(name: str) -> Any:
+    def blocks(name: str) -> Iterator[torch.Tensor]:
+        """Rows from the pool, each tensor from another place in it: drawing billions of numbers takes minutes."""
         rows, *rest = shapes[name]
+        width = math.prod(rest)
+        start = zlib.crc32(name.encode()) % 2**20
         for first in range(0, rows, 1024):
-            part = torch.randn(min(1024, rows - first), *rest, generator=generator)
-            yield (part * 0.02).to(torch.bfloat16)
+            count = min(1024, rows - first)
+            yield pool[start : start + count * width].reshape(count, *rest)
 
     write_shards(folder, {name: (torch.bfloat16, shape) for name, shape in shapes.items()}, blocks)
 
@@ -82,33 +85,33 @@ def measured(program: str, recipe: Path, output: Path, extra: str | None) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=[size for size in SIZES if size != "none"], default="1.5b")
+    parser.add_argument("--size", choices=list(SIZES), default="1.5b")
     parser.add_argument("--method", choices=["linear", "task_arithmetic", "ties"], default="ties")
     parser.add_argument("--mergekit", help="folder that mergekit is installed in")
     parser.add_argument("--folder", help="where there is space for four models")
     given = parser.parse_args()
     found: dict[str, Any] = {"size": given.size, "method": given.method}
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        for size in ("none", given.size):
-            place = Path(folder) / size
-            for seed, name in enumerate(("base", "a", "b")):
-                write_model(place / name, SIZES[size], seed)
-            parameters = {"weight": 0.5, **({"density": 0.5} if given.method == "ties" else {})}
-            models = [{"model": str(place / name), "parameters": parameters} for name in "ab"]
-            recipe = {"merge_method": given.method, "models": models, "dtype": "bfloat16"}
-            if given.method != "linear":
-                recipe["base_model"] = str(place / "base")
-            (place / "merge.yaml").write_text(json.dumps(recipe))  # JSON is YAML
-            sides = {"ours": OURS, **({"mergekit": THEIRS} if given.mergekit else {})}
-            for side, program in sides.items():
-                result = measured(program, place / "merge.yaml", place / "merged", given.mergekit)
-                found.setdefault(side, {})["alone" if size == "none" else "merge"] = result
-        shape = SIZES[given.size]
-        largest = shape["vocab_size"] * shape["hidden_size"] * 4
-        found["largest_tensor_float32_gib"] = round(largest / 2**30, 3)
-        found["allowed_gib"] = round((3 * largest + 10**9) / 2**30, 3)
-    found["own_peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
+        place = Path(folder)
+        for seed, name in enumerate(("base", "a", "b")):
+            write_model(place / name, SIZES[given.size], seed)
+        (place / "merge.yaml").write_text(json.dumps(recipe_of(given.method, place)))  # JSON is YAML
+        for side, program in {"ours": OURS, **({"mergekit": THEIRS} if given.mergekit else {})}.items():
+            found[side] = measured(program, place / "merge.yaml", place / "merged", given.mergekit)
+            print(json.dumps({side: found[side]}), file=sys.stderr, flush=True)
+    shape = SIZES[given.size]
+    largest = shape["vocab_size"] * shape["hidden_size"] * 4
+    found["largest_tensor_float32_gib"] = round(largest / 2**30, 3)
+    found["allowed_gib"] = round((3 * largest + 10**9) / 2**30, 3)
     print(json.dumps(found, indent=2))
+
+
+def recipe_of(method: str, place: Path) -> dict[str, Any]:
+    """The recipe of a merge of the models ``a`` and ``b``."""
+    parameters = {"weight": 0.5, **({"density": 0.5} if method == "ties" else {})}
+    models = [{"model": str(place / name), "parameters": parameters} for name in "ab"]
+    recipe = {"merge_method": method, "models": models, "dtype": "bfloat16"}
+    return recipe if method == "linear" else recipe | {"base_model": str(place / "base")}
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from tadrib.training.errors import SpecError
 from tadrib.training.model_merger import create_model_merger
-from tests.merger.models import logits_of, save_adapter, save_gpt2, save_model
+from tests.merger.models import TOKENS, VOCABULARY, logits_of, save_adapter, save_gpt2, save_model
 
 PROJECTIONS = ["q_proj", "down_proj"]
 KINDS: dict[str, dict[str, Any]] = {
@@ -34,7 +36,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "biases": {"target_modules": PROJECTIONS, "bias": "all"},
     "lora-bias": {"target_modules": ["q_proj", "v_proj"], "lora_bias": True},
 }
-TIED = ["plain", "embedding", "head", "saved-embedding", "tokens"]
+TIED: dict[str, tuple[dict[str, Any], bool]] = {
+    **{kind: (KINDS[kind], kind in ("plain", "tokens")) for kind in ("plain", "embedding", "head", "tokens")},
+    "saved-embedding": (KINDS["saved-embedding"], False),
+    "tied-embedding": ({"target_modules": ["embed_tokens", "q_proj"], "ensure_weight_tying": True}, True),
+    "tokens-and-head": ({"target_modules": ["lm_head"], "trainable_token_indices": [1, 2]}, False),
+}
+"""Kinds of adapter on a model whose head is its embedding, and whether it still is afterwards."""
 
 
 def fold(adapter: str, target: Path, **options: Any) -> Path:
@@ -58,12 +66,28 @@ def test_a_folded_adapter_computes_what_peft_does(kind, tmp_path):
 @pytest.mark.parametrize("kind", TIED)
 def test_a_tied_head_stays_tied_only_while_it_has_what_the_embedding_has(kind, tmp_path):
     base = save_model(tmp_path / "base", tie_word_embeddings=True)
-    adapter = save_adapter(base, tmp_path / "adapter", **KINDS[kind])
+    settings, stays = TIED[kind]
+    adapter = save_adapter(base, tmp_path / "adapter", **settings)
     merged = fold(adapter, tmp_path / "merged")
     require_same(base, adapter, merged)
-    stays = kind in ("plain", "tokens")
     assert json.loads((merged / "config.json").read_text())["tie_word_embeddings"] == stays
     assert ("lm_head.weight" in load_file(merged / "model.safetensors")) != stays
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_adapter_that_was_saved_with_a_larger_vocabulary(tied, tmp_path):
+    """PEFT saves embedding and head whole with it; they are the merge's, and config.json counts their rows."""
+    base = save_model(tmp_path / "base", tie_word_embeddings=tied)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(VOCABULARY + 4)
+    adapter = str(tmp_path / "adapter")
+    wrapped = get_peft_model(model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")).eval()
+    wrapped.save_pretrained(adapter)
+    merged = fold(adapter, tmp_path / "merged")
+    with torch.no_grad():
+        torch.testing.assert_close(logits_of(merged), wrapped(TOKENS).logits, rtol=1e-4, atol=1e-4)
+    written = json.loads((merged / "config.json").read_text())
+    assert (written["vocab_size"], written["tie_word_embeddings"]) == (VOCABULARY + 4, tied)
 
 
 @pytest.mark.parametrize("kind", [{}, {"use_dora": True}])

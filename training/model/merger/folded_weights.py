@@ -63,7 +63,10 @@ class FoldedWeights:
             name in self._adapter.replaced and name in self._adapter.low_rank
         ):  # an embedding saved with its adapter
             return self._adapter.replaced[name].rows(first, end).float()
-        return self._base.rows(self._stored(name), first, end)
+        rows = self._base.rows(self._stored(name), first, end)
+        if self._stored(name) == name:
+            return rows
+        return self._with_tokens(self._stored(name), rows, first, end)  # a head that was the embedding has them too
 
     def rows(self, name: str, first: int, end: int) -> Tensor:
         if (entry := self._adapter.replaced.get(name)) is not None:
