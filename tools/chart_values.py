@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tools.platform_settings import (
     Deadlines,
+    Gpu,
     PlatformSettings,
     Quantity,
     Section,
@@ -16,9 +17,16 @@ from tools.platform_settings import (
 )
 
 
+class JobGpu(Gpu):
+    perNode: Annotated[int, Field(ge=1)] = 1
+    """GPUs of one node. A pod gets that many, and as many workers, where a spec has no resources.workers_per_node: only
+    GPUs of one pod reach each other over NVLink. With 1, each worker has a pod of its own."""
+
+
 class JobPlatform(PlatformSettings):
     """What the administrator decides for runs."""
 
+    gpu: JobGpu = JobGpu()
     submissionMode: Literal["HTTPMode", "K8sJobMode"] = "HTTPMode"
     """HTTPMode: the operator starts the job. K8sJobMode: a submitter pod does, and its log is the job's.
     SidecarMode is missing, as KubeRay gives its container no security context."""
@@ -55,7 +63,7 @@ class TrainingJobValues(Section):
 
 
 class WorkerGroup(Section):
-    """Workers of one kind; each pod has room for one worker of a run."""
+    """Pods of one kind; each has room for one worker of a run, or for one on each of its GPUs."""
 
     min: Annotated[int, Field(ge=0)] = 1
     """Pods at start, and fewest."""

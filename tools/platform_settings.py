@@ -87,7 +87,8 @@ class Workers(Section):
     memory: Quantity = "8Gi"
     """Memory of a worker whose spec names none in resources.memory_per_worker."""
     resources: dict[str, str | int] = {}
-    """Further resources of each worker, such as rdma/ib: 1 or vpc.amazonaws.com/efa: 1."""
+    """Further resources of each worker, such as rdma/ib: 1 or vpc.amazonaws.com/efa: 1; a pod gets those of its workers
+    together."""
     networks: str = ""
     """Secondary networks, for the annotation k8s.v1.cni.cncf.io/networks."""
     nodeSelector: Labels = {}
@@ -198,7 +199,8 @@ class Auth(Section):
 
 class Shm(Section):
     size: Annotated[str, Field(pattern=r"^([0-9]+(Mi|Gi))?$")] = ""
-    """Size of /dev/shm, charged to the pod's memory; empty means up to all of it (KubeRay's default)."""
+    """Size of /dev/shm for each worker of a pod, charged to its memory; empty means up to all of it (KubeRay's
+    default)."""
 
 
 class Scratch(Section):

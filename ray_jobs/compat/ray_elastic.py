@@ -7,6 +7,7 @@ Ray has no public place for a scaling policy; this is that of ray/train/v2/_inte
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_cli
     AUTOSCALING_REQUESTS_GET_TIMEOUT_S,
 )
 
+from tadrib.ray_jobs.compat.ray_placement import by_node
+
 
 class Saving(Protocol):
     """What has the workers save: asked once, it says when they have."""
@@ -35,11 +38,18 @@ class Saving(Protocol):
 class Elastic(ElasticScalingPolicy):
     """Counts nodes anew each time, and has workers save before others take their place.
 
-    Ray's own goes by the nodes of up to 20 seconds ago, and loses the steps since the last checkpoint.
+    Ray's own goes by the nodes of up to 20 seconds ago, and loses the steps since the last checkpoint. It is told of
+    bundles of ``together`` workers as if each were one, so that it asks an autoscaler for whole nodes and counts them;
+    what it decides is put in workers again.
     """
 
-    def __init__(self, scaling_config: Any, mailbox: Saving) -> None:
-        super().__init__(scaling_config)
+    def __init__(self, scaling_config: Any, mailbox: Saving, together: int) -> None:
+        least, most = scaling_config.num_workers
+        bundle = by_node(scaling_config.resources_per_worker, together)
+        count = (least // together, most // together)
+        super().__init__(dataclasses.replace(scaling_config, num_workers=count, resources_per_worker=bundle))
+        self._resources_per_worker = scaling_config.resources_per_worker
+        self._together = together
         self._mailbox = mailbox
         self._wanted: ResizeDecision | None = None
         self._nodes: Any = None
@@ -53,7 +63,10 @@ class Elastic(ElasticScalingPolicy):
         self, worker_group_state: Any, worker_group_status: Any
     ) -> ScalingDecision:
         if self._wanted is None:
-            decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+            nodes = dataclasses.replace(
+                worker_group_state, workers=worker_group_state.workers[:: self._together]
+            )
+            decision = super().make_decision_for_running_worker_group(nodes, worker_group_status)
             if isinstance(decision, ResizeDecision):
                 self._wanted = decision
                 self._mailbox.request_save()
@@ -61,6 +74,11 @@ class Elastic(ElasticScalingPolicy):
             wanted, self._wanted = self._wanted, None
             return wanted
         return NoopDecision()
+
+    def _get_resize_decision(self, num_workers: int) -> ResizeDecision:
+        return ResizeDecision(
+            num_workers=num_workers * self._together, resources_per_worker=self._resources_per_worker
+        )
 
     def _get_reserved_resources(self) -> Any:
         """Resources by node; None where that cannot be told, to decide another time.

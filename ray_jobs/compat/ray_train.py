@@ -15,7 +15,6 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import ray
 from ray.train import Result
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -26,6 +25,7 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from tadrib.ray_jobs.compat.ray_elastic import Elastic, Saving
+from tadrib.ray_jobs.compat.ray_placement import Workers, workers_together
 
 _NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
 """The second frees what a controller reserved that died alone; what a driver reserved Ray frees when that ends."""
@@ -63,7 +63,8 @@ class Training(TorchTrainer):
         if isinstance(given, FixedScalingPolicy):
             settings["scaling_policy"] = _Fixed(given.scaling_config)
         elif isinstance(given, ElasticScalingPolicy):
-            settings["scaling_policy"] = Elastic(given.scaling_config, self._mailbox)
+            together = workers_together(self.train_loop_config)
+            settings["scaling_policy"] = Elastic(given.scaling_config, self._mailbox, together)
         controller = _Controller(**settings)
         try:
             self._loop.run_until_complete(controller.run())
@@ -84,28 +85,6 @@ class _Served(WorkerGroupCallback):
         self._mailbox.serve([worker.actor for worker in worker_group.get_workers()])
 
 
-class _Workers(WorkerGroup):
-    def _init_train_context_on_workers(
-        self, workers: list[Any], sync_actor: Any, train_context_args: dict[str, list[Any]]
-    ) -> None:
-        """As Ray's own, but with neither of the two actors to turn to; the one that is there already ends."""
-        ray.kill(sync_actor)
-        started = [
-            worker.actor.init_train_context.remote(
-                train_run_context=self._train_run_context,
-                distributed_context=worker.distributed_context,
-                synchronization_actor=None,
-                storage_context=self._storage_context,
-                worker_callbacks=self._worker_callbacks_to_propagate,
-                controller_actor=None,
-                **{name: values[i] for name, values in train_context_args.items()},
-            )
-            for i, worker in enumerate(workers)
-        ]
-        ray.get(started)
-        self._decorate_worker_log_file_paths(workers)
-
-
 class _Fixed(FixedScalingPolicy):
     """Asks an autoscaler for nodes by the placement group alone, which stands for as long as the workers do.
 
@@ -118,4 +97,4 @@ class _Fixed(FixedScalingPolicy):
 
 
 class _Controller(TrainController):
-    worker_group_cls = _Workers
+    worker_group_cls = Workers

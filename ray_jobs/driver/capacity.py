@@ -8,6 +8,7 @@ from typing import Any
 
 from tadrib.ray_jobs.compat.ray_core import can_add_nodes, resources_here
 from tadrib.training.config import Resources
+from tadrib.training.config.rules.job import most_together
 from tadrib.training.errors import Problem, ResourceError
 
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -23,9 +24,14 @@ def worker_bundle(resources: Resources) -> dict[str, float]:
     return {name: float(amount) for name, amount in bundle.items() if amount}
 
 
-def holds_a_worker(node: dict[str, Any], resources: Resources) -> bool:
-    """Whether a node, as `ray.nodes` describes it, lives and is large enough for one worker."""
-    return node["Alive"] and _times(worker_bundle(resources), node["Resources"]) > 0
+def holds_workers(node: dict[str, Any], resources: Resources) -> bool:
+    """Whether a node, as `ray.nodes` describes it, lives and is large enough for the workers that stand together."""
+    return node["Alive"] and _workers_on(node["Resources"], resources) > 0
+
+
+def _workers_on(node: dict[str, float], resources: Resources) -> int:
+    """Workers that a node has room for, by as many as stand together."""
+    return _times(worker_bundle(resources), node) // resources.workers_together * resources.workers_together
 
 
 def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> None:
@@ -56,14 +62,14 @@ def require_room_here(resources: Resources) -> None:
 
 def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined: bool) -> Problem | None:
     """None where the nodes, each by its resources, hold the fewest workers that the run can do with."""
-    bundle = worker_bundle(resources)
-    room = sum(_times(bundle, node) for node in nodes)
+    bundle, together = worker_bundle(resources), resources.workers_together
+    room = sum(_workers_on(node, resources) for node in nodes)
     if room >= resources.min_workers:
         return None
     total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
     workers = resources.min_workers
     each = (
-        f"{workers} workers of {_text(bundle)} each were"
+        f"{workers} workers of {_text(bundle)} each{f', {together} on a node,' * (together > 1)} were"
         if workers > 1
         else f"a worker of {_text(bundle)} was"
     )
@@ -71,7 +77,7 @@ def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined:
         f"{each} asked for; Ray has {_text(total)} on "
         f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
     )
-    return Problem("resources.num_workers", message, _way_out(room, bundle, nodes, joined))
+    return Problem("resources.num_workers", message, _way_out(room, resources, nodes, joined))
 
 
 def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
@@ -79,8 +85,10 @@ def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
     return min(int(node.get(name, 0) / amount) for name, amount in bundle.items())
 
 
-def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]], joined: bool) -> str:
+def _way_out(room: int, resources: Resources, nodes: list[dict[str, float]], joined: bool) -> str:
     """What to change; and of a cluster that was joined, why a node may be missing from it."""
+    bundle = worker_bundle(resources)
+    one_node = max((_times(bundle, node) for node in nodes), default=0)
     keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
     most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in bundle}
     lower = [
@@ -88,6 +96,9 @@ def _way_out(room: int, bundle: dict[str, float], nodes: list[dict[str, float]],
     ]
     if room:
         action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    elif one_node:
+        together = most_together(one_node, resources.min_workers, resources.max_workers)
+        action = f"Use resources.workers_per_node={together}: no node has room for more workers."
     elif most.get("CPU") == 0:
         action = "No node has any CPU for workers: use another cluster (RAY_ADDRESS)."
     elif lower:

@@ -140,7 +140,9 @@ class _Start:
 
     def _introduce(self) -> None:
         spec = self._spec
+        together = spec.resources.workers_together
         workers = f"{spec.world_size} worker{'s' if spec.world_size > 1 else ''}"
+        workers += f", {together} on a node" if together > 1 else ""
         self._display.note(
             f"{spec.name}: {spec.method} of {spec.config.model_name} with {workers}", style="bold"
         )

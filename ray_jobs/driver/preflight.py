@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from tadrib.ray_jobs.disk import human, least_bytes
-from tadrib.ray_jobs.driver.capacity import holds_a_worker
+from tadrib.ray_jobs.driver.capacity import holds_workers
 from tadrib.training.config import JobSpec
 from tadrib.training.config.locations import is_url
 from tadrib.training.errors import Problem, ResourceError
@@ -25,7 +25,7 @@ _SECONDS_TO_ANSWER = 120  # a node may first have to start a process, and import
 
 
 def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
-    """Look at every node that can hold a worker, except the driver's own, all at the same time.
+    """Look at every node that can hold workers, except the driver's own, all at the same time.
 
     Versions must be the driver's, the run directory the same folder and writable, with room for the run, and local
     paths that workers load must exist. Nodes that join later are not looked at.
@@ -33,7 +33,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
     Raises ResourceError with every problem of every node.
     """
     here = ray.get_runtime_context().get_node_id()
-    nodes = [node for node in ray.nodes() if node["NodeID"] != here and holds_a_worker(node, spec.resources)]
+    nodes = [node for node in ray.nodes() if node["NodeID"] != here and holds_workers(node, spec.resources)]
     if not nodes:
         return
     token = run.path / f".preflight-{uuid.uuid4().hex}"

@@ -83,6 +83,7 @@ def notice(missing: str) -> str:
     """What the user is told of a run that takes this path, as Ray lacks ``missing``."""
     return (
         f"ray: version {ray.__version__} has no {missing} as version {MADE_FOR} has it, so the run uses Ray Train's"
-        " public trainer: two processes more, an elastic run goes back to its last checkpoint when it is resized, and"
-        f" no checkpoint is saved as a node is about to go. Install ray=={MADE_FOR} everywhere to have these."
+        " public trainer: two processes more, an elastic run goes back to its last checkpoint when it is resized, no"
+        " checkpoint is saved as a node is about to go, and resources.workers_per_node is kept only where nodes have no"
+        f" room for more. Install ray=={MADE_FOR} everywhere to have these."
     )

@@ -228,6 +228,16 @@ CASES = {
         {"resources": {"num_workers": {"min": 3, "max": 2}}},
         {"resources": {"num_workers": {"min": 2, "max": 3}}},
     ),
+    "a node that the workers do not fill": (
+        "nodes_are_filled",
+        {"resources": {"num_workers": 12, "workers_per_node": 8}},
+        {"resources": {"num_workers": 12, "workers_per_node": 6}},
+    ),
+    "a range that is not of whole nodes": (
+        "nodes_are_filled",
+        {"resources": {"num_workers": {"min": 2, "max": 16}, "workers_per_node": 8}},
+        {"resources": {"num_workers": {"min": 8, "max": 16}, "workers_per_node": 8}},
+    ),
     "two GPUs in one process": (
         "one_gpu_per_worker",
         {"resources": {"num_workers": 2, "gpus_per_worker": 2}},

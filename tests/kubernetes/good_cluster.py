@@ -10,7 +10,7 @@ method: dpo
 name: arabic-dpo
 dataset_path: data/rows.jsonl
 storage_path: runs
-resources: {num_workers: 4, gpus_per_worker: 1, cpus_per_worker: 8, memory_per_worker: 64Gi}
+resources: {num_workers: 4, workers_per_node: 1, gpus_per_worker: 1, cpus_per_worker: 8, memory_per_worker: 64Gi}
 """
 VALUES = """\
 platform:

@@ -71,6 +71,41 @@ def test_what_is_broken_is_found(harm, name, verdict, said, files, cluster, tadr
 
 
 @pytest.mark.parametrize(
+    ("per_node", "name", "verdict", "said", "action"),
+    [
+        (2, "room for 2 pods of 2 workers", "ok", "16 cpu, 128Gi memory, 2 nvidia.com/gpu each", ""),
+        (
+            4,
+            "room for 1 pod of 4 workers",
+            "fail",
+            "0/3 nodes have 4 free nvidia.com/gpu, even when they are empty",
+            "The largest node holds 2 of these workers: set resources.workers_per_node: 2, or add nodes.",
+        ),
+        (
+            None,
+            "GPUs of a node",
+            "warn",
+            "each worker has a pod of its own, and nodes have up to 2 nvidia.com/gpu",
+            "GPUs of several pods exchange nothing over NVLink: set platform.gpu.perNode: 2.",
+        ),
+    ],
+)
+def test_pods_of_several_workers_are_held_to_what_one_node_has(
+    per_node, name, verdict, said, action, files, tadrib
+):
+    checks = found(
+        tadrib("doctor", files[0], f"resources.workers_per_node={per_node or 'null'}", *files[1:], "--json")
+    )
+    check = checks[name]
+    assert (check["verdict"], check["action"]) == (verdict, action)
+    assert said in check["said"]
+
+
+def test_workers_that_are_to_have_pods_of_their_own_are_no_fault(files, tadrib):
+    assert "GPUs of a node" not in found(tadrib("doctor", *files, "--json"))
+
+
+@pytest.mark.parametrize(
     ("values", "name", "verdict", "said"),
     [
         (

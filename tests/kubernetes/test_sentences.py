@@ -20,6 +20,7 @@ from tests.kubernetes.recorded import (
     condition,
     pod,
     rayjob,
+    ready,
 )
 from tests.kubernetes.waiting_states import WAITING
 
@@ -59,6 +60,24 @@ def test_a_worker_that_was_taken_away_is_named(reason):
     (warning,) = [value for label, value in told.facts if label == "warning"]
     assert warning.startswith(f"1 of its workers is missing: worker {NAME}-x7k2p-worker-3 was ")
     assert ("workers", "3 of 4 ready") in told.facts
+
+
+def test_the_workers_of_a_pod_are_counted():
+    """Two pods of eight workers, of which one was taken away."""
+    pods = [
+        ready("head"),
+        ready("worker", 0),
+        pod(number=1, phase="Failed", reason="Evicted", message="Low."),
+    ]
+    for each in pods[1:]:
+        each["metadata"]["labels"]["tadrib/workers"] = "8"
+    template = {"metadata": {"labels": {"tadrib/workers": "8"}}}
+    cluster = {"workerGroupSpecs": [{"groupName": "workers", "replicas": 2, "template": template}]}
+    told = explain(RunObjects(rayjob("Running", spec={"rayClusterSpec": cluster}, **RUNNING), pods=pods), NOW)
+
+    (warning,) = [value for label, value in told.facts if label == "warning"]
+    assert warning.startswith(f"8 of its workers are missing: worker {NAME}-x7k2p-worker-1 was ")
+    assert ("workers", "8 of 16 ready") in told.facts
 
 
 def test_a_submitter_that_died_is_a_warning_while_the_job_runs():

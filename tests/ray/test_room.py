@@ -27,6 +27,17 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
             "a worker of 1 CPU, 20.0 GiB memory was asked for",
         ),
         ({"num_workers": {"min": 5, "max": 9}}, [NODE], "5 workers"),
+        (
+            {"num_workers": 4, "workers_per_node": 2, "gpus_per_worker": 1},
+            [{"CPU": 8.0, "GPU": 3.0}, {"CPU": 8.0, "GPU": 1.0}],
+            "4 workers of 1 CPU, 1 GPU each, 2 on a node, were asked for; Ray has 16 CPUs, 4 GPUs on 2 nodes, room for"
+            " 2. Use resources.num_workers=2",
+        ),
+        (
+            {"num_workers": 16, "workers_per_node": 8, "gpus_per_worker": 1},
+            [{"CPU": 64.0, "GPU": 4.0}] * 4,
+            "on 4 nodes, room for 0. Use resources.workers_per_node=4: no node has room for more workers.",
+        ),
         ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: use another cluster"),
     ],
 )
@@ -54,3 +65,5 @@ def test_a_machine_without_gpus_is_told_how_to_train_on_its_cpus():
 def test_room_is_found_across_nodes_and_for_the_fewest_workers():
     assert lack_of_room(Resources(num_workers=8), [HEAD, NODE, NODE], joined=True) is None
     assert lack_of_room(Resources(num_workers={"min": 1, "max": 9}), [NODE], joined=True) is None
+    whole = Resources(num_workers=4, workers_per_node=2)
+    assert lack_of_room(whole, [{"CPU": 3.0}, {"CPU": 3.0}], joined=True) is None

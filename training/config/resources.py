@@ -50,6 +50,10 @@ class Resources(Section):
     ] = 1
     """Workers: a number, or `{min: 2, max: 8}` for a run that continues with fewer or more as machines come
     and go."""
+    workers_per_node: Workers | None = None
+    """Workers that stand together on one node, whose GPUs then reach each other over NVLink; on Kubernetes they share
+    one pod. null: on Kubernetes with GPUs, what the chart's `platform.gpu.perNode` says; otherwise 1, which leaves
+    the placement of each worker to Ray."""
     gpus_per_worker: Index = 0
     """GPUs of one worker; 0 trains on CPU."""
     cpus_per_worker: Positive = 1.0
@@ -70,6 +74,11 @@ class Resources(Section):
     @property
     def max_workers(self) -> int:
         return self.num_workers.max if isinstance(self.num_workers, WorkerRange) else self.num_workers
+
+    @property
+    def workers_together(self) -> int:
+        """Workers that one node must have room for."""
+        return self.workers_per_node or 1
 
     @property
     def memory_bytes(self) -> int | None:

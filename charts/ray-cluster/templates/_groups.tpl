@@ -13,8 +13,9 @@
 {{- $max := ternary (get $given "max") (max 1 $min) (hasKey $given "max") | int -}}
 {{- if gt $min $max }}{{- fail (printf "workerGroups.%s: min (%d) must be <= max (%d)." $name $min $max) }}{{- end -}}
 {{- if ne $min $max }}{{- $elastic = true }}{{- end -}}
+{{- $gpus := int ($given.gpus | default 0) -}}
 {{- $limits := dict "cpu" ($given.cpu | default "2") "memory" ($given.memory | default "8Gi") -}}
-{{- $groups = append $groups (dict "name" $name "min" $min "max" $max "gpus" (int ($given.gpus | default 0)) "limits" $limits) -}}
+{{- $groups = append $groups (dict "name" $name "min" $min "max" $max "workers" (max 1 $gpus) "gpus" $gpus "limits" $limits) -}}
 {{- end -}}
 {{- if and $elastic (not .Values.platform.autoscaler.enabled) }}{{- fail "workerGroups: a group has max above min, and platform.autoscaler.enabled is false. Set them equal, or allow the autoscaler." }}{{- end -}}
 {{- dict "groups" $groups "elastic" $elastic | toJson -}}

@@ -1,6 +1,7 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* RayClusterSpec: one head without work of its own, and groups of workers. Also takes `groups`, a list of dicts:
-     name, min, max, gpus, limits (cpu and memory), and `specs` for the head. */}}
+{{/* RayClusterSpec: one head without work of its own, and groups of worker pods. Also takes `groups`, a list of dicts:
+     name, min and max (pods), and of each pod: workers, gpus, limits (cpu and memory), label (workers as status and
+     doctor read them; empty where nobody chose a number); and `specs` for the head. */}}
 
 {{- define "tadrib.rayClusterSpec" -}}
 {{- $platform := .platform -}}
@@ -23,12 +24,12 @@ headGroupSpec:
   rayStartParams:
     num-cpus: "0"
     dashboard-host: 0.0.0.0
-    {{- with include "tadrib.objectStore" . }}
+    {{- with include "tadrib.objectStore" (dict "platform" $platform "workers" 1) }}
     {{- . | nindent 4 }}
     {{- end }}
   template:
     {{- $limits := dict "cpu" $platform.head.cpu "memory" $platform.head.memory }}
-    {{- $head := dict "role" "head" "gpus" 0 "limits" $limits "group" $platform.head "autoscaled" $autoscaled }}
+    {{- $head := dict "role" "head" "workers" 1 "gpus" 0 "limits" $limits "group" $platform.head "autoscaled" $autoscaled }}
     {{- include "tadrib.podTemplate" (merge $head (omit . "groups")) | nindent 4 }}
 workerGroupSpecs:
   {{- range .groups }}
@@ -41,36 +42,51 @@ workerGroupSpecs:
     {{- end }}
     rayStartParams:
       num-gpus: {{ int .gpus | quote }}
-      {{- with include "tadrib.objectStore" $ }}
+      {{- with include "tadrib.objectStore" (dict "platform" $platform "workers" .workers) }}
       {{- . | nindent 6 }}
       {{- end }}
     template:
       {{- $limits := include "tadrib.workerLimits" (dict "platform" $platform "group" .) | fromYaml }}
-      {{- $worker := dict "role" "worker" "gpus" .gpus "limits" $limits "group" $platform.workers "groupName" .name }}
+      {{- $worker := dict "role" "worker" "workers" .workers "workersLabel" (get . "label") "gpus" .gpus "limits" $limits "group" $platform.workers "groupName" .name }}
       {{- $_ := set $worker "podAnnotations" (include "tadrib.workerAnnotations" $ | fromYaml) }}
       {{- /* merge takes an empty value for a missing one, so what only the head has is left out */}}
       {{- include "tadrib.podTemplate" (merge $worker (omit $ "groups" "specs")) | nindent 6 }}
   {{- end }}
 {{- end -}}
 
-{{/* CPU, memory, GPUs and whatever else the platform adds, such as RDMA devices; GPUs of DRA are claimed instead. */}}
+{{/* Of a pod: CPU, memory, GPUs and whatever else the platform adds for each worker, such as RDMA devices; GPUs of DRA
+     are claimed instead. */}}
 {{- define "tadrib.workerLimits" -}}
 cpu: {{ .group.limits.cpu | quote }}
-memory: {{ .group.limits.memory | default .platform.workers.memory | quote }}
+memory: {{ .group.limits.memory | default (include "tadrib.times" (dict "quantity" .platform.workers.memory "times" .group.workers)) | quote }}
 {{- if and (gt (int .group.gpus) 0) (not .platform.gpu.dra.enabled) }}
 {{ .platform.gpu.resource }}: {{ int .group.gpus | quote }}
 {{- end }}
 {{- range $name, $amount := .platform.workers.resources }}
-{{ $name }}: {{ $amount | toString | quote }}
+{{ $name }}: {{ include "tadrib.times" (dict "quantity" $amount "times" $.group.workers) | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* Ray's object store must fit into /dev/shm, or it goes to disk; half leaves room for NCCL and data loaders. */}}
+{{/* A quantity of Kubernetes as often as the pod has workers. Takes quantity and times. */}}
+{{- define "tadrib.times" -}}
+{{- $text := .quantity | toString -}}
+{{- if eq (int .times) 1 -}}
+{{ $text }}
+{{- else -}}
+{{- $unit := regexFind "[a-zA-Z]*$" $text -}}
+{{- /* mulf computes in decimals, and prints a whole number as one */ -}}
+{{ mulf (trimSuffix $unit $text) (int .times) }}{{ $unit }}
+{{- end -}}
+{{- end -}}
+
+{{/* Ray's object store must fit into /dev/shm, or it goes to disk; half leaves room for NCCL and data loaders. Takes
+     platform and workers. */}}
 {{- define "tadrib.objectStore" -}}
+{{- $workers := .workers -}}
 {{- with .platform.shm.size -}}
 {{- $units := dict "Mi" 1048576 "Gi" 1073741824 -}}
 {{- $unit := regexFind "[MG]i$" . -}}
-object-store-memory: {{ div (mul (trimSuffix $unit . | int64) (get $units $unit)) 2 | quote }}
+object-store-memory: {{ div (mul (trimSuffix $unit . | int64) (get $units $unit) (int64 $workers)) 2 | quote }}
 {{- end -}}
 {{- end -}}
 

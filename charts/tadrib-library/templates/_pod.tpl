@@ -1,13 +1,17 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 {{/* One pod template for head, workers, submitter and the test of a release. Beside the common keys it takes:
      role, limits (dict of resources), group (placement: nodeSelector, tolerations, affinity), command (a list, or
-     empty where KubeRay writes it), specs (name of a ConfigMap to mount at /etc/tadrib), gpus, autoscaled. */}}
+     empty where KubeRay writes it), specs (name of a ConfigMap to mount at /etc/tadrib), workers, gpus, workersLabel,
+     autoscaled. */}}
 
 {{- define "tadrib.podTemplate" -}}
 metadata:
   labels:
     {{- include "tadrib.labels" . | nindent 4 }}
     app.kubernetes.io/component: {{ .role }}
+    {{- with .workersLabel }}
+    tadrib/workers: {{ . | quote }}
+    {{- end }}
     {{- if not .platform.networkPolicy.enabled }}
     tadrib/network: namespace
     {{- end }}
@@ -143,7 +147,7 @@ affinity:
 - name: shm
   emptyDir:
     medium: Memory
-    sizeLimit: {{ .platform.shm.size }}
+    sizeLimit: {{ include "tadrib.times" (dict "quantity" .platform.shm.size "times" .workers) }}
 {{- end }}
 {{- if and .platform.storage.claim (ne .role "submitter") }}
 - name: storage

@@ -16,7 +16,7 @@
 {{- $job := dict "key" .key "text" $text "spec" $spec "platform" $platform "name" (printf "%s-%s" $stem $hash) -}}
 {{- $_ := set $job "run" $spec.name -}}
 {{- $_ := set $job "method" $spec.method -}}
-{{- $group := include "job.group" (dict "key" .key "spec" $spec) | fromYaml -}}
+{{- $group := include "job.group" (dict "key" .key "spec" $spec "platform" $platform) | fromYaml -}}
 {{- $_ := set $job "group" $group -}}
 {{- $_ := set $job "elastic" (ne (int $group.min) (int $group.max)) -}}
 {{- toJson $job -}}
@@ -55,20 +55,48 @@
 {{- toJson $spec -}}
 {{- end -}}
 
-{{/* The workers that the spec asks for: the only place where resources are read. Defaults are those of the spec. */}}
+{{/* The pods of the workers that the spec asks for: the only place where resources are read. Defaults are those of the
+     spec. `given` says whether the spec itself has the workers of a pod. */}}
 {{- define "job.group" -}}
 {{- $where := printf "jobs.%s: resources" .key -}}
 {{- $resources := get .spec "resources" | default dict -}}
+{{- $asked := get $resources "workers_per_node" -}}
+{{- $asked = ternary "" ($asked | toString) (kindIs "invalid" $asked) -}}
+{{- $given := ne $asked "" -}}
 {{- $workers := get $resources "num_workers" | default 1 -}}
 {{- $range := ternary $workers (dict "min" $workers "max" $workers) (kindIs "map" $workers) -}}
 {{- $gpus := get $resources "gpus_per_worker" | default 0 -}}
-{{- range $what, $number := dict "num_workers" $range.min "num_workers.max" $range.max "gpus_per_worker" $gpus -}}
+{{- range $what, $number := dict "num_workers" $range.min "num_workers.max" $range.max "gpus_per_worker" $gpus "workers_per_node" ($asked | default "1") -}}
 {{- if not (regexMatch "^[0-9]+$" ($number | toString)) }}{{- fail (printf "%s.%s must be a whole number, got %q." $where $what ($number | toString)) }}{{- end -}}
 {{- end -}}
 {{- if or (lt (int $range.min) 1) (gt (int $range.min) (int $range.max)) }}{{- fail (printf "%s.num_workers: needs 1 <= min <= max, got min %d, max %d." $where (int $range.min) (int $range.max)) }}{{- end -}}
-{{- $limits := dict "cpu" (get $resources "cpus_per_worker" | default 1 | toString) -}}
-{{- with get $resources "memory_per_worker" }}{{- $_ := set $limits "memory" . }}{{- end -}}
-{{- dict "name" "workers" "min" (int $range.min) "max" (int $range.max) "gpus" (int $gpus) "limits" $limits | toJson -}}
+{{- $node := int .platform.gpu.perNode -}}
+{{- $source := ternary "resources.workers_per_node" "platform.gpu.perNode" $given -}}
+{{- $workers := ternary $asked (ternary (min $node $range.max) 1 (gt (int $gpus) 0)) $given | int -}}
+{{- include "job.refuseNode" (dict "key" .key "range" $range "workers" $workers "gpus" $gpus "node" $node "source" $source) -}}
+{{- $limits := dict "cpu" (include "tadrib.times" (dict "quantity" (get $resources "cpus_per_worker" | default 1) "times" $workers)) -}}
+{{- with get $resources "memory_per_worker" }}{{- $_ := set $limits "memory" (include "tadrib.times" (dict "quantity" . "times" $workers)) }}{{- end -}}
+{{- $pods := dict "name" "workers" "min" (div (int $range.min) $workers) "max" (div (int $range.max) $workers) -}}
+{{- $label := ternary (toString $workers) "" (or $given (gt $workers 1)) -}}
+{{- merge $pods (dict "workers" $workers "label" $label "given" $given "gpus" (mul (int $gpus) $workers) "limits" $limits) | toJson -}}
+{{- end -}}
+
+{{/* Workers that do not fill their pods, or pods that no node could hold. Takes key, range, workers and gpus, those of
+     a node, and the source of workers. */}}
+{{- define "job.refuseNode" -}}
+{{- $where := printf "jobs.%s" .key -}}
+{{- if lt (int .workers) 1 }}{{- fail (printf "%s: resources.workers_per_node must be at least 1, got %d." $where (int .workers)) }}{{- end -}}
+{{- if or (mod (int .range.min) .workers) (mod (int .range.max) .workers) -}}
+{{- $whole := 1 -}}
+{{- range $number := untilStep 1 (int (add1 .workers)) 1 -}}
+{{- if not (or (mod (int $.range.min) $number) (mod (int $.range.max) $number)) }}{{- $whole = $number }}{{- end -}}
+{{- end -}}
+{{- $wanted := ternary (int .range.max | toString) (printf "{min: %d, max: %d}" (int .range.min) (int .range.max)) (eq (int .range.min) (int .range.max)) -}}
+{{- fail (printf "%s: %s puts %d workers on a node, which does not divide resources.num_workers (%s); a run takes whole nodes. Set resources.workers_per_node: %d, or another num_workers." $where .source (int .workers) $wanted $whole) -}}
+{{- end -}}
+{{- if and (gt (int .node) 1) (gt (mul .gpus .workers) (int .node)) -}}
+{{- fail (printf "%s: resources.workers_per_node is %d, and nodes have %d GPUs (platform.gpu.perNode). Set it to %d or less." $where (int .workers) (int .node) (int .node)) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Where the run directory would be lost with its pod, or two jobs would write one. */}}
@@ -86,7 +114,13 @@
 {{- end -}}
 {{- end -}}
 {{- if and $job.elastic (not $job.platform.autoscaler.enabled) -}}
-{{- fail (printf "%s: resources.num_workers is {min: %d, max: %d}, and the platform allows no autoscaler. Write one number, or set platform.autoscaler.enabled: true." $where (int $job.group.min) (int $job.group.max)) -}}
+{{- $workers := int $job.group.workers -}}
+{{- fail (printf "%s: resources.num_workers is {min: %d, max: %d}, and the platform allows no autoscaler. Write one number, or set platform.autoscaler.enabled: true." $where (mul $job.group.min $workers) (mul $job.group.max $workers)) -}}
+{{- end -}}
+{{- $topology := $job.platform.queue.topology -}}
+{{- $node := int $job.platform.gpu.perNode -}}
+{{- if and (eq $topology.mode "required") (eq $topology.level "kubernetes.io/hostname") (gt $node 1) (gt (mul $job.group.max $job.group.gpus) $node) -}}
+{{- fail (printf "%s: platform.queue.topology requires one node (kubernetes.io/hostname) for %d GPUs, and a node has %d (platform.gpu.perNode), so it would wait for ever. Name the level of a rack or block." $where (mul $job.group.max $job.group.gpus) $node) -}}
 {{- end -}}
 {{- include "tadrib.refusePlatform" (dict "root" .root "platform" $job.platform "elastic" $job.elastic) -}}
 {{- end -}}

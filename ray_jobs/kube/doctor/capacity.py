@@ -15,7 +15,9 @@ from typing import Any
 from tadrib.ray_jobs.kube.api import ClusterError, KubernetesApi
 from tadrib.ray_jobs.kube.doctor.checks import Check, fail, ok, warn
 from tadrib.ray_jobs.kube.status.scheduling import amount, requests_of
+from tadrib.ray_jobs.kube.status.trouble import LABEL, workers_in
 from tadrib.ray_jobs.kube.status.units import quantity
+from tadrib.training.config.rules.job import most_together
 
 Object = dict[str, Any]
 Room = dict[str, Decimal]
@@ -40,6 +42,7 @@ def capacity_checks(api: KubernetesApi, groups: list[tuple[Object, int]]) -> Ite
         position: _place(template, count, nodes, position, grows) for position, (template, count) in ordered
     }
     yield from (found[position] for position in range(len(groups)))
+    yield from (check for template, count in groups[1:] for check in _torn_apart(template, count, nodes))
 
 
 def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> list[Node]:
@@ -70,7 +73,7 @@ def _is_usable(node: Object) -> bool:
 def _place(template: Object, count: int, nodes: list[Node], position: int, grows: str) -> Check:
     spec = template["spec"]
     wanted = {resource: quantity(number) for resource, number in {**requests_of(spec), "pods": "1"}.items()}
-    name = "room for the head" if position == 0 else f"room for {count} worker{'s' if count > 1 else ''}"
+    name = _what(template, count, position)
     allowed = [node for node in nodes if _may_run(spec, node.thing)]
     if not allowed:
         said = f"none of {len(nodes)} ready nodes matches its nodeSelector and tolerations"
@@ -80,7 +83,7 @@ def _place(template: Object, count: int, nodes: list[Node], position: int, grows
         said = f"{_shortage(spec, wanted, [(n, n.whole) for n in allowed])}, even when they are empty"
         if possible:
             said = f"nodes hold {possible} of {count}, even when they are empty"
-        return _impossible(name, said, "Ask for less in the spec's resources, or add nodes.", grows)
+        return _impossible(name, said, _smaller(template, allowed, wanted), grows)
     placed = _take(allowed, wanted, count)
     asks = ", ".join(f"{number} {resource}" for resource, number in requests_of(spec).items())
     if placed == count:
@@ -93,6 +96,38 @@ def _place(template: Object, count: int, nodes: list[Node], position: int, grows
         else f"{placed} of {count} fit now"
     )
     return warn(name, text, "Pods wait until others end; with a queue, the run waits as a whole.")
+
+
+def _what(template: Object, count: int, position: int) -> str:
+    if position == 0:
+        return "room for the head"
+    together = workers_in(template)
+    what = "worker" if together == 1 else "pod"
+    return f"room for {count} {what}{'s' if count > 1 else ''}{f' of {together} workers' * (together > 1)}"
+
+
+def _smaller(template: Object, nodes: list[Node], wanted: Room) -> str:
+    """What to change where no node holds a pod, or not as many as there are."""
+    together = workers_in(template)
+    one = {resource: number / together for resource, number in wanted.items() if resource != "pods"}
+    fitting = min(together, max(_fits(node.whole, one) for node in nodes))
+    if not 0 < fitting < together:
+        return "Ask for less in the spec's resources, or add nodes."
+    most = most_together(fitting, together)
+    return f"The largest node holds {fitting} of these workers: set resources.workers_per_node: {most}, or add nodes."
+
+
+def _torn_apart(template: Object, count: int, nodes: list[Node]) -> Iterator[Check]:
+    """Workers in pods of one GPU each, which nobody asked for, where nodes have several."""
+    spec = template["spec"]
+    gpus = [name for name in requests_of(spec) if name.endswith("/gpu")]
+    if count == 1 or not gpus or LABEL in (template["metadata"].get("labels") or {}):
+        return
+    most = max((int(node.whole.get(gpus[0], 0)) for node in nodes if _may_run(spec, node.thing)), default=0)
+    if most > 1:
+        said = f"each worker has a pod of its own, and nodes have up to {most} {gpus[0]}"
+        action = f"GPUs of several pods exchange nothing over NVLink: set platform.gpu.perNode: {most}."
+        yield warn("GPUs of a node", said, action)
 
 
 def _take(nodes: list[Node], wanted: Room, count: int) -> int:

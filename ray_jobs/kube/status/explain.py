@@ -16,6 +16,7 @@ from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import Trouble, is_leaving, is_ready, is_worker, worst
 from tadrib.ray_jobs.kube.status.queues import is_queued, queue_of, waiting
 from tadrib.ray_jobs.kube.status.running import failed_start, line, retrying, running
+from tadrib.ray_jobs.kube.status.trouble import workers_in
 from tadrib.ray_jobs.kube.status.units import since
 from tadrib.ray_jobs.runs.status import Status
 
@@ -169,12 +170,14 @@ def _facts(found: RunObjects) -> tuple[tuple[str, str], ...]:
         ("rayjob", f"{job['metadata']['name']} ({status.get('jobDeploymentStatus') or 'New'}{_ray(status)})")
     ]
     workers = [pod for pod in found.pods if is_worker(pod) and not is_leaving(pod)]
+    groups = (job["spec"].get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
     wanted = sum(
-        group.get("replicas") or 0
-        for group in (job["spec"].get("rayClusterSpec") or {}).get("workerGroupSpecs") or []
+        (group.get("replicas") or 0) * workers_in(group.get("template") or {"metadata": {}})
+        for group in groups
     )
     if found.pods:
-        facts.append(("workers", f"{sum(map(is_ready, workers))} of {max(wanted, len(workers))} ready"))
+        ready = sum(workers_in(pod) for pod in workers if is_ready(pod))
+        facts.append(("workers", f"{ready} of {max(wanted, sum(map(workers_in, workers)))} ready"))
     if found.unread:
         facts.append(("not allowed to read", ", ".join(found.unread)))
     return tuple(facts)

@@ -9,6 +9,7 @@ from typing import Any
 from tadrib.ray_jobs.kube.status.endings import complete, failed
 from tadrib.ray_jobs.kube.status.objects import RunObjects, run_of
 from tadrib.ray_jobs.kube.status.pods import is_head, is_leaving, is_ready, is_worker, trouble_of, worst
+from tadrib.ray_jobs.kube.status.trouble import workers_in
 from tadrib.ray_jobs.kube.status.units import since
 from tadrib.ray_jobs.runs.status import Status
 
@@ -53,14 +54,9 @@ def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
         facts.append(("warning", f"{broken}; KubeRay may call the run failed while it goes on"))
     stuck = [pod for pod in found.pods if is_worker(pod) and not is_ready(pod) and not is_leaving(pod)]
     if trouble := worst(stuck, found.events):
-        action = trouble.action
-        facts.append(
-            (
-                "warning",
-                f"{len(stuck)} of its workers {'is' if len(stuck) == 1 else 'are'} missing: {trouble.text}",
-            )
-        )
-        return action, tuple(facts)
+        missing = sum(map(workers_in, stuck))
+        text = f"{missing} of its workers {'is' if missing == 1 else 'are'} missing: {trouble.text}"
+        return trouble.action, (*facts, ("warning", text))
     return "", tuple(facts)
 
 

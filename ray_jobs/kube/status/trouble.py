@@ -10,6 +10,8 @@ from typing import Any
 Object = dict[str, Any]
 
 FATAL, BLOCKED, UNPLACED, STARTS = range(4)
+LABEL = "tadrib/workers"
+"""Of worker pods, where the spec or the platform chose how many workers a pod has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ def is_head(pod: Object) -> bool:
 
 def is_worker(pod: Object) -> bool:
     return (pod["metadata"].get("labels") or {}).get("ray.io/node-type") == "worker"
+
+
+def workers_in(pod: Object) -> int:
+    """Workers that a worker pod, or its template, has room for."""
+    return int((pod["metadata"].get("labels") or {}).get(LABEL, 1))
 
 
 def who(pod: Object) -> str:

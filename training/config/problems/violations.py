@@ -52,6 +52,7 @@ _SYNONYMS = {
     "gamma": "simpo_gamma",
     "workers": "resources.num_workers",
     "gpus": "resources.gpus_per_worker",
+    "nproc_per_node": "resources.workers_per_node",
     "memory": "resources.memory_per_worker",
 }
 _KEYS_BELOW = {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from tadrib.training.config.rules.common import rule
@@ -40,6 +41,32 @@ def worker_range_is_ordered(view: View) -> Problem | None:
             f"Write {{min: {workers.max}, max: {workers.min}}}.",
         )
     return None
+
+
+@rule("resources.workers_per_node", "resources.num_workers")
+def nodes_are_filled(view: View) -> Problem | None:
+    """`resources.workers_per_node` divides `resources.num_workers`; of a range, `min` and `max`."""
+    together, workers = view["resources.workers_per_node"], view["resources.num_workers"]
+    least, most = (workers, workers) if isinstance(workers, int) else (workers.min, workers.max)
+    if together is None or (least % together == 0 and most % together == 0):
+        return None
+    whole = [max(1, count // together) * together for count in (least, most)]
+    return Problem(
+        "resources.workers_per_node",
+        f"{together}, which does not divide num_workers ({_range(least, most)}); a run takes whole nodes.",
+        f"Set resources.workers_per_node: {most_together(together, least, most)}, or resources.num_workers:"
+        f" {_range(*whole)}.",
+    )
+
+
+def _range(least: int, most: int) -> str:
+    return str(most) if least == most else f"{{min: {least}, max: {most}}}"
+
+
+def most_together(most: int, *counts: int) -> int:
+    """The largest number up to ``most`` that divides all ``counts``."""
+    whole = math.gcd(*counts)
+    return max(number for number in range(1, min(most, whole) + 1) if whole % number == 0)
 
 
 @rule("resources.gpus_per_worker", "resources.num_workers")
