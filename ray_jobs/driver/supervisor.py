@@ -13,16 +13,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig
 
 from tadrib.ray_jobs.driver.capacity import worker_bundle
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.gauges import Gauges
+from tadrib.ray_jobs.driver.process_group import ProcessGroup
 from tadrib.ray_jobs.driver.ray_trainer import ray_trainer
 from tadrib.ray_jobs.events import Failure, Metrics, Outcome, ReadyToResize, Started, Step, WorkersFailed
 from tadrib.ray_jobs.failures import HUNG, of_hung
 from tadrib.ray_jobs.worker.loop import WorkerJob, train_loop
 from tadrib.training.config import JobSpec
+from tadrib.training.model.hub import names_hub
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
 
@@ -102,7 +103,9 @@ class Supervisor:
             train_loop,
             mailbox=self._mailbox,
             train_loop_config={"job": WorkerJob(self._spec, str(self._run), self._fence.token)},
-            torch_config=TorchConfig(backend=self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo")),
+            torch_config=ProcessGroup(
+                self._spec.config.ddp_backend or ("nccl" if on_gpu else "gloo"), models_of=self._spec.config
+            ),
             scaling_config=scaling_config(
                 num_workers=count,
                 use_gpu=on_gpu,
@@ -176,7 +179,8 @@ class Supervisor:
         if prepared.done() and not self._gone:
             prepared.result()
             self._gone = True
-            self._display.enter_phase("starting workers")
+            fetched = names_hub(self._spec.config)
+            self._display.enter_phase(f"starting workers{', which fetch the model' if fetched else ''}")
             self._mailbox.let_go()
 
     def stop(self) -> None:

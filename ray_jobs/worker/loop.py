@@ -18,6 +18,7 @@ from tadrib.ray_jobs.failures import describe
 from tadrib.ray_jobs.mirror import Mirror
 from tadrib.ray_jobs.streams import send_output_to
 from tadrib.ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
+from tadrib.ray_jobs.worker import models
 from tadrib.ray_jobs.worker.attempt import Start, begin, planned_workers
 from tadrib.ray_jobs.worker.cores import keep_to_own_cores
 from tadrib.ray_jobs.worker.link import LINK, Link
@@ -102,6 +103,7 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     start = begin(run, link, rank)
     if start is None:
         return None
+    models.require()
     post = link.post if rank == 0 else lambda event: None
     post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
