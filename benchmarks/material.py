@@ -22,20 +22,66 @@ from transformers import (
 VOCABULARY = 49_152
 
 
-def build_model(layers: int, attention: str, dtype: str = "float32") -> torch.nn.Module:
-    """A random Qwen2 of SmolLM2-135M's width (576/1536, 9 heads, 3 key heads, tied head) and ``layers`` layers."""
+SHAPES: dict[str, dict[str, Any]] = {
+    "SmolLM2-135M": {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "tie_word_embeddings": True,
+    },
+    "Qwen2.5-0.5B": {
+        "vocab_size": 151_936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
+    "Qwen2.5-1.5B": {
+        "vocab_size": 151_936,
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
+    "Qwen2.5-7B": {
+        "vocab_size": 152_064,
+        "hidden_size": 3584,
+        "intermediate_size": 18_944,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": False,
+    },
+    "tiny": {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "tie_word_embeddings": True,
+    },
+}
+"""Widths of the models that a benchmark builds with random weights, from their config.json."""
+
+
+def build_model(case: dict, attention: str) -> torch.nn.Module:
+    """A random Qwen2 of ``case``'s ``shape`` (SmolLM2-135M), ``layers``, ``dtype`` (float32) and ``device`` (cpu)."""
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=VOCABULARY,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=layers,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
+        **SHAPES[case.get("shape", "SmolLM2-135M")],
+        num_hidden_layers=case["layers"],
         attn_implementation=attention,
     )
-    return Qwen2ForCausalLM(config).to(getattr(torch, dtype))
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, case.get("dtype", "float32")))
+    try:
+        with torch.device(case.get("device", "cpu")):
+            return Qwen2ForCausalLM(config)
+    finally:
+        torch.set_default_dtype(default)
 
 
 def lora_config() -> LoraConfig:
@@ -90,7 +136,8 @@ def training_arguments(
 
 
 class Clock(TrainerCallback):
-    """Seconds of training to the end of its last optimizer step; on a GPU without the first step, which sets up."""
+    """Seconds of training to the end of its last optimizer step; on a GPU the first step, which sets up, counts as one
+    of average length."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -105,3 +152,5 @@ class Clock(TrainerCallback):
         self.seconds = time.perf_counter() - self.started
         if args.device.type == "cuda" and state.global_step == 1:
             self.started = time.perf_counter()
+        elif args.device.type == "cuda":
+            self.seconds *= state.global_step / (state.global_step - 1)

@@ -170,7 +170,7 @@ def run_ours(case: dict) -> float:
         dataset = selection.judged_dataset(dataset.blocks, seed=0, longest=4096)
     if case.get("cached"):
         dataset = dataset.with_reference([[-100.0] * len(group.completions) for group in dataset])
-    model = build_model(case["layers"], attention.NAME, case["dtype"])
+    model = build_model(case, attention.NAME)
     install_scoring(model)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -199,7 +199,7 @@ def run_trl(case: dict) -> float:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer_class(
-            model=build_model(case["layers"], "sdpa", case["dtype"]),
+            model=build_model(case, case.get("peer_attention", "sdpa")),
             args=training_arguments(
                 folder,
                 case,

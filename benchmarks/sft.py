@@ -76,7 +76,7 @@ def run_ours(case: dict) -> float:
         Group(prompt, [Completion(response, "response")], row)
         for row, (prompt, response) in enumerate(draw_rows(case))
     ]
-    model = build_model(case["layers"], attention.NAME)
+    model = build_model(case, attention.NAME)
     install_scoring(model)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def run_trl(case: dict) -> float:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         SFTTrainer(
-            model=build_model(case["layers"], "sdpa"),
+            model=build_model(case, case.get("peer_attention", "sdpa")),
             args=training_arguments(
                 folder,
                 case,

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks.gpu`: a check of a GPU, in parts."""
