@@ -8,7 +8,6 @@ Each merge is a process of its own, whose peak resident memory the kernel counts
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -19,10 +18,12 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from transformers import Qwen2Config
 
 from tadrib.training.model.weight_files.shards import write_shards
@@ -83,27 +84,30 @@ def measured(program: str, recipe: Path, output: Path, extra: str | None) -> dic
     return {"seconds": round(time.perf_counter() - start, 1), "peak_gib": round(used.ru_maxrss / 2**20, 3)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=list(SIZES), default="1.5b")
-    parser.add_argument("--method", choices=["linear", "task_arithmetic", "ties"], default="ties")
-    parser.add_argument("--mergekit", help="folder that mergekit is installed in")
-    parser.add_argument("--folder", help="where there is space for four models")
-    given = parser.parse_args()
-    found: dict[str, Any] = {"size": given.size, "method": given.method}
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        place = Path(folder)
-        for seed, name in enumerate(("base", "a", "b")):
-            write_model(place / name, SIZES[given.size], seed)
-        (place / "merge.yaml").write_text(json.dumps(recipe_of(given.method, place)))  # JSON is YAML
-        for side, program in {"ours": OURS, **({"mergekit": THEIRS} if given.mergekit else {})}.items():
-            found[side] = measured(program, place / "merge.yaml", place / "merged", given.mergekit)
-            print(json.dumps({side: found[side]}), file=sys.stderr, flush=True)
-    shape = SIZES[given.size]
-    largest = shape["vocab_size"] * shape["hidden_size"] * 4
+def main(
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "1.5b",
+    method: Annotated[str, typer.Option(help="linear, task_arithmetic or ties.")] = "task_arithmetic",
+    mergekit: Annotated[str | None, typer.Option(help="Folder that mergekit is installed in.")] = None,
+    folder: Annotated[str | None, typer.Option(help="Where there is space for four models.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Merge two fine-tunes of one base model, by our program and by mergekit."""
+    found: dict[str, Any] = {"size": size, "method": method, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name)
+        for seed, model in enumerate(("base", "a", "b")):
+            write_model(place / model, SIZES[size], seed)
+        (place / "merge.yaml").write_text(json.dumps(recipe_of(method, place)))  # JSON is YAML
+        for side, program in {"ours": OURS, **({"mergekit": THEIRS} if mergekit else {})}.items():
+            found[side] = measured(program, place / "merge.yaml", place / "merged", mergekit)
+            print(side, found[side], flush=True)
+    largest = SIZES[size]["vocab_size"] * SIZES[size]["hidden_size"] * 4
     found["largest_tensor_float32_gib"] = round(largest / 2**30, 3)
     found["allowed_gib"] = round((3 * largest + 10**9) / 2**30, 3)
-    print(json.dumps(found, indent=2))
+    text = json.dumps(found, indent=1)
+    print(text)
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
 
 
 def recipe_of(method: str, place: Path) -> dict[str, Any]:
@@ -115,4 +119,4 @@ def recipe_of(method: str, place: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -77,8 +77,16 @@ def test_what_is_wrong_with_a_recipe_is_said(changes, message):
 
 def test_all_problems_are_said_at_once():
     with pytest.raises(SpecError) as caught:
-        parse_recipe({"merge_method": "ties", "models": PAIR, "parameters": {"lamda": 1, "density": 2}})
+        parse_recipe(
+            {
+                "merge_method": "ties",
+                "models": PAIR,
+                "parameters": {"lamda": 1, "density": 2},
+                "dtype": "bf16",
+            }
+        )
     assert [problem.where for problem in caught.value.problems] == [
+        "dtype",
         "base_model",
         "parameters.lamda",
         "parameters.density",

@@ -66,7 +66,9 @@ class FoldedWeights:
         rows = self._base.rows(self._stored(name), first, end)
         if self._stored(name) == name:
             return rows
-        return self._with_tokens(self._stored(name), rows, first, end)  # a head that was the embedding has them too
+        return self._with_tokens(
+            self._stored(name), rows, first, end
+        )  # a head that was the embedding has them too
 
     def rows(self, name: str, first: int, end: int) -> Tensor:
         if (entry := self._adapter.replaced.get(name)) is not None:

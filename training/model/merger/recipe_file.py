@@ -15,6 +15,9 @@ from tadrib.training.errors import Problem, SpecError, nearest
 from tadrib.training.model.merger.recipe import NEED_BASE, Entry, MergeRecipe, Slice, Source
 from tadrib.training.model.merger.settings import PARAMETERS, PER_MODEL, REQUIRED, Settings
 
+_ESSENTIAL = {"merge_method", "models", "slices", "parameters", "base_model"}
+"""Keys without which nothing can be said of the others."""
+
 
 def read_recipe(file: str | Path) -> MergeRecipe:
     """The recipe in a YAML file. Raises SpecError with everything that is wrong with it."""
@@ -30,6 +33,11 @@ def parse_recipe(value: Any, title: str = "the recipe", problems: Sequence[Probl
         recipe = MergeRecipe.model_validate(value)
     except ValidationError as error:
         found += _violations(error)
+        wrong = {entry["loc"][0] for entry in error.errors() if entry["loc"]}
+        if isinstance(value, dict) and not wrong & _ESSENTIAL:
+            recipe = MergeRecipe.model_validate(
+                {key: each for key, each in value.items() if key not in wrong}
+            )
     found += [] if recipe is None else _conflicts(recipe)
     if found or recipe is None:
         raise SpecError(title, found)
