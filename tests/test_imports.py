@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 TRAINING = [
     ["compat"],
     ["redaction", "errors", "extras", "notices", "phases"],
-    ["config", "files", "data", "run"],
+    ["config", "files", "data", "run", "plan"],
     ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],
     ["evaluation", "output_folder", "preference_watch", "kto_baseline", "model_merger"],
     ["base_trainer", "sft_trainer", "preference_trainer", "dpo_trainer", "trl_engine", "trainers"],

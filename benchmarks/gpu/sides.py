@@ -97,13 +97,13 @@ def _pairs(answers: list[list[int]]) -> list[list[int]]:
 def _flops(case: dict[str, Any]) -> float:
     from peft import get_peft_model
 
-    from tadrib.training.engine.utilization import flops_per_token
+    from tadrib.training.loop.utilization import flops_per_token
 
     return flops_per_token(get_peft_model(build_model({**case, "device": "meta"}, "sdpa"), lora_config()))
 
 
 def _share_of_peak(flops_per_second: float) -> float | None:
     """None for a GPU whose peak is not known, and on a CPU."""
-    from tadrib.training.engine.utilization import utilization
+    from tadrib.training.loop.utilization import utilization
 
     return utilization(1.0, flops_per_second, 1)

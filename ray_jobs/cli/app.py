@@ -91,6 +91,23 @@ def validate(
 
 
 @app.command()
+def plan(
+    spec: Spec,
+    overrides: Overrides = None,
+    gpu_memory: Annotated[float, typer.Option(help="Memory of one GPU, in GiB.", min=1)] = 80.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how much memory a run takes, part by part, from the spec and the model's config.json. Starts nothing.
+
+    Exits with 4 when it cannot fit, and names changes by which it would, each with what it costs.
+    """
+    from tadrib.ray_jobs.cli.planning import plan_spec
+
+    if not plan_spec(spec, overrides or [], gpu_memory=gpu_memory, as_json=as_json):
+        raise typer.Exit(4)
+
+
+@app.command()
 def compare(
     run: Run,
     prompt: Annotated[list[str] | None, typer.Option(help="What to ask; may be repeated.")] = None,

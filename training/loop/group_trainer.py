@@ -20,13 +20,13 @@ from tadrib.training.engine.plan import EpochPlanner, SetsPlanner
 from tadrib.training.engine.reference_scorer import ReferenceScorer
 from tadrib.training.engine.router_loss import require_router_loss, router_coefficient
 from tadrib.training.engine.self_check import choose_scoring_path, probes
-from tadrib.training.engine.utilization import flops_per_token, utilization
 from tadrib.training.loop.best import BestCheckpointMixin
 from tadrib.training.loop.evaluating import TOTALS, EvaluationMixin, count_tokens
 from tadrib.training.loop.meter import Meter
 from tadrib.training.loop.nonfinite import NonfiniteGuard
 from tadrib.training.loop.objective import Baseline, Evaluator, Objective, batch_by_batch
 from tadrib.training.loop.schedule import ScheduleMixin
+from tadrib.training.loop.utilization import flops_per_token, utilization
 from tadrib.training.notices import warn
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

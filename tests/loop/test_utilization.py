@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from tadrib.training.engine.utilization import flops_per_token, peak_of
+from tadrib.training.loop.utilization import flops_per_token, peak_of
 
 
 def test_a_trained_weight_costs_six_operations_a_token_and_a_frozen_one_four():
