@@ -115,6 +115,7 @@ bench: $(INSTALLED) ## Measure against TRL and torchrun on this machine; takes a
 	@$(BIN)/python -m benchmarks.sft --json benchmarks/results/sft-cpu.json
 	@$(BIN)/python -m benchmarks.preference --json benchmarks/results/preference-cpu.json
 	@$(BIN)/python -m benchmarks.preference --gradient-checkpointing --json benchmarks/results/preference-cpu-checkpointing.json
+	@$(BIN)/python -m benchmarks.data --json benchmarks/results/data-cpu.json
 	@$(BIN)/python -m benchmarks.overhead --json benchmarks/results/overhead-cpu.json
 	@$(BIN)/python -m benchmarks.goodput --json benchmarks/results/goodput-cpu.json
 

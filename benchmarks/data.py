@@ -88,7 +88,7 @@ def _write_rows(file: Path, count: int) -> Path:
     with file.open("w", encoding="utf-8") as out:
         for number in range(count):
             question = " ".join(draw.choices(words, k=draw.randint(8, 24)))
-            answer = " ".join(draw.choices(words, k=draw.randint(20, 80)))
+            answer = " ".join(draw.choices(words, k=draw.randint(40, 150)))
             messages = [
                 {"role": "user", "content": f"{number} {question}؟"},
                 {"role": "assistant", "content": answer},

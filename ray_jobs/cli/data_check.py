@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from tadrib.ray_jobs.cli.data_settings import DataSettings, data_settings
+from tadrib.ray_jobs.driver.display import Display
+from tadrib.training.phases import followed
 
 if TYPE_CHECKING:
     from tadrib.training.data.report.check import DataReport
@@ -31,9 +34,10 @@ def data_report(
     from tadrib.training.data.report.joined import joined_report
 
     reports = []
-    for each in settings.each(file):
-        reports.append(_report(each))
-        reports[-1].name = each.name
+    with Display(sys.stderr) as display, followed(display.show):
+        for each in settings.each(file):
+            reports.append(_report(each))
+            reports[-1].name = each.name
     if weights := [
         each.weight for each in settings.config.datasets if each.weight is not None and file is None
     ]:

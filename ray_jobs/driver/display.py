@@ -87,6 +87,7 @@ class Display:
         self._phase_began, self._line_tenths = time.monotonic(), 0
         if not self.console.is_terminal:
             self._print_words()
+            self._line_is_due()  # what has just been said is not
 
     def note(self, text: str, style: str = "") -> None:
         """A line that stays, above the live one."""
@@ -168,10 +169,12 @@ class Display:
         self.console.print(f"[{clock}] {self._words()}", markup=False, soft_wrap=True)
 
     def _line_is_due(self) -> bool:
-        counted = self._counted
-        if counted is None or counted.done == counted.start:
+        counted, now = self._counted, time.monotonic()
+        if counted is None:
+            counted = Step(0, 1, -1 if self._doing.done else 0)
+        if counted.done == counted.start:
             return False
-        now, tenths = time.monotonic(), 10 * counted.done // max(1, counted.planned)
+        tenths = 10 * counted.done // max(1, counted.planned)
         if now - self._line_at < _SECONDS_BETWEEN_LINES and tenths == self._line_tenths:
             return False
         self._line_at, self._line_tenths = now, tenths

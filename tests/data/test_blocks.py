@@ -18,6 +18,8 @@ from tadrib.training.data.blocks.block_store import BlockStore
 from tadrib.training.data.blocks.encoded_rows import encode_rows
 from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.prepare import PreparedData, prepare_data
+from tadrib.training.engine.loader import FetchAhead
+from tadrib.training.engine.plan import EpochPlanner
 from tadrib.training.errors import DataError
 from tadrib.training.phases import Phase, followed
 from tests.data.builders import CHATML, build_tokenizer, config, row, rows, write_jsonl
@@ -167,7 +169,7 @@ def test_progress_is_told_in_rows(tmp_path, monkeypatch):
     with followed(phases.append):
         prepare(tmp_path / "store", settings)
     assert [(p.text, p.done, p.planned, p.unit) for p in phases] == [
-        ("preparing the data", done, 20, "rows") for done in (8, 16, 20)
+        ("preparing the data", done, 20, "rows") for done in (8, 16)
     ]
 
 
@@ -199,3 +201,26 @@ def test_a_preparation_that_is_killed_goes_on_with_the_blocks_that_are_missing(t
     assert list(data.train) == list(whole.train)
     left = contents(tmp_path / "store")
     assert {file: left[file] for file in left if not file.startswith(".")} == contents(tmp_path / "whole")
+
+
+def test_a_worker_fetches_only_the_blocks_of_its_steps(tmp_path, monkeypatch):
+    monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path / "driver"))
+    settings = config("sft", write_jsonl(tmp_path / "rows.jsonl", rows("sft", 40)))
+    url = f"file://{tmp_path}/store"
+    prepare_data(settings, "sft", build_tokenizer(), store=url).save(tmp_path / "data")
+    assert not list((tmp_path / "driver").rglob("*.arrow")), "the driver needs none"
+
+    monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path / "worker"))
+    data = PreparedData.load(tmp_path / "data").train.select(list(range(4, 20)))
+    planner = EpochPlanner(data.num_tokens, rows_per_step=4, shuffle=False)
+    ahead = FetchAhead(data, planner, worker=0)
+    ahead.start(0, step=1)  # rows 8 to 19, in the second and third block
+
+    deadline = time.monotonic() + 60
+    while len(here := {file.name for file in (tmp_path / "worker").rglob("*.arrow")}) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stored = [file.name for file in (tmp_path / "store").glob("*.arrow") if ".index" not in file.name]
+    assert here < set(stored)
+    assert (len(here), len(stored)) == (2, 5)
+    assert [group.row for group in data] == list(range(4, 20))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -248,11 +249,14 @@ def test_a_tokenizer_without_an_end_is_refused() -> None:
 
 
 def test_a_prompt_is_written_once_for_all_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
-    render = Renderer.render
-    monkeypatch.setattr(
-        Renderer, "render", lambda *args, **given: written.append(given) or render(*args, **given)
-    )
+    written: list[dict] = []
+    answers = Renderer._answers
+
+    def counted(renderer: Renderer, template: str, conversations: list[bytes]) -> list[dict]:
+        written.extend(map(pickle.loads, conversations))
+        return answers(renderer, template, conversations)
+
+    monkeypatch.setattr(Renderer, "_answers", counted)
     encoder = Encoder(build_tokenizer(), config("cpo", instruction_template="tokenizer"), "cpo")
     encoder.encode(CPORow(**row("cpo")))
 

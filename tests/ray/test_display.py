@@ -65,3 +65,15 @@ def test_durations_read_like_clocks(seconds, text):
 )
 def test_numbers_fit_in_a_line_however_large(value, text):
     assert decimal(value) == text
+
+
+def test_rows_are_shown_with_their_speed_and_the_time_left_where_the_end_is_known():
+    screen = io.StringIO()
+    with Display(screen) as display:
+        display.show(Phase("preparing the data", 100, 400, "rows", seconds=2.0))
+        display.show(Phase("reading", 100, 0, "rows", seconds=2.0))
+
+    assert screen.getvalue().splitlines() == [
+        "[0:00] preparing the data  100/400 rows  50 rows/s  0:06 left",
+        "[0:00] reading  100 rows  50 rows/s",
+    ]

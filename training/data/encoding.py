@@ -18,6 +18,7 @@ from tadrib.training.data.rows.segments import Segment, Template
 from tadrib.training.data.templates.bos import Beginning
 from tadrib.training.data.templates.choice import Templates
 from tadrib.training.data.templates.normalization import normalizer
+from tadrib.training.data.templates.tokenizer_template import TokenizerTemplate
 from tadrib.training.data.tokenization import ControlTokens, Tokenized, context_texts
 from tadrib.training.errors import Problem, SpecError
 
@@ -50,6 +51,28 @@ def parts_of(encoded: Encoded, longest: int) -> list[Encoded]:
         replace(encoded, group=group, dialogue=replace(encoded.dialogue, part=number))
         for number, group in enumerate(split_document(encoded.group, longest))
     ]
+
+
+_NESTED = RowProblem("nesting", "", "is nested too deeply to be rendered.", "Flatten it.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A dialogue before its template renders it, and what the template is shown of it."""
+
+    row: int
+    dialogue: Dialogue
+    shown: Dialogue
+    template: Template
+    control: str
+    marked: bool
+
+
+def _foresee(rows: Sequence[_Shown]) -> None:
+    """Have chat templates, which are rendered in another process, render several rows at once."""
+    for template in {id(row.template): row.template for row in rows}.values():
+        if isinstance(template, TokenizerTemplate):
+            template.foresee([row.shown for row in rows if row.template is template])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +130,14 @@ class Encoder:
         """The encoding of each numbered dialogue, or why its template cannot render it, in the given order."""
         results: list[Encoded | RowError] = []
         for start in range(0, len(dialogues), _BATCH_ROWS):
-            written = [self._write(row, dialogue) for row, dialogue in dialogues[start : start + _BATCH_ROWS]]
+            shown = [self._shown(row, dialogue) for row, dialogue in dialogues[start : start + _BATCH_ROWS]]
+            _foresee([each for each in shown if isinstance(each, _Shown)])
+            written = [self._write(each) if isinstance(each, _Shown) else each for each in shown]
             tokens = self._tokenize([w for w in written if isinstance(w, _Written)])
             results += [w if isinstance(w, RowError) else self._assemble(w, tokens) for w in written]
         return results
 
-    def _write(self, row: int, dialogue: Dialogue) -> _Written | RowError:
+    def _shown(self, row: int, dialogue: Dialogue) -> _Shown | RowError:
         try:
             if self._steps:
                 dialogue = dialogue.map_texts(self._normalize)
@@ -124,12 +149,22 @@ class Encoder:
             marked = bool(control) and not template.is_raw
             if marked:
                 shown = shown.map_values(tokens.mark)
-            lead, prompt = self._beginning.split(template, template.prompt(shown))
-            return _Written(row, dialogue, template, lead, prompt, template.answers(shown), control, marked)
+            return _Shown(row, dialogue, shown, template, control, marked)
         except RowError as error:
             return error
         except RecursionError:
-            return RowError(RowProblem("nesting", "", "is nested too deeply to be rendered.", "Flatten it."))
+            return RowError(_NESTED)
+
+    def _write(self, row: _Shown) -> _Written | RowError:
+        try:
+            template = row.template
+            lead, prompt = self._beginning.split(template, template.prompt(row.shown))
+            answers = template.answers(row.shown)
+        except RowError as error:
+            return error
+        except RecursionError:
+            return RowError(_NESTED)
+        return _Written(row.row, row.dialogue, template, lead, prompt, answers, row.control, row.marked)
 
     def _require_difference(self, dialogue: Dialogue) -> None:
         """Raise RowError if normalization has made a rejected answer equal to the chosen one."""

@@ -42,6 +42,14 @@ class GroupBlocks:
         first = self._first_rows[block]
         return replace(group, row=group.row + first) if first else group
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether blocks have to be fetched before they can be read."""
+        return False
+
+    def bring(self, positions: np.ndarray) -> None:
+        """Have the blocks of groups on this machine."""
+
     def block_of(self, position: int | np.ndarray) -> np.ndarray:
         return np.searchsorted(self.starts, position, side="right") - 1
 
@@ -120,6 +128,12 @@ class GroupDataset:
     def total(self) -> Counts:
         """The summed counts of all groups."""
         return Counts(*self.counts.sum(0, dtype=np.int64).tolist())
+
+    def bring(self, members: Sequence[int]) -> None:
+        """Have what is read for these groups on this machine."""
+        self.blocks.bring(self.positions[members])
+        if self.baselines is not None:
+            self.blocks.bring(self.baselines.positions[members])
 
     def save(self, folder: Path) -> None:
         """Write the arrays to ``folder``; the blocks stay where they are."""

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tadrib.training.data.blocks.block_store import BlockStore
-from tadrib.training.data.blocks.encoded_rows import EncodedRows, Engine, encode_rows
+from tadrib.training.data.blocks.encoded_rows import EncodedRows, encode_rows
 from tadrib.training.data.blocks.encoding_job import EncodingJob
+from tadrib.training.data.blocks.work import Engine
 from tadrib.training.data.lengths import Limits
 from tadrib.training.data.mixture import quotas, sample
 from tadrib.training.data.report.check import DataReport, build_report

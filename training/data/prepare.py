@@ -15,10 +15,11 @@ import numpy as np
 from tadrib.training.config import CommonConfig
 from tadrib.training.config.methods import PreferenceConfig
 from tadrib.training.data.blocks.block_store import BlockStore
-from tadrib.training.data.blocks.encoded_rows import EncodedRows, Engine
+from tadrib.training.data.blocks.encoded_rows import EncodedRows
 from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.blocks.processes import encode_here
 from tadrib.training.data.blocks.stored_blocks import StoredBlocks
+from tadrib.training.data.blocks.work import Engine
 from tadrib.training.data.extent import Extent
 from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.data.mixture import epoch_rows

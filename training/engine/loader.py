@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from threading import Thread
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -13,6 +15,7 @@ from tadrib.training.data.group_dataset import GroupDataset
 from tadrib.training.engine.batch import PackedBatch
 from tadrib.training.engine.collate import ScoringPath, collate
 from tadrib.training.engine.plan import EpochPlanner, SetsPlanner, StepPlan
+from tadrib.training.errors import ResourceError
 
 
 class PlannedBatches(Dataset):
@@ -41,6 +44,7 @@ class PlannedBatches(Dataset):
         self.baseline_role = baseline_role
         self.worker = worker
         sets = planner.members if isinstance(planner, SetsPlanner) else []
+        self._ahead = FetchAhead(groups, planner, worker)
         self._counts = [groups.count(list(members)) for members in sets]
 
     def __len__(self) -> int:
@@ -49,6 +53,7 @@ class PlannedBatches(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> PackedBatch:
         epoch, number = key
         step_number, micro_batch = divmod(number, self.planner.num_micro_batches)
+        self._ahead.start(epoch, step_number)
         step = self.planner.plan(epoch)[step_number]
         members = step.micro_batches[micro_batch][self.worker]
         # a worker without groups must still join the gradient all-reduce: it computes another's group at weight 0
@@ -71,6 +76,30 @@ class PlannedBatches(Dataset):
         if self.reference_path == self.path:
             return batch
         return replace(batch, for_reference=collate(groups, path=self.reference_path))
+
+
+class FetchAhead:
+    """Brings to this machine the blocks that one worker's micro-batches read, in their order, and no others."""
+
+    def __init__(self, groups: GroupDataset, planner: EpochPlanner | SetsPlanner, worker: int) -> None:
+        self._groups, self._planner, self._worker = groups, planner, worker
+        self._has_started = False
+
+    def start(self, epoch: int, step: int) -> None:
+        """Go through the steps of ``epoch`` from ``step`` on, in the background; nothing to do on a disk."""
+        if not self._has_started and self._groups.blocks.is_remote:
+            Thread(target=self._fetch, args=(epoch, step), name="fetch-ahead", daemon=True).start()
+        self._has_started = True
+
+    def _fetch(self, epoch: int, first: int) -> None:
+        plan = self._planner.plan(epoch)
+        try:
+            for number in range(first, len(plan)):
+                step = plan[number]
+                shares = [places[self._worker] for places in step.micro_batches]
+                self._groups.bring(list(chain(step.groups[:1], *shares)))
+        except ResourceError:
+            return  # whoever reads the groups finds the same, and says so
 
 
 class PlanSampler(Sampler):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tadrib.training.engine.packer import Bins, best_fit
-from tadrib.training.engine.shared_arrays import shared_arrays
+from tadrib.training.files.shared_arrays import shared_arrays
 
 _SHARED_GROUPS = 1_000_000
 """Plans of at least as many groups are made by one process of a machine, and memory-mapped by the others."""

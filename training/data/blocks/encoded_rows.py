@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -17,13 +18,12 @@ from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.blocks.facts import Facts
 from tadrib.training.data.blocks.index import SCHEMA
 from tadrib.training.data.blocks.processes import encode_here
+from tadrib.training.data.blocks.work import Engine
 from tadrib.training.data.fingerprint import fingerprint
 from tadrib.training.data.readers.counting import count_rows
 from tadrib.training.data.readers.sources import Source, open_source
 from tadrib.training.phases import Phase, enter
 
-Engine = Callable[[str, EncodingJob, BlockStore | None], Iterator[StoredBlock]]
-"""What encodes the blocks of a dataset that a store lacks, and returns all in the dataset's order."""
 _SECONDS_UNTOLD = 1.0
 """What is done sooner needs no progress."""
 
@@ -100,6 +100,6 @@ def _watched(blocks: Iterable[StoredBlock], name: str, rows: EncodedRows) -> Ite
         done += block.facts.rows
         rows.encoded += block.facts.rows if block.is_new else 0
         seconds = time.monotonic() - began
-        if seconds >= _SECONDS_UNTOLD:
-            enter(Phase("preparing the data", done, max(planned, done) if planned else 0, "rows", seconds))
+        if seconds >= _SECONDS_UNTOLD and done < (planned or math.inf):
+            enter(Phase("preparing the data", done, planned, "rows", seconds))
         yield block

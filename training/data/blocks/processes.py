@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain
@@ -18,35 +18,55 @@ from typing import Any
 
 from tadrib.training.data.blocks.block_store import BlockStore, StoredBlock
 from tadrib.training.data.blocks.encoding_job import EncodingJob
-from tadrib.training.data.blocks.work import BlockWorker, Work, work_on
+from tadrib.training.data.blocks.work import BlockWorker, Engine, Work, work_on
 from tadrib.training.errors import ResourceError
 
 _OWN_BLOCKS = 4
 """Up to so many blocks are encoded sooner here than other processes start."""
 
 
-def encode_here(name: str, job: EncodingJob, store: BlockStore | None) -> Iterator[StoredBlock]:
-    """All blocks of the dataset ``name``, in its order. What is not in ``store`` is encoded.
+def encode_here(
+    name: str,
+    job: EncodingJob,
+    store: BlockStore | None,
+    elsewhere: Callable[[], Engine | None] = lambda: None,
+) -> Iterator[StoredBlock]:
+    """All blocks of the dataset ``name``, in its order. What is not in ``store`` is encoded; if that is more than a few
+    blocks, by the engine that ``elsewhere`` returns, or else by this machine's processes.
 
     Raises what `work_on` and `BlockWorker` do, ResourceError if a process ends before its work.
     """
-    cores = len(os.sched_getaffinity(0))
     found = work_on(name, job, store)
-    first: list[Work | StoredBlock] = []
-    left = 0
-    for each in found:
-        first.append(each)
-        left += isinstance(each, Work)
-        if left > _OWN_BLOCKS and cores > 1:
-            with _Processes(job, store, cores) as processes:
-                yield from processes.do(chain(first, found))
-            return
+    first = list(_few(found))
+    engine = elsewhere() if _left(first) > _OWN_BLOCKS else None
+    if engine is not None:
+        yield from engine(name, job, store)
+        return
+    cores = len(os.sched_getaffinity(0))
+    if _left(first) > _OWN_BLOCKS and cores > 1:
+        with _Processes(job, store, cores) as processes:
+            yield from processes.do(chain(first, found))
+        return
     worker = None
-    for each in first:
+    for each in chain(first, found):
         if isinstance(each, Work):
             worker = worker or BlockWorker(job, store)
             each = worker.do(each)
         yield each
+
+
+def _few(blocks: Iterable[Work | StoredBlock]) -> Iterator[Work | StoredBlock]:
+    """The first of ``blocks``, up to the one that makes them too many to do here."""
+    left = 0
+    for each in blocks:
+        yield each
+        left += isinstance(each, Work)
+        if left > _OWN_BLOCKS:
+            return
+
+
+def _left(blocks: Iterable[Work | StoredBlock]) -> int:
+    return sum(isinstance(each, Work) for each in blocks)
 
 
 class _Processes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +65,10 @@ class StoredBlocks(GroupBlocks):
         """What is wrong with the first damaged block, as `BlockStore.damage` tells it; None if all are whole."""
         return next(filter(None, map(self._store.damage, self._files)), None)
 
-    def bring(self, positions: Iterable[np.ndarray]) -> None:
-        """Fetch the blocks of groups from an object store to this machine, in the order of ``positions``."""
-        known: set[int] = set()
-        for some in positions:
-            for block in np.unique(self.block_of(some)).tolist():
-                if block not in known:
-                    known.add(block)
-                    self._store.bring(self._files[block])
+    @property
+    def is_remote(self) -> bool:
+        return is_url(self._store.location)
+
+    def bring(self, positions: np.ndarray) -> None:
+        for block in np.unique(self.block_of(positions)).tolist():
+            self._store.bring(self._files[block])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tadrib.training.data.blocks.block_encoder import BlockEncoder
@@ -11,6 +11,9 @@ from tadrib.training.data.blocks.block_store import BlockStore, StoredBlock
 from tadrib.training.data.blocks.encoding_job import EncodingJob
 from tadrib.training.data.blocks.raw_block import RawBlock, raw_blocks
 from tadrib.training.data.readers.sources import open_source
+
+Engine = Callable[[str, EncodingJob, BlockStore | None], Iterator[StoredBlock]]
+"""What encodes the blocks of a dataset that a store lacks, and returns all in the dataset's order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from multiprocessing import Pipe
 from pathlib import Path
@@ -35,13 +36,27 @@ Span = tuple[int, int]
 
 
 class Renderer:
-    """A rendering process. It handles one conversation at a time, and may be called from several threads."""
+    """A rendering process, which may be called from several threads."""
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self._seconds, self._memory = seconds, memory
         self._lock = Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._template: str | None = None  # the template that the process has already
+
+    def render_all(
+        self, template: str, conversations: Sequence[bytes]
+    ) -> dict[bytes, tuple[str, list[Span]]]:
+        """Render pickled arguments of `render` at once, which takes a fraction of the time of one by one.
+
+        Those that cannot be rendered are not in the result; `render` tells why.
+        """
+        found = self._answers(template, conversations)
+        return {
+            conversation: _rendered(answer)
+            for conversation, answer in zip(conversations, found, strict=False)
+            if "text" in answer
+        }
 
     def render(self, template: str, owner: str, **arguments: Any) -> tuple[str, list[Span]]:
         """Render one conversation with transformers' ``render_jinja_template(chat_template=template, **arguments)``.
@@ -54,10 +69,7 @@ class Renderer:
             SpecError: it exceeded a limit and was stopped. Other conversations would fare no better.
             ResourceError: the process did not start.
         """
-        with self._lock:
-            if self._process is None:
-                self._start()
-            answer = self._answer(template, arguments)
+        [answer] = self._answers(template, [pickle.dumps(arguments)])
         if "refuses" in answer:
             message = f"the tokenizer's chat template rejects the conversation: {answer['refuses']}."
             raise RowError(RowProblem("template_refused", "", message, "Correct the order of roles."))
@@ -69,7 +81,7 @@ class Renderer:
                 f"{answer['exceeds']}; it was stopped."
             )
             raise SpecError(_KEY, [Problem(_KEY, message, _ACTION)])
-        return answer["text"], [(first, last) for first, last in answer["spans"]]
+        return _rendered(answer)
 
     def close(self) -> None:
         """End the process; the next ``render`` starts a new one."""
@@ -97,22 +109,33 @@ class Renderer:
             message = f"The process that renders chat templates could not start (exit code {code})."
             raise ResourceError(message) from error
 
-    def _answer(self, template: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _answers(self, template: str, conversations: Sequence[bytes]) -> list[dict[str, Any]]:
+        """The process's answers; just one if it was stopped, whichever conversation it was stopped for."""
+        with self._lock:
+            if self._process is None:
+                self._start()
+            return self._exchange(template, conversations)
+
+    def _exchange(self, template: str, conversations: Sequence[bytes]) -> list[dict[str, Any]]:
         assert self._process is not None
-        request = pickle.dumps((None if template == self._template else template, arguments))
+        request = pickle.dumps((None if template == self._template else template, conversations))
         try:
             self._channel.send_bytes(request)
-            answer: dict[str, Any] = json.loads(self._channel.recv_bytes())
+            answers: list[dict[str, Any]] = json.loads(self._channel.recv_bytes())
         except (EOFError, OSError):
             code = self._process.wait()
             self.close()
             took = f"needs more than {self._seconds:g} s of CPU time"
-            return {"exceeds": took if code == -signal.SIGPROF else f"ends its process (exit code {code})"}
+            return [{"exceeds": took if code == -signal.SIGPROF else f"ends its process (exit code {code})"}]
         except BaseException:  # interrupted: the pending answer would be taken for that to the next request
             self.close()
             raise
-        self._template = None if "exceeds" in answer else template
-        return answer
+        self._template = None if any("exceeds" in answer for answer in answers) else template
+        return answers
+
+
+def _rendered(answer: dict[str, Any]) -> tuple[str, list[Span]]:
+    return answer["text"], [(first, last) for first, last in answer["spans"]]
 
 
 @cache

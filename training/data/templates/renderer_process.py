@@ -25,27 +25,30 @@ _REASON_CHARACTERS = 1000
 
 
 def serve(channel: Connection, seconds: float, memory: int) -> None:
-    """Answer requests until the other side closes the socket, which raises EOFError or OSError.
+    """Answer requests until the other side closes the socket, which raises EOFError or OSError. A request has a
+    template, or None for the one before, and any number of pickled conversations; the answer is a list.
 
-    ``seconds`` is the CPU time for one request, after which SIGPROF kills the process, even in C code. ``memory`` is
-    the limit in force, in bytes.
+    ``seconds`` is the CPU time for one conversation, after which SIGPROF kills the process, even in C code; ``memory``
+    is the limit in force, in bytes.
     """
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     template = ""
     channel.send_bytes(b"")  # ready
     while True:
-        request = channel.recv_bytes()
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        try:
-            changed, arguments = pickle.loads(request)
-            template = template if changed is None else changed
-            answer = json.dumps(_render(template, arguments, _OWN_CHARACTERS + _COPIES * len(request)))
-        except MemoryError:
-            answer = json.dumps({"exceeds": f"needs more than {memory >> 20:,} MiB of memory"})
-        except RecursionError:
-            answer = json.dumps({"exceeds": "recurses without end"})
-        channel.send_bytes(answer.encode("ascii"))
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        changed, conversations = pickle.loads(channel.recv_bytes())
+        template = template if changed is None else changed
+        answers = []
+        for content in conversations:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            try:
+                most = _OWN_CHARACTERS + _COPIES * len(content)
+                answers.append(json.dumps(_render(template, pickle.loads(content), most)))
+            except MemoryError:
+                answers.append(json.dumps({"exceeds": f"needs more than {memory >> 20:,} MiB of memory"}))
+            except RecursionError:
+                answers.append(json.dumps({"exceeds": "recurses without end"}))
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        channel.send_bytes(f"[{','.join(answers)}]".encode("ascii"))
 
 
 def _render(template: str, arguments: dict[str, Any], most: int) -> dict[str, Any]:

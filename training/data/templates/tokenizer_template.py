@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,32 @@ class TokenizerTemplate:
         added = [token.content for token in tokenizer.added_tokens_decoder.values()]
         self._added_tokens = tuple({*added, *tokenizer.all_special_tokens})
         self._last: tuple[Dialogue, str] | None = None
+        self._foreseen: dict[bytes, tuple[str, list[Span]]] = {}
+
+    def foresee(self, dialogues: Sequence[Dialogue]) -> None:
+        """Render at once what ``prompt`` and ``answers`` of ``dialogues`` are going to render."""
+        wanted: list[bytes] = []
+        for dialogue in dialogues:
+            with suppress(RecursionError):  # of a row that is nested too deeply, which `prompt` tells
+                wanted += [
+                    pickle.dumps(self._arguments(_without_weights(messages), dialogue.tools, announce))
+                    for messages, announce in self._coming(dialogue)
+                ]
+        self._foreseen = renderer().render_all(self._template, wanted)
+
+    def _coming(self, dialogue: Dialogue) -> Iterator[tuple[list[Message], bool]]:
+        """The messages that are going to be rendered, and whether the assistant's turn is announced after them."""
+        before = prompt_messages(dialogue)
+        yield before, True
+        for answer in dialogue.answers:
+            messages = before + answer_messages(answer.content)
+            yield messages, False
+            turns = [] if self._is_marked else range(len(before), len(messages) - 1)
+            for index in turns:
+                if is_trained_on(messages[index]):
+                    yield messages[: index + 1], False
+                if is_trained_on(messages[index + 1]):
+                    yield messages[: index + 1], True
 
     def prompt(self, dialogue: Dialogue) -> str:
         """The rendered prompt. It is needed for itself and for the answers; the last one is cached, as rendering is
@@ -136,7 +164,7 @@ class TokenizerTemplate:
 
         Arguments of tool calls are passed as mappings, as servers do; if the template rejects those, as text.
         """
-        shown = [{key: value for key, value in m.items() if key != "weight"} for m in messages]
+        shown = _without_weights(messages)
         try:
             return self._render(shown, tools, announce)
         except RowError:
@@ -146,16 +174,23 @@ class TokenizerTemplate:
 
     def _render(self, messages: list[Message], tools: Tools, announce: bool) -> tuple[str, list[Span]]:
         # not apply_chat_template, which returns marked spans in tokens of the whole text: we need characters
-        special_tokens: dict[str, Any] = self._tokenizer.special_tokens_map
-        return renderer().render(
-            self._template,
-            self._tokenizer.name_or_path,
-            conversations=[messages],
-            tools=list(tools) or None,
-            return_assistant_tokens_mask=self._is_marked and not announce,
-            add_generation_prompt=announce,
-            **special_tokens,
-        )
+        arguments = self._arguments(messages, tools, announce)
+        if self._foreseen and (found := self._foreseen.get(pickle.dumps(arguments))) is not None:
+            return found
+        return renderer().render(self._template, self._tokenizer.name_or_path, **arguments)
+
+    def _arguments(self, messages: list[Message], tools: Tools, announce: bool) -> dict[str, Any]:
+        return {
+            "conversations": [messages],
+            "tools": list(tools) or None,
+            "return_assistant_tokens_mask": self._is_marked and not announce,
+            "add_generation_prompt": announce,
+            **self._tokenizer.special_tokens_map,
+        }
+
+
+def _without_weights(messages: list[Message]) -> list[Message]:
+    return [{key: value for key, value in message.items() if key != "weight"} for message in messages]
 
 
 def _with_text_arguments(message: Message) -> Message:
