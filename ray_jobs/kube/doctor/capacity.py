@@ -7,36 +7,25 @@ selectors and requests, and places the largest pods first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tadrib.ray_jobs.kube.api import ClusterError, KubernetesApi
+from tadrib.ray_jobs.kube.api import KubernetesApi
 from tadrib.ray_jobs.kube.doctor.checks import Check, fail, ok, warn
+from tadrib.ray_jobs.kube.doctor.nodes import Node, Room, may_run, nodes_of, what_grows
 from tadrib.ray_jobs.kube.status.scheduling import amount, requests_of
 from tadrib.ray_jobs.kube.status.trouble import LABEL, workers_in
 from tadrib.ray_jobs.kube.status.units import quantity
 from tadrib.training.config.rules.job import most_together
 
 Object = dict[str, Any]
-Room = dict[str, Decimal]
-
-
-@dataclass(slots=True)
-class Node:
-    """A node that pods may be placed on, what it can give, and what of that is free."""
-
-    name: str
-    thing: Object
-    whole: Room
-    free: Room
 
 
 def capacity_checks(api: KubernetesApi, groups: list[tuple[Object, int]]) -> Iterator[Check]:
     """One check for the head and one for each group of workers."""
     nodes = nodes_of(api.list("/api/v1/nodes"), api.list("/api/v1/pods"))
-    grows = _grows(api)
+    grows = what_grows(api)
     ordered = sorted(enumerate(groups), key=lambda each: each[0] == 0)  # workers first: they are the larger
     found = {
         position: _place(template, count, nodes, position, grows) for position, (template, count) in ordered
@@ -45,36 +34,11 @@ def capacity_checks(api: KubernetesApi, groups: list[tuple[Object, int]]) -> Ite
     yield from (check for template, count in groups[1:] for check in _torn_apart(template, count, nodes))
 
 
-def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> list[Node]:
-    """Nodes that are ready and not cordoned, with what pods on them leave free."""
-    asked: dict[str, Room] = {}
-    for pod in pods:
-        if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            continue
-        taken = asked.setdefault(pod["spec"].get("nodeName") or "", {})
-        for resource, number in {**requests_of(pod["spec"]), "pods": "1"}.items():
-            taken[resource] = taken.get(resource, Decimal(0)) + quantity(number)
-    return [_node(node, asked.get(node["metadata"]["name"], {})) for node in nodes if _is_usable(node)]
-
-
-def _node(node: Object, taken: Room) -> Node:
-    allocatable = (node.get("status") or {}).get("allocatable") or {}
-    whole = {resource: quantity(number) for resource, number in allocatable.items()}
-    free = {resource: number - taken.get(resource, Decimal(0)) for resource, number in whole.items()}
-    return Node(node["metadata"]["name"], node, whole, free)
-
-
-def _is_usable(node: Object) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or []
-    is_ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return is_ready and not node["spec"].get("unschedulable")
-
-
 def _place(template: Object, count: int, nodes: list[Node], position: int, grows: str) -> Check:
     spec = template["spec"]
     wanted = {resource: quantity(number) for resource, number in {**requests_of(spec), "pods": "1"}.items()}
     name = _what(template, count, position)
-    allowed = [node for node in nodes if _may_run(spec, node.thing)]
+    allowed = [node for node in nodes if may_run(spec, node.thing)]
     if not allowed:
         said = f"none of {len(nodes)} ready nodes matches its nodeSelector and tolerations"
         return _impossible(name, said, "Check platform.gpu, platform.workers and platform.head.", grows)
@@ -123,7 +87,7 @@ def _torn_apart(template: Object, count: int, nodes: list[Node]) -> Iterator[Che
     gpus = [name for name in requests_of(spec) if name.endswith("/gpu")]
     if count == 1 or not gpus or LABEL in (template["metadata"].get("labels") or {}):
         return
-    most = max((int(node.whole.get(gpus[0], 0)) for node in nodes if _may_run(spec, node.thing)), default=0)
+    most = max((int(node.whole.get(gpus[0], 0)) for node in nodes if may_run(spec, node.thing)), default=0)
     if most > 1:
         said = f"each worker has a pod of its own, and nodes have up to {most} {gpus[0]}"
         action = f"GPUs of several pods exchange nothing over NVLink: set platform.gpu.perNode: {most}."
@@ -162,35 +126,3 @@ def _impossible(name: str, said: str, action: str, grows: str) -> Check:
     if grows:
         return warn(name, said, f"{grows} may add nodes; otherwise the run never starts. {action}")
     return fail(name, said, action)
-
-
-def _grows(api: KubernetesApi) -> str:
-    """What adds nodes to this cluster, as far as it shows; empty where nothing does."""
-    probes = {
-        "The cluster autoscaler": "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status",
-        "Karpenter": "/apis/karpenter.sh/v1",
-    }
-    for name, path in probes.items():
-        try:
-            api.get(path)
-        except ClusterError:
-            continue
-        return name
-    return ""
-
-
-def _may_run(spec: Object, node: Object) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
-        return False
-    taints = node["spec"].get("taints") or []
-    hard = [taint for taint in taints if taint["effect"] in ("NoSchedule", "NoExecute")]
-    return all(any(_tolerates(each, taint) for each in spec.get("tolerations") or []) for taint in hard)
-
-
-def _tolerates(toleration: Object, taint: Object) -> bool:
-    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
-        return False
-    if toleration.get("operator") == "Exists":
-        return toleration.get("key") in (None, "", taint["key"])
-    return toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", "")
