@@ -71,7 +71,7 @@ def test_a_qlora_merge_is_compared_on_both_bases(quantized, tmp_path):
         "held-out rows",
     )
     assert ours["rows"] == 6
-    assert ours["tokens"] > 40
+    assert ours["tokens"] > 6
     assert ours["log_prob_difference"] < 1e-3 < original["log_prob_difference"]
     assert ours["top1"] == 1 >= original["top1"]
     assert found["advice"] == []
