@@ -46,7 +46,8 @@ def best_fit(num_tokens: Sequence[int] | np.ndarray, bin_tokens: int, order: np.
     shuffled order packs an item with different neighbours. Every item of ``order`` is in exactly one bin.
     Raises ValueError if an item is larger than a bin. Of ten million items, takes seconds and 300 MB.
     """
-    sizes = np.asarray(num_tokens)[order]
+    # an empty list has no type of its own, and would be one of floats
+    sizes = np.asarray(num_tokens, dtype=getattr(num_tokens, "dtype", np.int64))[order]
     if len(sizes) and sizes.max() > bin_tokens:
         item = int(order[int(sizes.argmax())])
         raise ValueError(f"group {item} has {sizes.max()} tokens, more than a bin of {bin_tokens}")
