@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tadrib.training.config import METHODS, load_spec
+from tadrib.training.data.report.check import check_data
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECS = sorted(EXAMPLES.glob("*.yaml"))
@@ -73,3 +74,9 @@ def test_the_cluster_example_asks_for_gpus_and_shared_storage():
     assert spec.config.load_in_4bit
     assert (spec.world_size, spec.resources.gpus_per_worker) == (8, 1)
     assert spec.run_dir.startswith("s3://")
+
+
+def test_the_example_of_a_spreadsheet_reads_its_own_table():
+    config = load_spec(EXAMPLES / "08-sft-csv.yaml").config
+    report = check_data(str(EXAMPLES.parent / config.dataset_path), "sft", config, None)
+    assert (report.refusals, report.usable_rows, report.formats) == ([], 40, {"tadrib": 40})

@@ -37,6 +37,6 @@ def check(random: Random, path: Path, method: str) -> None:
         )
     if report.bad_rows:
         rows = encode_rows(str(path), EncodingJob(_config(method, 100), method, None))
-        rows.facts.bad.write(path.with_name("rejected.jsonl"), rows.source.unit)
+        rows.facts.bad.write(path.with_name("rejected.jsonl"), rows.source)
     if not report.ok:
         raise DataError(path.name, [Problem("", refusal) for refusal in report.refusals])

@@ -97,8 +97,8 @@ class CommonConfig(Section):
     """Load the weights as 8-bit integers (bitsandbytes, LLM.int8())."""
 
     dataset_path: Annotated[Location, ROWS] = "data/training.jsonl"
-    """Training rows: a JSONL, JSON, CSV or Parquet file, a `datasets` directory, a Hub id, or an fsspec URL
-    such as `s3://bucket/rows.parquet`. A spec must name it, or `datasets`."""
+    """Training rows: a JSONL, JSON, CSV, Excel or Parquet file, a glob or folder of them, a `datasets` directory, a Hub
+    id, or an fsspec URL such as `s3://bucket/rows.parquet`. A spec must name it, or `datasets`."""
     datasets: Sources = Field(default_factory=list)
     """Several datasets to train on together, in place of `dataset_path`: a list of `path` and, for each, `name`,
     `split`, `weight` or `max_rows`, and its layout. Without weights they are concatenated. See docs/data.md."""

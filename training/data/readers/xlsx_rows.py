@@ -83,7 +83,8 @@ def _numbered(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
 
 def _table(name: str, sheet: Any, columns: Mapping[str, str]) -> Iterator[RawRow | None]:
     sheet.reset_dimensions()
-    read, header = cell_reader(columns), []
+    read = cell_reader(columns)
+    header: list[str] = []
     for number, cells in _numbered(sheet):
         values = _without_end([cell.value for cell in cells])
         if not header:

@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
 from tadrib.training.data.rows.row_problem import RowProblem, shown
 from tadrib.training.errors import clip, named, nearest
 
-_KINDS_OF_ROWS = (
-    128  # sets of columns whose problems are remembered: the rows of a file mostly have the same ones
-)
+_KINDS_OF_ROWS = 128  # sets of columns whose problems are remembered: a file's rows mostly have the same ones
 _TYPO_RATIO = 0.8  # an unknown column this similar to an optional one is a typo; otherwise it is extra data
 # Names that other formats use. They are only suggested: a wrong guess would train on nonsense.
 _OTHER_NAMES = {
@@ -27,6 +25,17 @@ _OTHER_NAMES = {
     "label": ("desirable", "preference", "score", "is_good", "rating"),
 }
 
+
+def _spec_lines(columns: Mapping[str, str]) -> str:
+    """The lines of a spec that read ``columns`` (ours: theirs), after an action that is not finished."""
+    names = [f"        {ours}: {theirs}" for ours, theirs in columns.items()]
+    return "\n".join([", or name it in the spec:", "      columns:", *names])
+
+
+def _rename(theirs: str, ours: str) -> str:
+    return f"Rename the column to {ours!r}{_spec_lines({ours: theirs})}"
+
+
 _AS_MESSAGES = "Write the row as messages, with"
 _TEXT_ONLY = "Training uses text only: remove it, or the row."
 # Columns of other formats that change the meaning of a row or how it is trained on, and that no method reads.
@@ -34,15 +43,15 @@ _REFUSED = {
     "weight": 'All rows have the same weight: remove it. To exclude a message from the loss, give it "weight": 0.',
     "history": f"{_AS_MESSAGES} the history as its first turns.",
     "reasoning_content": f"{_AS_MESSAGES} reasoning_content in the assistant's message.",
-    "system_prompt": "Rename the column to 'system'.",
-    "functions": "Rename the column to 'tools'.",
+    "system_prompt": _rename("system_prompt", "system"),
+    "functions": _rename("functions", "tools"),
     "function_call": f"{_AS_MESSAGES} tool_calls in the assistant's message.",
     "documents": "Write them into the prompt.",
     "chat_template": "Set instruction_template, which applies to all rows.",
     "chat_template_kwargs": "Chat templates are rendered with their defaults: remove it.",
     **dict.fromkeys(("image", "images", "audio", "audios", "video", "videos"), _TEXT_ONLY),
 }
-_REFUSED_BESIDES = {"instruction": {"context": "Rename the column to 'input'."}}
+_REFUSED_BESIDES = {"instruction": {"context": _rename("context", "input")}}
 
 
 def refused_columns(row: Mapping[str, Any], known: Collection[str]) -> list[RowProblem]:
@@ -74,12 +83,13 @@ def missing_columns(
     """A problem for each of the ``missing`` columns. Its action names the one of ``present`` that was probably meant;
     the first one gives the lines of a spec that read them all."""
     unknown = [name for name in present if name not in known]
+    names = {column: clip(_meant(column, unknown) or "…") for column in missing}
     found = f"found {named(present)}" if present else "the row has no columns"
     problems = []
     for column in missing:
         meant = _meant(column, unknown)
         action = f"Rename the column {shown(meant)} to {column!r}" if meant else f"Add the column {column!r}"
-        action += _in_the_spec(missing, unknown) if unknown and column == missing[0] else "."
+        action += _spec_lines(names) if unknown and column == missing[0] else "."
         problems.append(RowProblem("missing_column", column, f"the column is missing; {found}.", action))
     return problems
 
@@ -87,11 +97,6 @@ def missing_columns(
 def _meant(column: str, unknown: Collection[str]) -> str | None:
     other_names = [name for name in _OTHER_NAMES.get(column, ()) if name in unknown]
     return nearest(column, unknown) or (other_names[0] if other_names else None)
-
-
-def _in_the_spec(missing: Sequence[str], unknown: Collection[str]) -> str:
-    names = [f"        {column}: {clip(_meant(column, unknown) or '…')}" for column in missing]
-    return "\n".join([", or name it in the spec:", "      columns:", *names])
 
 
 @lru_cache(_KINDS_OF_ROWS)
