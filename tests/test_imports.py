@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TRAINING = [
     ["compat"],
-    ["redaction", "errors", "extras", "notices", "phases"],
+    ["redaction", "errors", "extras", "notices", "phases", "waiting"],
     ["config", "files", "data", "run", "plan"],
     ["losses", "engine", "model", "adapters", "tiny", "loop", "reference", "inference"],
     ["evaluation", "output_folder", "preference_watch", "kto_baseline", "model_merger"],

@@ -26,6 +26,7 @@ _TRAINING = (
     *(
         "pyarrow",
         "fsspec",
+        "tenacity",
         "matplotlib",
         "jinja2",
         "rensa",

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import aiohttp
 
-from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer
+from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, has_ended
 from tadrib.ray_jobs.runs.contact import Contact, Unreachable
+from tadrib.training.waiting import wait_until
 
 _SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
 _SECONDS_BETWEEN_CONNECTIONS = 1.0
@@ -34,18 +34,24 @@ def follow_job(
     ``note`` is told when the cluster does not answer. Raises Unreachable after ``patience`` seconds of that.
     """
     log, contact = _Log(job, write), Contact(server.address, str(job.submission_id), note, patience)
-    while True:
+
+    def follow() -> JobDetails | None:
+        """The job once it has ended; None after a connection that ended before it, and while none can be made."""
         with suppress(*_BROKEN):
             asyncio.run(_tail(server, log, job))
         try:
             details = server.details(str(job.submission_id))
-            if details.status.is_terminal():
+            if has_ended(details):
                 log.take_all(server.log(str(job.submission_id)))
                 return details
             contact.answered()
         except Unreachable as error:
             contact.lost(error)
-        time.sleep(_SECONDS_BETWEEN_CONNECTIONS)
+        return None
+
+    ended = wait_until(follow, every=_SECONDS_BETWEEN_CONNECTIONS)
+    assert ended is not None  # without a timeout, only the job's end ends the wait
+    return ended
 
 
 async def _tail(server: JobServer, log: _Log, job: JobDetails) -> None:

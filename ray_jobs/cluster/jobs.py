@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tadrib.ray_jobs.authentication import refused, use_token
 from tadrib.ray_jobs.compat.ray_job_client import Client
 from tadrib.ray_jobs.runs.contact import Unreachable
 from tadrib.training.errors import ClusterError, Problem
+from tadrib.training.waiting import wait_until
 
 __all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken"]
 
@@ -38,6 +38,10 @@ def run_of(job: JobDetails) -> str:
 def directory_of(job: JobDetails) -> str:
     """The run directory, as the cluster sees it."""
     return (job.metadata or {})[RUN_DIRECTORY]
+
+
+def has_ended(job: JobDetails) -> bool:
+    return job.status.is_terminal()
 
 
 class Taken(Exception):
@@ -125,8 +129,7 @@ class JobServer:
         job = self.submit(entrypoint, None, {"tadrib.command": command[1]})
         if watch is not None:
             watch(self, job)
-        while not (details := self.details(job)).status.is_terminal():
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        details = wait_until(lambda: self.details(job), has_ended, every=_SECONDS_BETWEEN_LOOKS)
         output = self.log(job).partition(f"{entrypoint}\n")[2]
         code = 0 if details.status == JobStatus.SUCCEEDED else details.driver_exit_code
         with self._errors_in_words():

@@ -6,8 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer
+from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, has_ended
 from tadrib.training.errors import ClusterError, Problem
+from tadrib.training.waiting import wait_until
 
 _SECONDS_TO_END = 60.0
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -28,27 +29,27 @@ def stop_job(
     of an earlier start. Raises ClusterError when the job goes on although Ray was to end it.
     """
     deadline = time.monotonic() + seconds
-    while True:
+
+    def ask() -> JobDetails | None:
         left = max(0.0, deadline - time.monotonic())
         server.call(["tadrib", "stop", directory, "--timeout", f"{left:.0f}"])
-        if job is None:
-            return None
-        job = server.details(str(job.submission_id))
-        if job.status.is_terminal() or time.monotonic() > deadline:
-            break
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    if force and not job.status.is_terminal():
-        note(f"ending {job.submission_id} by force")
-        server.stop(str(job.submission_id))
-        job = _ended(server, job)
-    return job
+        return None if job is None else server.details(str(job.submission_id))
+
+    asked = wait_until(
+        ask, lambda job: job is None or has_ended(job), timeout=seconds, every=_SECONDS_BETWEEN_LOOKS
+    )
+    if asked is None or has_ended(asked) or not force:
+        return asked
+    note(f"ending {asked.submission_id} by force")
+    server.stop(str(asked.submission_id))
+    return _ended(server, asked)
 
 
 def _ended(server: JobServer, job: JobDetails) -> JobDetails:
-    deadline = time.monotonic() + _SECONDS_TO_END
-    while not (details := server.details(str(job.submission_id))).status.is_terminal():
-        if time.monotonic() > deadline:
-            message = f"has not ended {_SECONDS_TO_END:.0f} seconds after it was told to."
-            raise ClusterError("the job goes on", [Problem(str(job.submission_id), message)])
-        time.sleep(0.5)
+    details = wait_until(
+        lambda: server.details(str(job.submission_id)), has_ended, timeout=_SECONDS_TO_END, every=0.5
+    )
+    if not has_ended(details):
+        message = f"has not ended {_SECONDS_TO_END:.0f} seconds after it was told to."
+        raise ClusterError("the job goes on", [Problem(str(job.submission_id), message)])
     return details

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tadrib.ray_jobs.compat.ray_core import can_add_nodes, resources_here
 from tadrib.training.config import Resources
 from tadrib.training.config.rules.job import most_together
 from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.waiting import wait_until
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -43,15 +43,16 @@ def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> 
 
     if can_add_nodes():
         return
-    deadline = time.monotonic() + patience
-    while True:
+
+    def lack() -> Problem | None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        problem = lack_of_room(resources, nodes, joined=joined)
-        if problem is None:
-            return
-        if time.monotonic() >= deadline:
-            raise ResourceError("Ray has no room for this run", [problem])
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return lack_of_room(resources, nodes, joined=joined)
+
+    problem = wait_until(
+        lack, lambda problem: problem is None, timeout=patience, every=_SECONDS_BETWEEN_LOOKS
+    )
+    if problem is not None:
+        raise ResourceError("Ray has no room for this run", [problem])
 
 
 def require_room_here(resources: Resources) -> None:

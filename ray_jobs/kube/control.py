@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from tadrib.ray_jobs.kube.api import Forbidden, KubernetesApi, NotFound, Refused
 from tadrib.ray_jobs.kube.head import Head, ask
 from tadrib.ray_jobs.kube.status.explain import explain
-from tadrib.ray_jobs.kube.status.objects import OBJECT, find_job, rayjobs_path, read_objects, run_of
+from tadrib.ray_jobs.kube.status.objects import (
+    OBJECT,
+    RunObjects,
+    find_job,
+    rayjobs_path,
+    read_objects,
+    run_of,
+)
 from tadrib.ray_jobs.runs.status import Status
 from tadrib.training.errors import Problem, TrainingError
+from tadrib.training.waiting import wait_until
 
 Note = Callable[[str], None]
 
@@ -39,35 +50,64 @@ def stop_rayjob(
     Raises TrainingError when the run goes on after ``seconds`` and ``force`` is not given.
     """
     deadline = time.monotonic() + seconds
-    asked, is_sealed = -_SECONDS_BETWEEN_REQUESTS, False
-    while True:
-        job = find_job(api, run)
-        found = read_objects(api, job)
-        told = explain(found, datetime.now(UTC))
-        name = job["metadata"]["name"]
-        if told.has_ended and not job["metadata"].get("deletionTimestamp"):
-            return explain(found, datetime.now(UTC), ask(api, found))
-        if job["metadata"].get("deletionTimestamp"):
-            return _deleted(api, name, run_of(job), deadline, pause)
-        if time.monotonic() > deadline:
-            if not force:
-                raise _goes_on(run_of(job), seconds)
+    request = _Request(api, run, note)
+    seen = wait_until(request.look, lambda seen: seen.state != "running", timeout=seconds, every=pause)
+    name, run = seen.found.job["metadata"]["name"], run_of(seen.found.job)
+    match seen.state:
+        case "ended":
+            return explain(seen.found, datetime.now(UTC), ask(api, seen.found))
+        case "leaving":
+            return _deleted(api, name, run, deadline, pause)
+        case "unreachable":
+            note(f"its driver cannot be asked, so RayJob {name} is deleted, which interrupts it")
+            return _delete(api, name, run, deadline, pause)
+        case _ if not force:
+            raise _goes_on(run, seconds)
+        case _:
             note(f"deleting RayJob {name}")
-            return _delete(api, name, run_of(job), time.monotonic() + seconds, pause)
-        if time.monotonic() - asked >= _SECONDS_BETWEEN_REQUESTS:
-            if not is_sealed:
-                note(f"asking {run_of(job)} to save a checkpoint and end")
+            return _delete(api, name, run, time.monotonic() + seconds, pause)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A run that is to stop: ``leaving`` means that its RayJob is being deleted, ``unreachable`` that its driver cannot
+    be asked."""
+
+    state: Literal["running", "ended", "leaving", "unreachable"]
+    found: RunObjects
+
+
+class _Request:
+    """Asks the driver of ``run`` to stop, again and again: one that was just starting may not have heard."""
+
+    def __init__(self, api: KubernetesApi, run: str, note: Note) -> None:
+        self._api, self._run, self._note = api, run, note
+        self._asked, self._is_last_start = -math.inf, False
+
+    def look(self) -> _Seen:
+        """The run now; asks its driver where the last request is `_SECONDS_BETWEEN_REQUESTS` old."""
+        found = read_objects(self._api, find_job(self._api, self._run))
+        if found.job["metadata"].get("deletionTimestamp"):
+            return _Seen("leaving", found)
+        if explain(found, datetime.now(UTC)).has_ended:
+            return _Seen("ended", found)
+        if time.monotonic() - self._asked >= _SECONDS_BETWEEN_REQUESTS:
             try:
-                head = Head(api, found)
-                # else KubeRay would take the stop for a failure, and start the run again
-                api.patch(rayjobs_path(api.namespace, name), {"spec": {"backoffLimit": 0}})
-                is_sealed = True
-                head.run("tadrib", "stop", head.directory, "--timeout", "2")
-                asked = time.monotonic()
+                self._ask(found)
             except (Forbidden, NotFound, Refused):
-                note(f"its driver cannot be asked, so RayJob {name} is deleted, which interrupts it")
-                return _delete(api, name, run_of(job), deadline, pause)
-        time.sleep(pause)
+                return _Seen("unreachable", found)
+        return _Seen("running", found)
+
+    def _ask(self, found: RunObjects) -> None:
+        if not self._is_last_start:
+            self._note(f"asking {run_of(found.job)} to save a checkpoint and end")
+        head = Head(self._api, found)
+        # else KubeRay would take the stop for a failure, and start the run again
+        path = rayjobs_path(self._api.namespace, found.job["metadata"]["name"])
+        self._api.patch(path, {"spec": {"backoffLimit": 0}})
+        self._is_last_start = True
+        head.run("tadrib", "stop", head.directory, "--timeout", "2")
+        self._asked = time.monotonic()
 
 
 def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> Status:
@@ -79,12 +119,15 @@ def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: flo
 def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> Status:
     """Wait until the RayJob and its pods are gone. The pods' last minute is that of the checkpoint."""
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
-    while api.exists(rayjobs_path(api.namespace, name)) or api.list(pods, labelSelector=f"{OBJECT}={name}"):
-        if time.monotonic() > deadline:
-            action = "Pods have platform.grace.terminationSeconds; look again with `kubectl get pods`."
-            problem = Problem(name, "has been deleted, and its pods are still there.", action)
-            raise TrainingError("the run is still ending", [problem])
-        time.sleep(pause)
+
+    def is_gone() -> bool:
+        path = rayjobs_path(api.namespace, name)
+        return not (api.exists(path) or api.list(pods, labelSelector=f"{OBJECT}={name}"))
+
+    if not wait_until(is_gone, timeout=deadline - time.monotonic(), every=pause):
+        action = "Pods have platform.grace.terminationSeconds; look again with `kubectl get pods`."
+        problem = Problem(name, "has been deleted, and its pods are still there.", action)
+        raise TrainingError("the run is still ending", [problem])
     action = (
         f"Submit it again to continue from its last checkpoint; `helm uninstall {run}` removes what is left."
     )

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from tadrib.ray_jobs.kube.status.explain import explain
 from tadrib.ray_jobs.kube.status.objects import Object, list_jobs, rayjobs_path, read_objects, run_of
 from tadrib.ray_jobs.runs.contact import Contact, Unreachable
 from tadrib.ray_jobs.runs.status import Status
+from tadrib.training.waiting import wait_until
 
 _SECONDS_BETWEEN_LOOKS = 3.0
 _SECONDS_UNREACHABLE = 300.0
@@ -37,19 +37,26 @@ def follow_rayjob(
     """
     log, contact = DriverLog(api, write), Contact(api.address, run_of(job), note, patience)
     said = ""
-    while True:
+
+    def follow() -> Status | None:
+        """The run once it has ended; None while it goes on or cannot be looked at."""
+        nonlocal said
         try:
             told = _look(api, job, log)
             contact.answered()
         except Unreachable as error:
             contact.lost(error)
-        else:
-            if told.has_ended:
-                return told
-            if _AGE.sub("", told.sentence + told.action) != said:
-                note(f"{told.sentence}\n  {told.action}" if told.action else told.sentence)
-            said = _AGE.sub("", told.sentence + told.action)
-        time.sleep(pause)
+            return None
+        if told.has_ended:
+            return told
+        if _AGE.sub("", told.sentence + told.action) != said:
+            note(f"{told.sentence}\n  {told.action}" if told.action else told.sentence)
+        said = _AGE.sub("", told.sentence + told.action)
+        return None
+
+    ended = wait_until(follow, every=pause)
+    assert ended is not None  # without a timeout, only the run's end ends the wait
+    return ended
 
 
 def _look(api: KubernetesApi, job: Object, log: DriverLog) -> Status:

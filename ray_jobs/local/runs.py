@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from tadrib.ray_jobs.runs.status import Status
 from tadrib.training.errors import Problem, SpecError, TrainingError
 from tadrib.training.run.files import RunFiles
 from tadrib.training.run.names import DRIVER_LOG, LOGS, worker_log
+from tadrib.training.waiting import wait_until
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _AT_ONCE = 16
@@ -49,21 +49,26 @@ class LocalRuns:
 
     def logs(self, run: str, worker: int | None = None, *, follow: bool = False) -> Status | None:
         files = find(run)
-        status = _existing(files)
         name, position = DRIVER_LOG if worker is None else worker_log(worker), 0
-        while True:
-            goes_on = follow and not status.has_ended
+
+        def show_news() -> Status:
+            """Write what has come since the last look: whole lines, and the rest once the run has ended."""
+            nonlocal position
+            status = _existing(files)
+            is_over = not follow or status.has_ended
             content = files.read(f"{LOGS}/{name}", position)
-            if content is None and not goes_on:
+            if content is None and is_over:
                 raise _no_log(files, name)
-            whole = len(content or b"") if not goes_on else (content or b"").rfind(b"\n") + 1
+            whole = len(content or b"") if is_over else (content or b"").rfind(b"\n") + 1
             if content and whole:
                 position += whole
                 self._write(content[:whole].decode("utf-8", errors="replace"))
-            if not goes_on:
-                return status if follow and worker is None else None
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-            status = read_status(files)
+            return status
+
+        status = wait_until(
+            show_news, lambda status: not follow or status.has_ended, every=_SECONDS_BETWEEN_LOOKS
+        )
+        return status if follow and worker is None else None
 
     def stop(self, run: str, *, seconds: float, force: bool = False) -> Status:
         """Nothing but the driver can end a run here: ``force`` changes nothing.
@@ -75,16 +80,19 @@ class LocalRuns:
         if status.has_ended:
             return status
         self._note(f"asking {status.name} to save a checkpoint and end")
-        deadline = time.monotonic() + seconds
-        while not status.has_ended:
-            if time.monotonic() > deadline:
-                message = f"has been asked to stop and still ran after {seconds:g} seconds."
-                action = "It stops after its step; wait with a longer --timeout."
-                raise TrainingError("the run goes on", [Problem(status.name, message, action)])
+
+        def ask() -> Status:
             if not files.is_asked_to_stop():  # a driver that was just starting may have cleared it away
                 files.ask_to_stop()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-            status = read_status(files)
+            return read_status(files)
+
+        status = wait_until(
+            ask, lambda status: status.has_ended, timeout=seconds, every=_SECONDS_BETWEEN_LOOKS
+        )
+        if not status.has_ended:
+            message = f"has been asked to stop and still ran after {seconds:g} seconds."
+            action = "It stops after its step; wait with a longer --timeout."
+            raise TrainingError("the run goes on", [Problem(status.name, message, action)])
         return status
 
 

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import time
-
 from tadrib.training.run.files import RunFiles
 from tadrib.training.run.holder import Holder
+from tadrib.training.waiting import wait_until
 
 BEAT_SECONDS = 5.0
 """Between two heartbeats of a driver."""
@@ -23,12 +22,11 @@ def is_alive(run: RunFiles, held: Holder) -> bool:
     """
     if held.is_here:
         return held.is_running
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        time.sleep(BEAT_SECONDS / 5)
-        now = run.holder()
-        if now is None or now.owner != held.owner:
-            return now is not None
-        if now.beat != held.beat:
-            return True
-    return False
+    before = (held.owner, held.beat)
+    now = wait_until(
+        run.holder,
+        lambda now: now is None or (now.owner, now.beat) != before,
+        timeout=PATIENCE,
+        every=BEAT_SECONDS / 5,
+    )
+    return now is not None and (now.owner, now.beat) != before

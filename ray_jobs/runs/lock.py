@@ -16,6 +16,7 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
 from tadrib.training.run.holder import Holder
 from tadrib.training.run.names import LOCK
+from tadrib.training.waiting import wait_until
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_FOR_THE_GUARD = 10.0
@@ -54,15 +55,20 @@ class _Lock:
         self.fence = Fence(run, self._own.owner)
 
     def acquire(self, patience: float) -> None:
-        deadline = time.monotonic() + patience
-        while (held := self._run.files.holder()) is not None and liveness.is_alive(self._run.files, held):
-            if time.monotonic() >= deadline:
-                raise self._refusal(held)
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        held, is_alive = wait_until(
+            self._look, lambda seen: not seen[1], timeout=patience, every=_SECONDS_BETWEEN_LOOKS
+        )
+        if is_alive:
+            raise self._refusal(held)
         self._take(held)
         winner = self._run.files.holder()
         if _owner(winner) != self._own.owner:
             raise self._refusal(winner)
+
+    def _look(self) -> tuple[Holder | None, bool]:
+        """Who holds the lock, and whether that one is alive."""
+        held = self._run.files.holder()
+        return held, held is not None and liveness.is_alive(self._run.files, held)
 
     def _take(self, seen: Holder | None) -> None:
         """Put our name into the lock in place of the dead holder ``seen``, or of none, unless a rival was quicker."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import posixpath
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFile
 
 from tadrib.training.config.credentials import find_credentials
 from tadrib.training.errors import Problem, ResourceError
+from tadrib.training.files.retries import retry
 
 logger = logging.getLogger("tadrib")
 T = TypeVar("T")
@@ -25,25 +25,6 @@ T = TypeVar("T")
 _ARROW_SCHEMES = ("s3", "gs", "gcs", "file")
 RETRY_SECONDS = 600.0
 """How long an operation is retried while the store does not answer or answers with errors."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0  # seconds; the wait doubles after each failed attempt
-_MAX_REFUSALS = 3
-"""Consecutive permanent errors after which retrying stops; a single one may come from credentials being renewed."""
-# How pyarrow's S3 and GCS clients report errors that a retry cannot fix. HEAD requests only report the HTTP status.
-_PERMANENT_ERRORS = (
-    "ACCESS_DENIED",
-    "INVALID_ACCESS_KEY",
-    "INVALID_CLIENT_TOKEN",
-    "SIGNATURE_DOES_NOT_MATCH",
-    "REQUEST_TIME_TOO_SKEWED",
-    "REQUEST_EXPIRED",
-    "NO_SUCH_BUCKET",
-    "HTTP status 400",
-    "HTTP status 401",
-    "HTTP status 403",
-    "Unauthorized",
-    "UNAUTHENTICATED",
-    "PERMISSION_DENIED",
-)
 
 
 class Store:
@@ -155,29 +136,17 @@ class Store:
             self._files.create_dir(posixpath.dirname(path))
 
     def _retry(self, verb: str, name: str, action: Callable[[], T]) -> T | None:
-        """Call ``action`` until it succeeds, and return its result; None if there is no such file.
+        """The result of ``action``, retried while the store fails; None if there is no such file."""
 
-        Three outcomes end the loop: success, a missing file, and an error that is permanent or lasts too long.
-        """
-        wait, deadline, warned, refusals = _FIRST_WAIT, time.monotonic() + self._retry_seconds, False, 0
-        while True:
-            try:
-                return action()
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                is_refused = isinstance(error, PermissionError) or any(
-                    text in str(error) for text in _PERMANENT_ERRORS
-                )
-                # consecutive: any other error in between (a timeout, a 500) starts the count again
-                refusals = refusals + 1 if is_refused else 0
-                if refusals == _MAX_REFUSALS or time.monotonic() + wait > deadline:
-                    raise self._refusal(f"{verb} {name}", error) from error
-                if not warned:
-                    logger.warning("%s: could not %s %s, retrying: %s", self.url, verb, name, _line(error))
-                    warned = True
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+        def warn(error: BaseException) -> None:
+            logger.warning("%s: could not %s %s, retrying: %s", self.url, verb, name, _line(error))
+
+        try:
+            return retry(action, self._retry_seconds, warn)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refusal(f"{verb} {name}", error) from error
 
     def _with_detail(self, error: Exception) -> Exception:
         """Replace a HEAD request's error, which has no text, with that of a listing, which has."""
@@ -197,6 +166,6 @@ class Store:
         return ResourceError("the object store cannot be used", [problem])
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".")[:300] if lines else type(error).__name__

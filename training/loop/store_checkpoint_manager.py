@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -24,6 +23,7 @@ from tadrib.training.loop.checkpoint_manager import SavedCheckpoint, barrier, is
 from tadrib.training.run.checkpoint_folders import committed
 from tadrib.training.run.checkpoints import stored_steps
 from tadrib.training.run.names import CHECKPOINTS, checkpoint_of
+from tadrib.training.waiting import wait_until
 
 logger = logging.getLogger("tadrib")
 
@@ -146,21 +146,22 @@ class StoreCheckpointManager:
 
     def _other_parts(self, prefix: str) -> list[dict[str, Entry]]:
         """The files of the other machines, once all of them are uploaded."""
-        waiting, parts = set(range(1, self._num_parts)), []
-        deadline = time.monotonic() + RETRY_SECONDS
-        while waiting:
+        parts: list[dict[str, Entry]] = []
+        waiting = set(range(1, self._num_parts))
+
+        def take_parts() -> bool:
             for part in sorted(waiting):
                 name = f"{prefix}/{self._part_name(part)}"
                 if (text := self._store.read(name)) is not None:
                     parts.append(_ENTRIES.validate_json(text))
                     self._store.remove(name)
                     waiting.discard(part)
-            if time.monotonic() > deadline:
-                raise ResourceError(
-                    f"{prefix}: {len(waiting)} machines did not upload their files within {RETRY_SECONDS:.0f} s"
-                )
-            if waiting:
-                time.sleep(_POLL_SECONDS)
+            return not waiting
+
+        if not wait_until(take_parts, timeout=RETRY_SECONDS, every=_POLL_SECONDS):
+            raise ResourceError(
+                f"{prefix}: {len(waiting)} machines did not upload their files within {RETRY_SECONDS:.0f} s"
+            )
         return parts
 
     def _rotate(self, saved: SavedCheckpoint) -> None:
