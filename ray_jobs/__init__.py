@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs a training: here, on a Ray cluster, or on Kubernetes."""
+"""Runs training jobs: on this machine, on a Ray cluster, or on Kubernetes."""
 
-if (
-    __name__ != "tadrib.ray_jobs"
-):  # in a checkout the folder alone could be imported too, as a second copy of everything
+# in a checkout the bare folder could be imported too, as a second copy of every module
+if __name__ != "tadrib.ray_jobs":
     raise ImportError("ray_jobs is imported as tadrib.ray_jobs")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Address of the Ray cluster that the environment names, and whether anything answers there."""
+"""Address: the Ray cluster that RAY_ADDRESS names, and whether anything listens there."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SECONDS_TO_ANSWER = 5.0
 
 
 def named() -> str | None:
-    """RAY_ADDRESS where it names a cluster; None where a Ray of this machine is to be found or started."""
+    """RAY_ADDRESS if it names a cluster; None if Ray is to be found or started on this machine."""
     address = os.environ.get("RAY_ADDRESS", "")
     return None if address in ("", "local", "auto") else address
 
 
-def answers(address: str) -> bool:
+def is_listening(address: str) -> bool:
     """Whether something listens at ``host:port``."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
@@ -27,22 +27,20 @@ def answers(address: str) -> bool:
     return True
 
 
-def require_answer() -> None:
-    """Find out in seconds what Ray takes ten minutes to say. Raises ClusterError when RAY_ADDRESS does not answer."""
+def require_reachable() -> None:
+    """Check in seconds what Ray takes ten minutes to report. Raises ClusterError if nothing listens at RAY_ADDRESS."""
     address = named()
-    if address is not None and not answers(address):
+    if address is not None and not is_listening(address):
         raise unreachable(address, "ConnectionError: nothing answers there.")
 
 
 def unreachable(address: str, message: str) -> ClusterError:
-    """The error for a cluster at ``address``, "auto" for the Ray of this machine, that could not be joined."""
+    """The error for a cluster that could not be joined, at ``address``; "auto" is the Ray of this machine."""
     where = "the Ray of this machine" if address == "auto" else f"RAY_ADDRESS={address}"
     if "ersion mismatch" in message:
-        action = (
-            "Use the Python and the Ray of the cluster, best its image, or let `tadrib submit` run there."
-        )
+        action = "Use the cluster's versions of Python and Ray, such as its image, or run there by `tadrib submit`."
     elif address == "auto":
-        action = "End it with `ray stop`, or set RAY_ADDRESS=local to start one for this run alone."
+        action = "End it with `ray stop`, or set RAY_ADDRESS=local to start Ray for this run alone."
     else:
         action = "Check the address, or unset RAY_ADDRESS to train on this machine."
     return ClusterError("the Ray cluster cannot be reached", [Problem(where, message, action)])

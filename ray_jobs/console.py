@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal: errors, notes, specs that passed, and how numbers and times are written there."""
+"""Console: prints errors, notes and validated specs, and formats numbers and durations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ORIGIN_STYLES = {"given": "bold", "default": "dim", "adjusted": "yellow"}
 
 
 def print_error(error: TadribError) -> None:
-    """The error's text on standard error, its first line marked."""
+    """Print an error on standard error, with a mark before its first line."""
     stopped = isinstance(error, StoppedError)
     first, *rest = str(error).splitlines()
     console = Console(stderr=True, highlight=False)
@@ -28,18 +28,18 @@ def print_error(error: TadribError) -> None:
 
 
 def print_text(text: str) -> None:
-    """A piece of a command's output as it is, at once."""
+    """Print a piece of a command's output unchanged, and flush it."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def print_note(text: str) -> None:
-    """A line beside a command's output, on standard error."""
+    """Print a note on standard error, beside a command's output."""
     Console(stderr=True, highlight=False).print(Text(text, style="yellow"), soft_wrap=True)
 
 
 def print_spec(path: Path, resolved: Resolved, *, show: bool) -> None:
-    """One line that the spec is good and what it runs, and the values of all keys with ``show``."""
+    """Print one line that the spec is valid and what it runs, and with ``show`` the values of all keys."""
     console = Console(highlight=False)
     spec = resolved.spec
     workers = f"{spec.world_size} worker{'s' if spec.world_size > 1 else ''}"
@@ -78,5 +78,5 @@ def duration(seconds: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """Three decimals, or three digits of what is too large for a line: ``2.719``, ``1e+308``."""
+    """Three decimals, or three significant digits from a million on: ``2.719``, ``1e+308``."""
     return f"{value:,.3f}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disk space of a run: what it needs at least, and errors of a full disk in words."""
+"""Disk: the least space a run needs, and the errors of a full disk."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 
 
 def check_space(run: RunDirectory, config: CommonConfig) -> None:
-    """Refuse a run that cannot fit. Raises ResourceError with the bytes needed and free."""
+    """Refuse a run that cannot fit on the disk. Raises ResourceError with the bytes needed and free."""
     needed, free = least_bytes(config), run.free_bytes()
     if needed > free:
-        message = f"the run writes at least {human(needed)}, and {human(free)} ({free} bytes) are free there."
+        message = (
+            f"the run writes at least {human(needed)}, but only {human(free)} ({free} bytes) are free there."
+        )
         problem = Problem(str(run), message, "Free some space, or choose another storage_path.")
         raise ResourceError("not enough disk space", [problem])
 
 
 def least_bytes(config: CommonConfig) -> int:
-    """A lower bound in bytes: the tokens of a local dataset and, when all weights are trained, the final
-    weights and one checkpoint with two optimizer moments. A model yet to be downloaded counts as nothing."""
-    from tadrib.training.model.adapter_folder import base_of  # errors are told without what these need
+    """A lower bound in bytes: the tokens of a local dataset and, if all weights are trained, the final weights and one
+    checkpoint with two optimizer moments. A model that is not downloaded yet counts as 0."""
+    from tadrib.training.model.adapter_folder import base_of  # heavy, and not needed to report errors
     from tadrib.training.model.source import ModelSource
 
     files = [Path(source.path) for source in config.sources]
@@ -45,7 +47,7 @@ def least_bytes(config: CommonConfig) -> int:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk or quota is behind ``error``, directly or through the exceptions it came from."""
+    """Whether a full disk or quota caused ``error``, directly or along its chain of causes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL_ERRNOS:
             return True
@@ -56,7 +58,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def full(run: RunDirectory) -> ResourceError:
-    """The error for a disk that filled up under a run."""
+    """The error for a disk that filled up during a run."""
     free = run.free_bytes()
     action = "Free some space or choose another storage_path; the same command then continues the run."
     problem = Problem(str(run), f"{human(free)} ({free} bytes) are free there.", action)
@@ -64,7 +66,7 @@ def full(run: RunDirectory) -> ResourceError:
 
 
 def full_at(path: str | None) -> ResourceError:
-    """The error for a disk that is full where ``path``, if that is known, was to be written."""
+    """The error for a full disk on which ``path``, if known, could not be written."""
     problem = Problem(
         path or "a disk", "could not be written: it is full.", "Free some space and start again."
     )
@@ -72,7 +74,7 @@ def full_at(path: str | None) -> ResourceError:
 
 
 def human(size: int) -> str:
-    """Bytes in the largest unit that leaves a number of at least one, as in ``1.5 GiB``."""
+    """Bytes in the largest unit in which they are at least one: ``1.5 GiB``."""
     value, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024

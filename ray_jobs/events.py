@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events: what workers tell the driver while a run goes on, and the outcome they return."""
+"""Events: messages from workers to the driver during a run, and the outcome that rank 0 returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tadrib.training.phases import Phase
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``done`` of ``planned`` optimizer steps; this attempt began after ``start`` of them, ``seconds`` ago."""
+    """``done`` of ``planned`` optimizer steps. This attempt began after step ``start``, ``seconds`` ago."""
 
     done: int
     planned: int
@@ -22,16 +22,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """One row for ``metrics.jsonl``; ``step`` is always in it."""
+    """One row for ``metrics.jsonl``, which always has ``step``."""
 
     row: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """``workers`` of them begin, after this step of earlier ones; 0 when there is no checkpoint.
+class AttemptStarted:
+    """A new attempt with this number of ``workers`` continues after ``step``; 0 without a checkpoint.
 
-    ``history`` is the rows that were logged up to that step, as its checkpoint has them."""
+    ``history`` holds the rows logged up to that step, from the checkpoint: ``metrics.jsonl`` is rewound to them."""
 
     step: int
     workers: int
@@ -40,14 +40,14 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ReadyToResize:
-    """What is learnt is committed, and workers may be replaced by as many as the nodes hold."""
+    """A checkpoint of the last step is committed: the attempt may end for one with another number of workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An exception: as the user reads it (``error``), and its parts for ``result.json``.
 
-    ``fatal`` says that starting the workers again cannot help; ``rank`` is the worker's, None for the driver.
+    ``fatal``: another attempt cannot help. ``rank`` is the worker's, None for the driver.
     """
 
     error: TadribError
@@ -61,18 +61,18 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A warning for the user, such as a checkpoint that was passed over; see `training.notices`."""
+    """A warning for the user, such as one about a checkpoint that was skipped; see `training.notices`."""
 
     text: str
 
 
-Event = Phase | Step | Metrics | Started | ReadyToResize | Failure | Note
+Event = Phase | Step | Metrics | AttemptStarted | ReadyToResize | Failure | Note
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What rank 0 returns. ``tokens`` counts all that the run has trained on, earlier starts included,
-    ``path`` says how groups were laid out for attention, and how well that agrees with separate sequences."""
+    """What rank 0 returns. ``tokens`` counts all tokens trained on, earlier launches included. ``path`` names the
+    attention path, and how well it agrees with computing sequences separately."""
 
     stopped: bool
     steps_done: int
@@ -84,8 +84,8 @@ class Outcome:
 
 
 class WorkersFailed(Exception):
-    """Training failed. ``first`` is what the first worker to fail posted, None when none could; ``error`` is
-    Ray's exception."""
+    """Training failed. ``first`` is the failure that a worker posted first, None if none could; ``error`` is Ray's
+    exception."""
 
     def __init__(self, first: Failure | None, error: BaseException) -> None:
         super().__init__(first.message if first else str(error))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures: an exception as the error a user can act on, its own message first."""
+"""Failures: turns an exception into an error that a user can act on."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tadrib.training.run.result import ErrorReport
 
 _SOURCE_ROOT = Path(__file__).parent.parent
 HUNG = "Hung"
-"""Kind of the failure that a watchdog posts."""
+"""The kind of failure that a watchdog posts."""
 _MEMORY_TEXTS = (
     "DefaultCPUAllocator: can't allocate memory",
     "CUDA out of memory",
-    "due to the node running low on memory",  # Ray's, which ends workers before the system would
+    "due to the node running low on memory",  # Ray's memory monitor, which kills workers before the kernel does
 )
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
 
 
 def describe(error: BaseException, run: RunDirectory, *, log: Path, rank: int | None = None) -> Failure:
-    """The failure of worker ``rank``, or of the driver; prints the traceback, to ``log``, without credentials.
+    """The failure of worker ``rank``, or of the driver. Prints the traceback, without credentials, to ``log``.
 
-    A full disk and memory that ran out become ResourceErrors, TadribErrors stay what they are, and all else is a
-    TrainingError of three lines. Only that last kind can go well another time.
+    A full disk and memory that ran out become ResourceErrors, a TadribError stays as it is, and anything else becomes
+    a TrainingError of three lines. Only that last kind is not fatal: another attempt may succeed.
     """
     sys.stderr.write(redact("".join(traceback.format_exception(error))))
     message = str(error) if isinstance(error, TadribError) else first_line(error)
@@ -48,16 +48,19 @@ def describe(error: BaseException, run: RunDirectory, *, log: Path, rank: int | 
     elif isinstance(error, TadribError):
         known = error
     else:
-        known = three_lines(f"{kind}{f' on {who}' if who else ''}: {message}", place, log)
+        known = located_error(f"{kind}{f' on {who}' if who else ''}: {message}", place, log)
         fatal = False
     return Failure(known, kind, message, place, str(log), fatal, rank)
 
 
-def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
-    """Why a training ended ``at`` some step.
+def worker_failure(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
+    """Why training failed, ``at`` some step: the first of these that applies, each of which explains the later ones.
 
-    That is what a worker said of a trouble of its own; memory for which Ray ended workers; a worker whose process died,
-    as the others then only say that they lost it; else what the first worker to fail said; else Ray's own words.
+    1. A fatal failure, or a hang, that a worker posted.
+    2. Workers that Ray killed for memory.
+    3. A worker whose process died; the others only report that they lost their connection to it.
+    4. The failure that a worker posted first.
+    5. Ray's own error.
     """
     first, error = failed.first, failed.error
     if first is not None and (first.fatal or first.kind == HUNG):
@@ -70,8 +73,8 @@ def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     dead = [rank for rank, cause in sorted(causes.items()) if not isinstance(cause, TadribError)]
     if dead:
         log = run.logs / worker_log(dead[0])
-        message = f"the process of worker {dead[0]} died; the system kills one when memory runs out"
-        return Failure(three_lines(message, at, log), "WorkerDied", message, at, str(log))
+        message = f"the process of worker {dead[0]} died; the kernel kills processes when memory runs out"
+        return Failure(located_error(message, at, log), "WorkerDied", message, at, str(log))
     if first is not None:
         return first
     if causes:
@@ -81,43 +84,43 @@ def of_workers(failed: WorkersFailed, run: RunDirectory, at: str) -> Failure:
     log = run.logs / DRIVER_LOG
     cause = getattr(error, "controller_failure", error)
     kind, message = type(cause).__name__, first_line(cause)
-    return Failure(three_lines(f"{kind}: {message}", at, log), kind, message, at, str(log))
+    return Failure(located_error(f"{kind}: {message}", at, log), kind, message, at, str(log))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the machine had no memory left for a tensor; torch names neither error by a class on CPU."""
+    """Whether a GPU or the machine ran out of memory. On CPU torch raises a plain RuntimeError, so its text decides."""
     return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _MEMORY_TEXTS)
 
 
 def _words_of_memory(error: BaseException) -> str:
-    """The line that says so; others' words may stand above it."""
+    """The line of the message that reports it; other processes' output may come before it."""
     lines = [line for line in redact(str(error)).splitlines() if any(text in line for text in _MEMORY_TEXTS)]
     return lines[0].strip() if lines else first_line(error)
 
 
 def out_of_memory(message: str) -> ResourceError:
-    """The error for a batch that does not fit, with what makes it smaller, the cheapest first."""
+    """The error for a batch that does not fit into memory, with the settings that reduce it, cheapest first."""
     action = (
-        "Lower per_device_train_batch_size (and raise gradient_accumulation_steps as much, for the same steps) or set "
+        "Lower per_device_train_batch_size (and raise gradient_accumulation_steps to match, for the same steps) or set "
         "max_tokens_per_batch; keep gradient_checkpointing: true; lower max_length or max_seq_length; train with "
         "use_lora: true, or load_in_4bit: true (QLoRA)."
     )
-    return ResourceError("memory ran out", [Problem("worker", message.rstrip(".") + ".", action)])
+    return ResourceError("out of memory", [Problem("worker", message.rstrip(".") + ".", action)])
 
 
-def of_hung(posted: list[Failure], workers: int) -> Failure:
-    """The failure of an attempt whose step hung: workers that wrote no stack are frozen, the others wait for them."""
+def hang_failure(posted: list[Failure], workers: int) -> Failure:
+    """The failure of an attempt whose step hung. Ranks that posted nothing are frozen; the others wait for them."""
     silent = sorted(set(range(workers)) - {failure.rank for failure in posted})
     first = posted[0]
     if not silent:
         return first
     names = ", ".join(str(rank) for rank in silent)
-    message = f"worker{'s' if len(silent) > 1 else ''} {names} did not answer; {first.message}"
-    return replace(first, error=three_lines(f"hung: {message}", first.place, first.log), message=message)
+    message = f"worker{'s' if len(silent) > 1 else ''} {names} did not respond; {first.message}"
+    return replace(first, error=located_error(f"hung: {message}", first.place, first.log), message=message)
 
 
-def three_lines(what: str, place: str, log: Path | str) -> TrainingError:
-    """A TrainingError that reads: what happened, where, and where to read more."""
+def located_error(what: str, place: str, log: Path | str) -> TrainingError:
+    """A TrainingError of three lines: what happened, where in the code, and where the full log is."""
     return TrainingError(f"{what}\n  at {place}\n  full log: {log}")
 
 
@@ -126,14 +129,14 @@ def report(failure: Failure) -> ErrorReport:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the exception's text that says something, cut at 300 characters, without credentials."""
+    """The first non-empty line of the exception's text, without credentials, truncated to 300 characters."""
     lines = [line.strip() for line in redact(str(error)).splitlines() if line.strip()]
     line = lines[0] if lines else "(no message)"
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 def place_of(error: BaseException) -> str:
-    """``file:line in function`` of the innermost frame of our own or the user's code, else of any code."""
+    """``file:line in function`` of the innermost frame in our own or the user's code, else in any code."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return "an unknown place"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs: files and folders that a spec names, looked for on this machine before anything is started.
+"""Inputs: checks that the files and folders a spec names exist on this machine, before anything is started.
 
-URLs and Hub ids are taken as they are; a name that may be either is a path where its folder is here.
+URLs and Hub ids are not checked here. A name that may be a path or a Hub id is a path if its folder exists.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A path that is not here. It ``may_be_elsewhere`` where no folder of this machine says that it should be here:
-    volumes of a cluster are mounted in its pods alone."""
+    """A path that does not exist here. It ``may_be_elsewhere`` if its folder does not exist here or is empty: volumes
+    of a cluster are mounted only in its pods."""
 
     problem: Problem
     may_be_elsewhere: bool
 
 
 def missing_inputs(spec: JobSpec, without: Iterable[str] = ()) -> list[Missing]:
-    """Every path in ``spec`` that leads nowhere on this machine, but for those of the keys ``without``."""
+    """Every path in ``spec`` that does not exist on this machine, except those of the keys ``without``."""
     looks = {"model": _model, "rows": _dataset, "settings": _deepspeed}
     found = []
     for key, value, mark in spec.config.paths():
@@ -45,11 +45,12 @@ def missing_inputs(spec: JobSpec, without: Iterable[str] = ()) -> list[Missing]:
 
 
 def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
-    """Find in seconds what would be found missing when Ray has started. A run that continues ``has_rows`` of its own.
+    """Check in seconds what would otherwise fail after Ray has started. ``has_rows``: the run continues with the rows
+    that it has prepared.
 
-    Raises SpecError with every path that leads nowhere on this machine, or when the Hub does not have a model.
+    Raises SpecError with every path that does not exist on this machine, or if the Hub does not have a model.
     """
-    # nodes that are joined are asked themselves for what workers alone load
+    # paths that only workers read are checked on the nodes of a cluster that is joined (driver/preflight.py)
     without = [
         key
         for key, _, mark in spec.config.paths()
@@ -57,7 +58,7 @@ def require_inputs(spec: JobSpec, *, has_rows: bool) -> None:
     ]
     missing = missing_inputs(spec, without)
     if missing:
-        raise SpecError("what the spec names is not here", [each.problem for each in missing])
+        raise SpecError("the spec names files that do not exist", [each.problem for each in missing])
     from tadrib.training.model.hub import require_on_hub
 
     for source in (ModelSource.start(spec.config), ModelSource.reference(spec.config)):
@@ -81,7 +82,7 @@ def _dataset(spec: JobSpec, key: str, name: str, path: Path) -> Iterator[Problem
     close = _nearest(path)
     is_hub_id = _HUB_ID.fullmatch(name) and not _DATA_FILE.search(name)
     if not is_hub_id or close:
-        yield Problem(key, f"{name} does not exist.", _way_out(path, close))
+        yield Problem(key, f"{name} does not exist.", _remedy(path, close))
 
 
 def _deepspeed(spec: JobSpec, key: str, name: str, path: Path) -> Iterator[Problem]:
@@ -109,7 +110,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
 
 
-def _way_out(path: Path, close: str | None) -> str:
+def _remedy(path: Path, close: str | None) -> str:
     if close:
         return f"Did you mean {path.parent / close}?"
     if not path.parent.is_dir():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mirror: takes files that grow while a run goes on to its object store, every few seconds and at the end."""
+"""Mirror: uploads files that grow during a run to its object store, every few seconds and at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.names import REPORT
 
 _SECONDS_BETWEEN_PUSHES = 5.0
-_LARGE = 4 * 1024**2  # bytes; a store takes whole files, so a large log goes less often
+_LARGE = 4 * 1024**2  # bytes; a store only takes whole files, so a large log is uploaded less often
 _PUSHES_BETWEEN_LARGE = 12
 
 
 class Mirror:
-    """Pushes those of ``files()`` that changed; inside the context in the background, and once more on leaving it.
+    """Uploads those of ``files()`` that have changed: in the background within the context, and once more on exit.
 
-    Does nothing for a run that needs no store. A store that refuses is written to the log and tried again: training
-    does not stop because a log could not be copied.
+    Does nothing for a run on a file system. An error of the store is written to the log, and the upload is retried at
+    the next interval: training does not stop because a log could not be uploaded.
     """
 
     def __init__(self, run: RunDirectory, files: Callable[[], Iterable[Path]]) -> None:
@@ -41,7 +41,7 @@ class Mirror:
             self.push()
 
     def push(self, large_too: bool = True) -> None:
-        """Take what changed to the store now."""
+        """Upload what has changed now."""
         with self._one_at_a_time:
             for file in self._files():
                 try:
@@ -66,6 +66,6 @@ class Mirror:
 
 
 def state_files(run: RunDirectory) -> list[Path]:
-    """What the driver writes: spec, metrics, result, report, rejected rows and the logs of this machine."""
+    """The files that the driver writes: spec, metrics, result, report, rejected rows and the logs of this machine."""
     own = [run.spec_file, run.metrics.path, run.result_file, run.path / REPORT]
     return [*own, *run.path.glob("rejected*.jsonl"), *run.logs.glob("driver*"), *run.logs.glob("*.jsonl")]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard output and error of a process, sent to a file at the level of file descriptors.
+"""Streams: redirects a process's standard output and error to a file, at the level of file descriptors.
 
-C++ libraries and Ray print past Python's ``sys.stdout``; only the descriptors catch everything.
+C++ libraries and Ray bypass Python's ``sys.stdout``; only redirected descriptors catch everything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tadrib.ray_jobs.disk import is_full
 
 
 def send_output_to(log: Path) -> None:
-    """For the rest of this process, append all it prints to ``log``."""
+    """Append all output of this process to ``log``, until it ends."""
     _flush()
     _point_at(log)
     sys.stdout, sys.stderr = _stream(1), _stream(2)
@@ -26,10 +26,10 @@ def send_output_to(log: Path) -> None:
 
 @contextmanager
 def output_sent_to(log: Path) -> Iterator[TextIO]:
-    """While inside, append what this process prints to ``log``; gives a stream to where it printed before.
+    """Within the context, append all output of this process to ``log``; yields a stream to the original output.
 
-    That is a copy of descriptor 1, or a ``sys.stdout`` that is something else, such as a notebook's. Where it is
-    no terminal, lines written to it go to ``log`` too, which may be all that is left of a cluster.
+    That is a copy of descriptor 1, or ``sys.stdout`` if that is something else, such as a notebook's. If it is not a
+    terminal, lines written to it also go to ``log``, which may be all that remains of a cluster.
     """
     _flush()
     streams = sys.stdout, sys.stderr
@@ -38,7 +38,7 @@ def output_sent_to(log: Path) -> Iterator[TextIO]:
     _point_at(log)
     sys.stdout, sys.stderr = _stream(1), _stream(2)
     try:
-        yield screen if screen.isatty() else cast(TextIO, _Both(screen, sys.stdout))
+        yield screen if screen.isatty() else cast(TextIO, _Tee(screen, sys.stdout))
     finally:
         _flush()
         screen.flush()
@@ -48,9 +48,9 @@ def output_sent_to(log: Path) -> Iterator[TextIO]:
             os.close(original)
 
 
-def give_up_unwritten() -> None:
-    """Let the process end with its own exit code where standard output or error cannot be written, as on a full disk:
-    Python flushes both at the end, and exits with 120 when that fails."""
+def discard_unwritable_output() -> None:
+    """Discard buffered output that cannot be written, as on a full disk, so that the process keeps its exit code:
+    Python flushes both streams at exit, and exits with 120 if that fails."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -60,8 +60,8 @@ def give_up_unwritten() -> None:
             os.close(nowhere)
 
 
-class _Both(io.TextIOBase):
-    """A text stream that writes to two."""
+class _Tee(io.TextIOBase):
+    """A text stream that writes to several."""
 
     def __init__(self, *streams: TextIO) -> None:
         self._streams = streams
@@ -89,8 +89,8 @@ def _stream(descriptor: int) -> TextIO:
 
 
 class _Descriptor(io.FileIO):
-    """Is never closed, as loggers made meanwhile hold on to it afterwards, and drops what a full disk has no room for:
-    a log that cannot be written must not hide why."""
+    """A descriptor that is never closed, as loggers created meanwhile keep a reference. On a full disk it drops output:
+    an error about the log must not replace the error that matters."""
 
     def write(self, data: Any) -> int:
         try:

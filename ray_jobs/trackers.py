@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trackers of ``report_to``: there before a run starts, and writing into its directory where they write files."""
+"""Trackers of ``report_to``: checked before a run starts, and configured to write into its directory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.names import ID
 
 TENSORBOARD = "tensorboard"
-"""Folder of TensorBoard's event files in a run directory."""
+"""The folder of TensorBoard's event files in a run directory."""
 
 
 def require_trackers(config: CommonConfig) -> None:
-    """Raises SpecError, naming every tracker whose package is missing."""
+    """Raises SpecError with every tracker whose package is not installed."""
     problems = [
         Problem(
             "report_to",
@@ -32,9 +32,9 @@ def require_trackers(config: CommonConfig) -> None:
 
 
 def point_trackers_at(run: RunDirectory, name: str) -> None:
-    """Where a worker's trackers write; what the environment says already stands.
+    """Set where a worker's trackers write; variables that are set already are kept.
 
-    A run that continues from a checkpoint goes on in the W&B run that it had.
+    A run that continues from a checkpoint also continues its W&B run.
     """
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run.path / TENSORBOARD))
     os.environ.setdefault("WANDB_DIR", str(run.path))
@@ -45,5 +45,5 @@ def point_trackers_at(run: RunDirectory, name: str) -> None:
 
 
 def tracked_name(name: str) -> str:
-    """What trackers call the run ``name``: the environment may know better."""
+    """The name of the run in trackers: that of the environment, else ``name``."""
     return os.environ.get("WANDB_NAME") or os.environ.get("MLFLOW_RUN_NAME") or name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, `tadrib`. Each command imports what it needs, so that checking a spec stays instant."""
+"""The command line, `tadrib`. Commands import what they need when they run, so that validating a spec stays fast."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line. Errors end in their text on standard error and the exit code of their kind."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is shown by us, or not at all
-    if not sys.warnoptions:  # what libraries tell programmers is of no use to who types a command
+    """Run the command line. An error prints its text on standard error, and exits with the code of its kind."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # only tadrib shows progress
+    if not sys.warnoptions:  # libraries' warnings are for programmers, not for users of a command
         warnings.simplefilter("ignore")
     try:
         app()
@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def _ended_by(error: TadribError | OSError) -> int:
-    """Print what a user can act on, as far as there is room, and give the exit code; raises any other OSError."""
+    """Print an error that a user can act on, and return its exit code. Raises any OSError but that of a full disk."""
     from tadrib.ray_jobs.console import print_error
     from tadrib.ray_jobs.disk import full_at, is_full
-    from tadrib.ray_jobs.streams import give_up_unwritten
+    from tadrib.ray_jobs.streams import discard_unwritable_output
 
     if isinstance(error, OSError):
         if not is_full(error):
@@ -54,7 +54,7 @@ def _ended_by(error: TadribError | OSError) -> int:
         error = full_at(error.filename)
     with contextlib.suppress(OSError):
         print_error(error)
-    give_up_unwritten()
+    discard_unwritable_output()
     return error.exit_code
 
 
@@ -81,9 +81,9 @@ def validate(
         bool, typer.Option("--show", help="Print every value: given, default, or adjusted and why.")
     ] = False,
 ) -> None:
-    """Check a spec and report everything that is wrong with it, paths that are not here included. Starts nothing.
+    """Check a spec, including its paths, and report everything that is wrong with it. Starts nothing.
 
-    A path on a volume that this machine does not have is only noted: the run may be for a cluster that has it.
+    A path on a volume that this machine does not have is only noted: the run may be meant for a cluster that has it.
     """
     from tadrib.ray_jobs.cli.validation import validate_here
 
@@ -110,13 +110,13 @@ def plan(
 @app.command()
 def compare(
     run: Run,
-    prompt: Annotated[list[str] | None, typer.Option(help="What to ask; may be repeated.")] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be repeated.")] = None,
     file: Annotated[Path | None, typer.Option(help="File with one prompt a line.")] = None,
     max_length: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """Show the trained model's answers beside those of the model it started from."""
+    """Compare the trained model's answers with those of the model it started from."""
     from tadrib.ray_jobs.cli.comparison import compare_run, print_comparison, read_prompts
 
     prompts = [*(prompt or []), *(read_prompts(file) if file else [])]
@@ -126,7 +126,7 @@ def compare(
 
 @app.command()
 def presets() -> None:
-    """Print the DeepSpeed files that the strategies stand for, to read or to copy and change."""
+    """Print the paths of the DeepSpeed files behind the strategies, to read or to copy and change."""
     from tadrib.training.config.strategy import PRESETS
 
     for file in sorted(PRESETS.glob("*.json")):
@@ -138,9 +138,9 @@ def convert(
     file: Annotated[Path, typer.Argument(help="A *.gguf file.", show_default=False)],
     directory: Annotated[Path, typer.Argument(help="Where to write the model.", show_default=False)],
 ) -> None:
-    """Unpack a GGUF file to a model that can be trained. What its quantization rounded away stays lost.
+    """Convert a GGUF file to a model that can be trained. Precision lost to quantization is not restored.
 
-    Prefer the model that it was made from; this is for files of which nothing else is left.
+    Prefer the original model; this is for files of which nothing else is left.
     """
     from tadrib.training.model.gguf_conversion import convert as convert_gguf
 
@@ -192,13 +192,13 @@ def tiny_model(
     text: Annotated[
         list[Path] | None,
         typer.Option(
-            help="JSON lines or plain text that its tokenizer learns from, else the bundled data; may be repeated."
+            help="JSON lines or plain text to train its tokenizer on (default: the bundled data); may be repeated."
         ),
     ] = None,
 ) -> None:
     """Build a model of a million parameters with its own tokenizer, for trying things out offline.
 
-    In the image, which holds no data, it needs --text.
+    The image contains no data, so --text is required there.
     """
     from tadrib.training.tiny.model import build_tiny_model
 

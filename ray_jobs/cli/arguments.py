@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that several commands share."""
+"""Arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Overrides = Annotated[
     ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Start over; what the run directory holds is moved aside.")
+    bool, typer.Option("--fresh", help="Start over; the existing run directory is moved aside.")
 ]
 Run = Annotated[str, typer.Argument(help="Run directory or URL, or the name of a run.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]

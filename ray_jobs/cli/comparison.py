@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers of a finished run's model beside those of its reference, for people and for programs."""
+"""`tadrib compare`: answers of a finished run's model beside those of its reference."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ COLUMNS = {
 def compare_run(run: str, prompts: Sequence[str], max_length: int) -> list[dict[str, str]]:
     """Rows of ``prompt``, ``trained_model_response`` and ``reference_model_response``.
 
-    ``run`` is what `tadrib status` takes: a directory, a URL, or a name under ``./runs``.
+    ``run`` is a directory, a URL, or a name under ``./runs``, as for `tadrib status`.
 
-    Raises SpecError when it is no run that has finished, or there is nothing to ask.
+    Raises SpecError if it is not a finished run, or there are no prompts.
     """
     files = find(run)
     if not prompts:
@@ -43,13 +43,13 @@ def compare_run(run: str, prompts: Sequence[str], max_length: int) -> list[dict[
         raise SpecError("the run cannot be compared", [_no_model(run, files)])
     directory = RunDirectory(files.location)
     directory.pull()
-    if damage := directory.bring_final():
-        problem = Problem("RUN", f"{run}: {damage}.", "Start the run again, which makes its weights again.")
+    if damage := directory.download_final():
+        problem = Problem("RUN", f"{run}: {damage}.", "Start the run again to restore its weights.")
         raise SpecError("the run cannot be compared", [problem])
     from tadrib.training.trainers import create_trainer
 
     spec = load_spec(directory.spec_file)
-    config = spec.config.replace(strategy="ddp", deepspeed=None)  # this one process shares with nobody
+    config = spec.config.replace(strategy="ddp", deepspeed=None)  # a single process has nothing to shard
     trainer = create_trainer(spec.method, config)
     trainer.load_model(directory.final)
     return trainer.compare(prompts, max_length=max_length)
@@ -58,8 +58,8 @@ def compare_run(run: str, prompts: Sequence[str], max_length: int) -> list[dict[
 def _no_model(run: str, files: RunFiles) -> Problem:
     status = read_status(files)
     if status.state == "missing":
-        action = f"Did you mean {status.nearest}?" if status.nearest else "`tadrib list` shows the runs here."
-        return Problem("RUN", f"{run} holds no run.", action)
+        action = f"Did you mean {status.nearest}?" if status.nearest else "`tadrib list` lists the runs here."
+        return Problem("RUN", f"{run} is not a run.", action)
     action = "It can be compared when it has finished."
     if status.resume:
         action = f"Finish it with `{status.resume}`."
@@ -67,7 +67,7 @@ def _no_model(run: str, files: RunFiles) -> Problem:
 
 
 def read_prompts(file: Path) -> list[str]:
-    """One prompt a line, blank lines left out. Raises SpecError when the file cannot be read."""
+    """The prompts of a file, one a line, without blank lines. Raises SpecError if it cannot be read."""
     try:
         lines = read_bytes(file, _MAX_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 def data_report(
     file: str | None, *, method: str | None, spec_path: Path | None, model: str | None
 ) -> DataReport:
-    """The report on ``file``, or on the datasets of the spec, with method and settings of the spec or the defaults of
-    ``method``.
+    """The report on ``file``, or on the datasets of the spec, with the method and settings of the spec, or with the
+    defaults of ``method``.
 
-    Tokens are counted by the tokenizer of ``model`` or of the spec's model; without either, lengths are in
-    characters.
+    Lengths are in tokens of ``model``'s tokenizer, or that of the spec's model; without either, in characters.
 
-    Raises SpecError for a method that is missing or unknown, DataError when nothing can be read.
+    Raises SpecError if the method is missing or unknown, DataError if nothing can be read.
     """
     settings = data_settings(method=method, spec_path=spec_path, model=model)
     from tadrib.training.data.mixture import quotas

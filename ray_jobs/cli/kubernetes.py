@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for Kubernetes alone: what would be applied there, and whether a run could run."""
+"""Commands for Kubernetes alone: render and doctor."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def render(
     queue: Queue = None,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Namespace to render for.")] = "default",
 ) -> None:
-    """Print what would be applied to Kubernetes. Asks no cluster.
+    """Print the manifests that would be applied to Kubernetes, without a cluster.
 
-    Refused are specs and values that training, the chart or KubeRay would refuse.
+    Specs and values that training, the chart or KubeRay would refuse are refused here.
     """
     from tadrib.ray_jobs.kube.release import read_release
 
@@ -43,9 +43,9 @@ def doctor(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a Kubernetes cluster, and what a spec needs of it, before anything is submitted.
+    """Check a Kubernetes cluster, and what a spec needs there, before anything is submitted.
 
-    Exits with 0 unless a check fails, and 3 when the cluster cannot be reached.
+    Exits with 0 if no check fails, 1 if one does, 3 if the cluster cannot be reached.
     """
     from tadrib.ray_jobs.kube.api import KubernetesApi
     from tadrib.ray_jobs.kube.doctor.doctor import examine, print_checks

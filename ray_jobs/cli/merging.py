@@ -89,7 +89,7 @@ def _run_of(source: str) -> RunDirectory | None:
         raise SpecError("the run cannot be merged", [problem])
     run = RunDirectory(files.location)
     run.pull()
-    if damage := run.bring_final():
+    if damage := run.download_final():
         problem = Problem(
             "SOURCE", f"{source}: {damage}.", "Start the run again, which makes its weights again."
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places: where the runs are that a command is about, and the options that say so."""
+"""Places: which runs a command is about, on this machine or on a cluster, and the options that select them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Kubernetes = Annotated[
     typer.Option("--kubernetes", "-k", help="On the Kubernetes cluster of $KUBECONFIG, through KubeRay."),
 ]
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Namespace there, else the context's; implies -k.")
+    str | None, typer.Option("--namespace", "-n", help="Namespace (default: the context's); implies -k.")
 ]
 Context = Annotated[
-    str | None, typer.Option(help="Context of the kubeconfig, else its current one; implies -k.")
+    str | None, typer.Option(help="Context of the kubeconfig (default: its current one); implies -k.")
 ]
 Values = Annotated[
-    list[Path] | None, typer.Option(help="Values file with `platform:`, the cluster's side; may be repeated.")
+    list[Path] | None, typer.Option(help="Values file with the settings under `platform:`; may be repeated.")
 ]
 Queue = Annotated[
-    str | None, typer.Option(help="Queue, of Kueue unless the values say another kind.", show_default=False)
+    str | None, typer.Option(help="Queue; Kueue's unless the values name another kind.", show_default=False)
 ]
 
 
@@ -46,11 +46,11 @@ def place(
     values: Sequence[Path] | None = None,
     queue: str | None = None,
 ) -> Runs:
-    """The place that the options name; without any, that of a ``run`` which is a directory here, or that of the
-    environment."""
+    """The place that the options select; without any, this machine if ``run`` is a directory here, else the Ray cluster
+    of the environment, else this machine."""
     if kubernetes or namespace or context:
         if address is not None:
-            message = "--address is a Ray cluster, and --kubernetes another place; give one of them."
+            message = "--address and --kubernetes select different places; give one of them."
             raise typer.BadParameter(message)
         from tadrib.ray_jobs.kube.runs import KubernetesRuns
 
@@ -70,12 +70,12 @@ def place(
 
 
 def elsewhere(runs: Runs) -> Runs:
-    """A place to submit to, which is not this machine."""
+    """``runs``, unless they are those of this machine: nothing is submitted to it."""
     from tadrib.ray_jobs.local.runs import LocalRuns
 
     if isinstance(runs, LocalRuns):
         message = (
-            f"give --address http://head:8265, or set {_API}, or --kubernetes; `tadrib train` trains here."
+            f"give --address http://head:8265 or --kubernetes, or set {_API}; `tadrib train` trains here."
         )
         raise typer.BadParameter(message)
     return runs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for runs, the same in every place: submit, status, list, logs, stop."""
+"""Commands for runs, the same wherever they run: submit, status, list, logs, stop."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def submit(
     overrides: Overrides = None,
     address: Address = None,
     fresh: Fresh = False,
-    follow: Annotated[bool, typer.Option(help="Show the run's output and end as it ends.")] = True,
+    follow: Annotated[bool, typer.Option(help="Show the run's output, and exit with its exit code.")] = True,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
     values: Values = None,
     queue: Queue = None,
 ) -> None:
-    """Run a spec on a Ray cluster, or on Kubernetes. One that runs there already is followed, and not started again.
+    """Run a spec on a Ray cluster or on Kubernetes. A run that is already running there is followed, not started again.
 
-    On Kubernetes it is a Helm release named like the run; the same command again continues a run that ended.
+    On Kubernetes, it becomes a Helm release with the name of the run. The same command continues a run that has ended.
     """
     runs = elsewhere(place(None, address, kubernetes, namespace, context, values, queue))
     submitted = runs.submit(spec, overrides or [], fresh=fresh)
@@ -51,14 +51,14 @@ def submit(
 
 
 def status(
-    run: Annotated[str | None, typer.Argument(help="Run directory, URL or name; none lists all.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Run directory, URL or name (default: list all).")] = None,
     address: Address = None,
     as_json: AsJson = False,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Show the status of a run. Exits with 0 when it runs or succeeded, 1 failed, 130 stopped, 2 no such run."""
+    """Show the status of a run. Exits with 0 if it is running or succeeded, 1 failed, 130 stopped, 2 no such run."""
     if run is None:
         return list_runs(None, address, as_json, kubernetes, namespace, context)
     from tadrib.ray_jobs.runs.display import print_status
@@ -70,7 +70,7 @@ def status(
 
 def list_runs(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run directories, URLs or names, else all runs.")
+        list[str] | None, typer.Argument(help="Run directories, URLs or names (default: all runs).")
     ] = None,
     address: Address = None,
     as_json: AsJson = False,
@@ -78,7 +78,7 @@ def list_runs(
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """List runs: those under ./runs, of a Ray cluster, or of a namespace on Kubernetes."""
+    """List runs: those under ./runs, on a Ray cluster, or in a Kubernetes namespace."""
     from tadrib.ray_jobs.runs.display import print_list
 
     there = place(runs[0] if runs else None, address, kubernetes, namespace, context)
@@ -95,19 +95,19 @@ def logs(
     run: Run,
     address: Address = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until the run ends, and end as it ends.")
+        bool, typer.Option("--follow", help="Continue until the run ends, and exit with its exit code.")
     ] = False,
-    worker: Annotated[int | None, typer.Option(help="Rank of a worker; without it, the driver.")] = None,
+    worker: Annotated[int | None, typer.Option(help="Rank of a worker (default: the driver).")] = None,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
     """Show the log of a run's driver or of one of its workers."""
-    from tadrib.ray_jobs.runs.status import conclude
+    from tadrib.ray_jobs.runs.status import raise_unless_succeeded
 
     ended = place(run, address, kubernetes, namespace, context).logs(run, worker, follow=follow)
     if ended is not None:
-        conclude(ended)
+        raise_unless_succeeded(ended)
 
 
 def stop(
@@ -116,15 +116,15 @@ def stop(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the run to save and end.")] = 300,
     force: Annotated[
         bool,
-        typer.Option("--force", help="On a cluster: have the job killed if it has not ended by then."),
+        typer.Option("--force", help="On a cluster: kill the job if it has not ended by then."),
     ] = False,
     kubernetes: Kubernetes = False,
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Have a run save a checkpoint and end; the command that started it continues it later.
+    """Stop a run after it has saved a checkpoint; the command that started it continues it later.
 
-    Exits as the run ended: 130 stopped, 0 when it had succeeded, 1 when it failed or goes on.
+    Exits with 130 if the run stopped, 0 if it had succeeded, 1 if it failed or is still running.
     """
     from tadrib.ray_jobs.runs.display import print_status
 
@@ -134,8 +134,8 @@ def stop(
 
 
 def _follow(runs: Runs, submitted: Submitted) -> None:
-    """Show the run's output, and end as it ends; Ctrl-C ends the following alone."""
-    from tadrib.ray_jobs.runs.status import conclude
+    """Show the run's output, and exit with its exit code; Ctrl-C ends only the following."""
+    from tadrib.ray_jobs.runs.status import raise_unless_succeeded
     from tadrib.training.errors import StoppedError
 
     name, title = submitted.name, submitted.title
@@ -144,10 +144,12 @@ def _follow(runs: Runs, submitted: Submitted) -> None:
     except KeyboardInterrupt:
         again = f"tadrib logs {name} --follow {runs.options}"
         end = f"tadrib stop {name} {runs.options}"
-        text = f"no longer following {title}, which goes on\n  follow again: {again}\n  stop it: {end}"
+        text = (
+            f"no longer following {title}, which is still running\n  follow again: {again}\n  stop it: {end}"
+        )
         raise StoppedError(text) from None
     if ended is not None:
-        conclude(ended)
+        raise_unless_succeeded(ended)
         typer.echo(ended.sentence)
 
 

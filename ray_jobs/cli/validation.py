@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tadrib validate`: a spec checked on its own, and for what it names on this machine."""
+"""`tadrib validate`: checks a spec, and the files on this machine that it names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tadrib.training.errors import SpecError
 
 
 def validate_here(path: Path, overrides: Sequence[str], *, show: bool) -> None:
-    """Print what the spec runs. Raises SpecError with everything that is wrong with it, or not here."""
+    """Print what the spec runs. Raises SpecError with everything that is wrong with it, missing files included."""
     spec = load_spec(path, overrides)
     missing = missing_inputs(spec)
     problems = [each.problem for each in missing if not each.may_be_elsewhere]
@@ -22,7 +22,7 @@ def validate_here(path: Path, overrides: Sequence[str], *, show: bool) -> None:
     for each in missing:
         if each.may_be_elsewhere:
             print_note(
-                f"! {each.problem.where}: {each.problem.message} It has to be there where the run runs."
+                f"! {each.problem.where}: {each.problem.message} It must exist where the run is executed."
             )
     if problems:
         raise SpecError(str(path), problems)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endings: how a run on a Ray cluster is doing, by what its job and its run directory say together."""
+"""Endings: the status of a run on a Ray cluster, from its job and its run directory combined."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tadrib.ray_jobs.cluster.jobs import SPEC, JobDetails, JobStatus, directory_
 from tadrib.ray_jobs.runs.status import NO_RESULT, State, Status
 
 
-def together(job: JobDetails, status: Status) -> Status:
-    """What the job and the run directory say, neither of which is the whole truth.
+def combined(job: JobDetails, status: Status) -> Status:
+    """The status from job and run directory, neither of which is sufficient alone.
 
-    A job that succeeded is no success without a result that says so; a job that ended has no driver any more,
-    however fresh its heartbeat; and a result may be that of an earlier start.
+    A job that succeeded counts only with a result that confirms it. A job that ended has no driver any more, however
+    recent the last heartbeat. And a result may be that of an earlier launch.
     """
     status = replace(status, driver_exit_code=job.driver_exit_code)
     if not job.status.is_terminal():
@@ -27,11 +27,11 @@ def together(job: JobDetails, status: Status) -> Status:
     if job.status == JobStatus.STOPPED or job.driver_exit_code == 130:
         return replace(status, state="stopped", error=None)
     known = status.error if status.state == "failed" and job.driver_exit_code == 1 else None
-    return replace(status, state="failed", error=known or reason(job))
+    return replace(status, state="failed", error=known or failure_reason(job))
 
 
-def of_job(job: JobDetails) -> Status:
-    """What the job alone says of its run: that it runs, or how it ended, as far as Ray knows."""
+def status_of_job(job: JobDetails) -> Status:
+    """The status from the job alone: that it is running, or how it ended, as far as Ray knows."""
     metadata = job.metadata or {}
     spec: dict[str, Any] = json.loads(metadata.get(SPEC) or "{}")
     states: dict[JobStatus, State] = {
@@ -49,17 +49,17 @@ def of_job(job: JobDetails) -> Status:
     )
     if job.status in states:
         return replace(status, state=states[job.status], driver_exit_code=job.driver_exit_code)
-    return together(job, status)
+    return combined(job, status)
 
 
-def reason(job: JobDetails) -> str:
+def failure_reason(job: JobDetails) -> str:
     """Why a job failed, as far as Ray knows."""
     code = job.driver_exit_code
     if code == 127:
-        return "the command tadrib is not found on the cluster's head; every node needs it, as in one image"
+        return "the command tadrib was not found on the cluster's head; every node needs it, so use one image"
     if code is None:
         return (job.message or "Ray gives no reason").strip().splitlines()[0]
     known = {1: "training failed", 2: "it was refused before training", 3: "no Ray cluster could be joined"}
     if code < 0 or code > 128:
-        return f"its driver was killed (exit code {code}), perhaps for want of memory"
+        return f"its driver was killed (exit code {code}), perhaps because memory ran out"
     return known.get(code, f"its driver ended with exit code {code}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following: a job's log as it grows, over as many connections as that takes, until the job has ended."""
+"""Following: streams a job's log until the job has ended, over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, has_ended
 from tadrib.ray_jobs.runs.contact import Contact, Unreachable
 from tadrib.training.waiting import wait_until
 
-_SECONDS_OF_SILENCE = 30.0  # after which a connection may be dead without a word, and is made anew
+_SECONDS_OF_SILENCE = 30.0  # then the connection may be dead without an error, and is opened again
 _SECONDS_BETWEEN_CONNECTIONS = 1.0
 _SECONDS_UNREACHABLE = 300.0
 _WORDS_OF_RAY = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+\s+[A-Z]+ .* -- .*\n", re.MULTILINE)
@@ -26,17 +26,17 @@ def follow_job(
     job: JobDetails,
     write: Callable[[str], None],
     note: Callable[[str], None],
-    patience: float = _SECONDS_UNREACHABLE,
+    timeout: float = _SECONDS_UNREACHABLE,
 ) -> JobDetails:
-    """Give ``write`` what the job prints, each line once, and return how the job ended.
+    """Pass the job's output to ``write``, each line once, and return the job once it has ended.
 
-    The end is the job's own status and never that of the log's connection, which may close without a word.
-    ``note`` is told when the cluster does not answer. Raises Unreachable after ``patience`` seconds of that.
+    Only the job's status tells that it has ended: the connection for the log may close at any time. ``note`` is called
+    when the cluster does not answer. Raises Unreachable after ``timeout`` seconds without an answer.
     """
-    log, contact = _Log(job, write), Contact(server.address, str(job.submission_id), note, patience)
+    log, contact = _Log(job, write), Contact(server.address, str(job.submission_id), note, timeout)
 
     def follow() -> JobDetails | None:
-        """The job once it has ended; None after a connection that ended before it, and while none can be made."""
+        """The job once it has ended; None if the connection ended earlier or could not be opened."""
         with suppress(*_BROKEN):
             asyncio.run(_tail(server, log, job))
         try:
@@ -55,7 +55,7 @@ def follow_job(
 
 
 async def _tail(server: JobServer, log: _Log, job: JobDetails) -> None:
-    """One connection, which always sends the log from its beginning."""
+    """Read the log from one connection, which always begins with its first line."""
     log.rewind()
     pieces = aiter(server.tail(str(job.submission_id)))
     while True:
@@ -66,9 +66,9 @@ async def _tail(server: JobServer, log: _Log, job: JobDetails) -> None:
 
 
 class _Log:
-    """Passes on a text that arrives several times from its beginning, without what Ray writes into it.
+    """Passes on a text that arrives several times from its beginning, without the lines that Ray adds.
 
-    Ray's heading may come below the first lines of a quick command: Ray writes it first and flushes it later.
+    Ray's heading may appear below the first lines of a quick command: Ray writes it first but flushes it later.
     """
 
     def __init__(self, job: JobDetails, write: Callable[[str], None]) -> None:
@@ -83,7 +83,7 @@ class _Log:
             self._above = ""
 
     def take(self, piece: str) -> None:
-        """The next piece of this connection."""
+        """Pass on the new part of the next piece from this connection."""
         if self._above is not None:
             self._above += piece
             self._position = len(self._above)
@@ -100,7 +100,7 @@ class _Log:
             self._write(new)
 
     def take_all(self, text: str) -> None:
-        """The whole log of a job that has ended; without the heading, its command was never started."""
+        """Pass on the rest of a log that is complete. Without the heading, the command was never started."""
         self.rewind()
         self.take(text)
         if self._above:

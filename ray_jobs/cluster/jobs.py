@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Job server: the jobs of a Ray cluster, spoken to over HTTP, with errors that say what to do."""
+"""Job server: HTTP client of a Ray cluster's jobs, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus
 
-from tadrib.ray_jobs.address import answers
-from tadrib.ray_jobs.authentication import refused, use_token
+from tadrib.ray_jobs.address import is_listening
+from tadrib.ray_jobs.authentication import refusal, use_token
 from tadrib.ray_jobs.compat.ray_job_client import Client
 from tadrib.ray_jobs.runs.contact import Unreachable
 from tadrib.training.errors import ClusterError, Problem
 from tadrib.training.waiting import wait_until
 
-__all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "Taken"]
+__all__ = ["Call", "JobDetails", "JobServer", "JobStatus", "SubmissionIdTaken"]
 
-logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it tells of every connection
+logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it logs every connection
 
-_SECONDS_BETWEEN_LOOKS = 0.3
+_SECONDS_BETWEEN_POLLS = 0.3
 RUN, RUN_DIRECTORY, SPEC = "tadrib.run", "tadrib.run_directory", "tadrib.spec"  # keys of a job's metadata
 
 
 def run_of(job: JobDetails) -> str:
-    """Name of the run that the job is of."""
+    """The name of a job's run."""
     return (job.metadata or {})[RUN]
 
 
@@ -44,13 +44,13 @@ def has_ended(job: JobDetails) -> bool:
     return job.status.is_terminal()
 
 
-class Taken(Exception):
-    """There is a job of this submission id already."""
+class SubmissionIdTaken(Exception):
+    """A job with this submission id exists already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a command that ran on the cluster gave back."""
+    """The result of a command that ran on the cluster."""
 
     exit_code: int
     output: str
@@ -59,80 +59,80 @@ class Call:
 class JobServer:
     """The dashboard at ``address``, such as ``http://head:8265``.
 
-    Every method raises ClusterError when it cannot be reached or does not accept our token.
+    Every method raises ClusterError if it cannot be reached or rejects our token.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address if "://" in address else f"http://{address}"
         scheme, _, host = self.address.rstrip("/").partition("://")
         if scheme not in ("http", "https"):
-            raise self._unreachable("is not the address of a dashboard.")
+            raise self._unreachable("is not an HTTP address.")
         port = "" if ":" in host.rpartition("]")[2] else ":443" if scheme == "https" else ":80"
-        if not answers(f"{host}{port}"):
+        if not is_listening(f"{host}{port}"):
             raise self._unreachable("nothing answers there.")
         use_token()
-        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # else RAY_ADDRESS would win over the argument
-        with self._errors_in_words():
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # else RAY_ADDRESS would override the argument
+        with self._translated_errors():
             self._client = Client(self.address)
 
     def ray_version(self) -> str | None:
         return self._client.ray_version
 
     def jobs(self, run: str | None = None) -> list[JobDetails]:
-        """Runs submitted to this cluster, or those of one name; the newest first."""
-        with self._errors_in_words():
+        """Jobs of all runs submitted to this cluster, or of the runs with one name; the newest first."""
+        with self._translated_errors():
             found = [job for job in self._client.list_jobs() if SPEC in (job.metadata or {})]
         found = [job for job in found if run is None or run_of(job) == run]
         return sorted(found, key=lambda job: job.start_time or 0, reverse=True)
 
     def ids(self) -> list[str]:
-        """Submission ids of all jobs, of whatever program."""
-        with self._errors_in_words():
+        """Submission ids of all jobs, also those of other programs."""
+        with self._translated_errors():
             return [job.submission_id for job in self._client.list_jobs() if job.submission_id]
 
     def details(self, submission_id: str) -> JobDetails:
-        with self._errors_in_words():
+        with self._translated_errors():
             return self._client.get_job_info(submission_id)
 
     def submit(self, entrypoint: str, submission_id: str | None, metadata: dict[str, str]) -> str:
-        """Start a job and return its id. Raises Taken; of two submissions of one id, only one succeeds."""
-        with self._errors_in_words():
+        """Start a job and return its id. Raises SubmissionIdTaken; of two submissions of one id, only one succeeds."""
+        with self._translated_errors():
             try:
                 return self._client.submit_job(
                     entrypoint=entrypoint, submission_id=submission_id, metadata=metadata
                 )
             except RuntimeError as error:
                 if "already exists" in str(error):
-                    raise Taken from error
+                    raise SubmissionIdTaken from error
                 raise
 
     def stop(self, submission_id: str) -> None:
-        """Have Ray end the job: SIGTERM, and SIGKILL a few seconds later."""
-        with self._errors_in_words():
+        """Make Ray end the job: SIGTERM, then SIGKILL a few seconds later."""
+        with self._translated_errors():
             self._client.stop_job(submission_id)
 
     def log(self, submission_id: str) -> str:
-        """All that the job has printed, Ray's own first lines included."""
-        with self._errors_in_words():
+        """The job's output so far, including the lines that Ray adds."""
+        with self._translated_errors():
             return self._client.get_job_logs(submission_id)
 
     def tail(self, submission_id: str) -> AsyncIterator[str]:
-        """The same from its beginning, piece by piece as it is printed; ends with the job or the connection."""
+        """The same as a stream from the first line on; ends with the job or the connection."""
         return self._client.tail_job_logs(submission_id)
 
     def call(self, command: Sequence[str], watch: Callable[[JobServer, str], None] | None = None) -> Call:
-        """Run a command of a second or two on the cluster's head, as a job that is removed afterwards.
+        """Run a short command on the cluster's head, as a job that is deleted afterwards.
 
-        ``watch`` is given the job meanwhile and returns when it has ended.
+        ``watch`` is called with the job's id, and returns when the job has ended.
         """
         entrypoint = shlex.join(command)
         job = self.submit(entrypoint, None, {"tadrib.command": command[1]})
         if watch is not None:
             watch(self, job)
-        details = wait_until(lambda: self.details(job), has_ended, every=_SECONDS_BETWEEN_LOOKS)
+        details = wait_until(lambda: self.details(job), has_ended, every=_SECONDS_BETWEEN_POLLS)
         output = self.log(job).partition(f"{entrypoint}\n")[2]
         code = 0 if details.status == JobStatus.SUCCEEDED else details.driver_exit_code
-        with self._errors_in_words():
+        with self._translated_errors():
             self._client.delete_job(job)
         if code is None or code == 127:
             raise ClusterError(
@@ -141,11 +141,11 @@ class JobServer:
         return Call(code, output)
 
     @contextmanager
-    def _errors_in_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except AuthenticationError as error:
-            raise refused(self.address) from error
+            raise refusal(self.address) from error
         except (ConnectionError, requests.RequestException) as error:
             raise self._unreachable(
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -162,12 +162,12 @@ class JobServer:
         return Unreachable("the Ray cluster cannot be reached", [Problem(self.address, message, action)])
 
 
-_GONE = "A head that was started anew knows no earlier jobs; submit the spec again and the run continues."
-_IMAGE = "Code is never uploaded: every node needs tadrib, as in the image of the cluster."
+_GONE = "A restarted head does not know earlier jobs; submit the spec again to continue the run."
+_IMAGE = "Code is not uploaded: install tadrib on every node, for instance through the cluster's image."
 
 
 def _why_not(details: JobDetails) -> str:
     if details.driver_exit_code == 127:
-        return "the command tadrib is not found on the head."
+        return "the command tadrib was not found on the head."
     lines = (details.message or "no reason was given").strip().splitlines()
     return f"{lines[0][:300]}."

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cluster runs: those that were submitted to a Ray cluster.
 
-The run directory may be visible on the cluster alone, so it is asked there: by the same command, as a job of
-a second or two.
+The run directory may only be visible on the cluster. So its status is read there, by the same command in a short job.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from tadrib.ray_jobs.cluster.endings import of_job, together
+from tadrib.ray_jobs.cluster.endings import combined, status_of_job
 from tadrib.ray_jobs.cluster.follow import follow_job
 from tadrib.ray_jobs.cluster.jobs import JobDetails, JobServer, JobStatus, directory_of, run_of
 from tadrib.ray_jobs.cluster.stopping import stop_job
@@ -58,12 +57,12 @@ class ClusterRuns:
     def status(self, run: str) -> Status:
         job, directory = self._find(run)
         if job is not None and job.status == JobStatus.PENDING:
-            return of_job(job)
+            return status_of_job(job)
         status = self._ask(directory)
-        return status if job is None else together(job, status)
+        return status if job is None else combined(job, status)
 
     def list(self) -> Sequence[Status]:
-        """The newest job of every run, the newest first; where the cluster cannot run tadrib, as Ray knows them."""
+        """The newest job of every run, the newest first. If the cluster cannot run tadrib, with what Ray knows."""
         newest: dict[str, JobDetails] = {}
         for job in self._server.jobs():
             newest.setdefault(directory_of(job), job)
@@ -93,14 +92,14 @@ class ClusterRuns:
 
     def stop(self, run: str, *, seconds: float, force: bool = False) -> Status:
         job, directory = self._find(run)
-        self._note(f"asking {run} to save a checkpoint and end")
+        self._note(f"asking {run} to save a checkpoint and stop")
         ended = stop_job(self._server, job, directory, seconds=seconds, force=force, note=self._note)
         status = self._ask(directory)
-        return status if ended is None else together(ended, status)
+        return status if ended is None else combined(ended, status)
 
     def _find(self, run: str) -> tuple[JobDetails | None, str]:
-        """The newest job of a run, given by its name or its directory, and the directory. A directory may be of
-        a run that was started in another way, without a job that we know. Raises SpecError for an unknown name."""
+        """The newest job of a run, given by its name or directory, and the directory. A run that was not submitted as a
+        job is only known by its directory, and has no job. Raises SpecError for an unknown name."""
         if "/" in run:
             jobs = [job for job in self._server.jobs() if directory_of(job) == run.rstrip("/")]
             return (jobs[0] if jobs else None), run
@@ -115,18 +114,22 @@ class ClusterRuns:
         return jobs[0], directory_of(jobs[0])
 
     def _ask(self, directory: str) -> Status:
-        """The status of a run directory, as the cluster sees it."""
+        """The status of a run directory, read on the cluster."""
         call = self._server.call(["tadrib", "status", directory, "--json"])
         if found := read_output(call.output):
             return found[0]
-        message = f"its tadrib gave no status, and exit code {call.exit_code}: {call.output.strip()[-300:]}"
-        raise ClusterError("the cluster was not understood", [Problem(self._server.address, message)])
+        message = (
+            f"tadrib there returned no status but exit code {call.exit_code}: {call.output.strip()[-300:]}"
+        )
+        raise ClusterError(
+            "the cluster's answer was not understood", [Problem(self._server.address, message)]
+        )
 
     def _ended(self, job: JobDetails) -> Status:
-        """How the run of a job ended whose log was shown, in the words of a line below that log."""
-        status, title = of_job(job), job.submission_id
+        """The final status of a job's run, worded as the line that follows its log."""
+        status, title = status_of_job(job), job.submission_id
         if job.status == JobStatus.SUCCEEDED:
-            status = together(job, self._ask(status.run_directory))
+            status = combined(job, self._ask(status.run_directory))
         directory, place = status.run_directory, f"run directory: {status.run_directory}"
         match status.state:
             case "succeeded":
@@ -137,10 +140,10 @@ class ClusterRuns:
                 return replace(status, words=f"{title} failed: {status.error}", action=place)
 
     def _of_both(self, job: JobDetails, status: Status | None) -> Status:
-        known = of_job(job)
+        known = status_of_job(job)
         if status is None or job.status == JobStatus.PENDING:
             return known
-        both = together(job, replace(status, name=known.name))
+        both = combined(job, replace(status, name=known.name))
         return replace(both, method=both.method or known.method, start=both.start or known.start)
 
     def _show(self, server: JobServer, submission_id: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stopping: end a job so that its run saves a checkpoint, and otherwise only where that is asked for."""
+"""Stopping: ends a job so that its run saves a checkpoint; kills it only on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tadrib.training.errors import ClusterError, Problem
 from tadrib.training.waiting import wait_until
 
 _SECONDS_TO_END = 60.0
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_POLLS = 1.0
 
 
 def stop_job(
@@ -23,10 +23,10 @@ def stop_job(
     force: bool,
     note: Callable[[str], None],
 ) -> JobDetails | None:
-    """Ask the driver to save and end; with ``force``, have Ray end a job that did not in ``seconds``.
+    """Ask the driver to save a checkpoint and end; with ``force``, kill a job that has not ended after ``seconds``.
 
-    Returns the job as it is then. What the directory says counts once the job has ended: before, it may be the result
-    of an earlier start. Raises ClusterError when the job goes on although Ray was to end it.
+    Returns the job as it is then. Only after the job has ended does the run directory tell how: before, its result may
+    be that of an earlier launch. Raises ClusterError if even Ray does not end the job.
     """
     deadline = time.monotonic() + seconds
 
@@ -36,7 +36,7 @@ def stop_job(
         return None if job is None else server.details(str(job.submission_id))
 
     asked = wait_until(
-        ask, lambda job: job is None or has_ended(job), timeout=seconds, every=_SECONDS_BETWEEN_LOOKS
+        ask, lambda job: job is None or has_ended(job), timeout=seconds, every=_SECONDS_BETWEEN_POLLS
     )
     if asked is None or has_ended(asked) or not force:
         return asked
@@ -50,6 +50,6 @@ def _ended(server: JobServer, job: JobDetails) -> JobDetails:
         lambda: server.details(str(job.submission_id)), has_ended, timeout=_SECONDS_TO_END, every=0.5
     )
     if not has_ended(details):
-        message = f"has not ended {_SECONDS_TO_END:.0f} seconds after it was told to."
-        raise ClusterError("the job goes on", [Problem(str(job.submission_id), message)])
+        message = f"has not ended {_SECONDS_TO_END:.0f} seconds after Ray was told to end it."
+        raise ClusterError("the job is still running", [Problem(str(job.submission_id), message)])
     return details

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submission: a spec as a job of a Ray cluster. Its text travels in the job's command; code and data never do."""
+"""Submission: a spec as a job of a Ray cluster. The job's command contains its text; code and data are not uploaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, Taken
+from tadrib.ray_jobs.cluster.jobs import RUN, RUN_DIRECTORY, SPEC, JobDetails, JobServer, SubmissionIdTaken
 from tadrib.ray_jobs.paths import relative_keys
 from tadrib.training.config import JobSpec
 from tadrib.training.config.loading import load_text
@@ -20,13 +20,13 @@ from tadrib.training.config.problems.differences import differences
 from tadrib.training.config.yaml.file import read_text
 from tadrib.training.errors import ClusterError, Problem, SpecError
 
-_MOST_BYTES = 120_000  # Linux takes no argument of a command that is longer than 128 KiB
+_MOST_BYTES = 120_000  # Linux limits an argument of a command to 128 KiB
 _TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is submitted: the checked spec, the shell command that runs it, and where its run will be."""
+    """What is submitted: the validated spec, the shell command that runs it, and the run directory."""
 
     spec: JobSpec
     entrypoint: str
@@ -34,15 +34,15 @@ class Submission:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Read back to find the jobs of a run, and to tell whether another submission is the same."""
+        """Stored with the job, to find the jobs of a run and to compare another submission with it."""
         mapping = json.dumps(self.spec.to_mapping(), ensure_ascii=False)
         return {RUN: self.spec.name, RUN_DIRECTORY: self.run_directory, SPEC: mapping}
 
 
 def read_submission(path: Path, overrides: Sequence[str], *, resume: str, fresh: bool = False) -> Submission:
-    """Check the spec in the file ``path`` here, before anything is sent. ``resume`` is the user's command.
+    """Validate the spec in the file ``path`` before anything is sent. ``resume`` is the command that the user typed.
 
-    Relative paths keep their meaning: they are read from the current directory, if the cluster has it.
+    Relative paths keep their meaning: they are relative to the current directory, which the cluster must have too.
     Raises SpecError.
     """
     given = read_text(path)
@@ -66,10 +66,11 @@ def read_submission(path: Path, overrides: Sequence[str], *, resume: str, fresh:
 
 
 def submit(server: JobServer, submission: Submission) -> tuple[JobDetails, bool]:
-    """The job that runs the spec, and whether it ran already: of two submissions at once, one attaches.
+    """The job that runs the spec, and whether it was already running.
 
-    The id is the run's name and a number, which Ray gives away only once. Raises SpecError, with every
-    difference, when a job of the same name runs another spec.
+    The submission id is the run's name and a number. Ray accepts each id only once, so of two simultaneous submissions
+    the second finds the job of the first. Raises SpecError with every difference if a job of the same name runs another
+    spec.
     """
     name = submission.spec.name
     for _ in range(_TRIES):
@@ -81,10 +82,10 @@ def submit(server: JobServer, submission: Submission) -> tuple[JobDetails, bool]
         number = 1 + max([0, *_numbers(name, server.ids())])
         try:
             job = server.submit(submission.entrypoint, f"{name}-{number}", submission.metadata)
-        except Taken:
+        except SubmissionIdTaken:
             continue
         return server.details(job), False
-    raise ClusterError(f"{server.address} gave {_TRIES} submissions of {name} to others", [])
+    raise ClusterError(f"{server.address} accepted other submissions of {name} first, {_TRIES} times", [])
 
 
 def _numbers(name: str, ids: Sequence[str]) -> list[int]:
@@ -107,7 +108,7 @@ def _require_same(server: JobServer, job: JobDetails, submission: Submission) ->
 
 
 def _line_not_in(text: str) -> str:
-    """A word to end the shell's here-document with."""
+    """A delimiter for the shell's here-document that is not a line of ``text``."""
     word, lines = "TADRIB_SPEC", set(text.split("\n"))
     while word in lines:
         word += "_"

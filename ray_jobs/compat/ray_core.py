@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Ray's core knows and has no public way to tell, as Ray 2.60.0 keeps it:
+"""Facts and functions of Ray's core that have no public interface, as of Ray 2.60.0:
 https://github.com/ray-project/ray/tree/ray-2.60.0/python/ray/_private
 """
 
@@ -10,36 +10,36 @@ from typing import Any
 
 
 def address_here() -> str | None:
-    """The address (host:port) of the Ray that runs on this machine, which `ray.init` tells only by joining it."""
+    """The address (host:port) of the Ray that runs on this machine, or None. `ray.init` would join it to find out."""
     from ray._private.services import find_bootstrap_address
 
     return find_bootstrap_address(None)
 
 
 def can_add_nodes() -> bool:
-    """Whether the cluster that this process has joined may grow: its autoscaler has limits."""
+    """Whether the cluster that this process has joined has an autoscaler."""
     from ray._private.state import state
 
     return bool(state.get_max_resources_from_cluster_config())
 
 
 def resources_here() -> dict[str, float]:
-    """What a Ray that starts on this machine finds: CPUs, GPUs, memory in bytes."""
+    """The resources that Ray detects on this machine: CPUs, GPUs, memory in bytes."""
     from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
     return ResourceAndLabelSpec().resolve(is_head=True).to_resource_dict()
 
 
 def temporary_folder() -> Path:
-    """Where Ray keeps its sessions: RAY_TMPDIR or /tmp, and `ray` in it."""
+    """The folder of Ray's sessions: ``ray`` in RAY_TMPDIR or /tmp."""
     from ray._common.utils import get_default_ray_temp_dir
 
     return Path(get_default_ray_temp_dir())
 
 
 def send_token(wanted: bool) -> None:
-    """Have Ray read RAY_AUTH_MODE again where it sends a token and none is ``wanted``, or the other way round: it
-    reads the environment as it is imported."""
+    """Make Ray read RAY_AUTH_MODE again if it does not already send or omit the token as ``wanted``: it reads the
+    environment only when it is imported."""
     import ray._raylet
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
 

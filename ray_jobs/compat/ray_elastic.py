@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elastic: how many workers an elastic run has, by the nodes there are at that moment.
+"""Elastic: decides how many workers an elastic run has, from the nodes that exist at that moment.
 
 Ray has no public place for a scaling policy; this is that of ray/train/v2/_internal/execution/scaling_policy at 2.60.0.
 """
@@ -27,7 +27,7 @@ from tadrib.ray_jobs.compat.ray_placement import by_node
 
 
 class Saving(Protocol):
-    """What has the workers save: asked once, it says when they have."""
+    """Makes the workers save a checkpoint: requested once, then polled."""
 
     def request_save(self) -> None: ...
 
@@ -36,7 +36,7 @@ class Saving(Protocol):
 
 
 class Elastic(ElasticScalingPolicy):
-    """Counts nodes anew each time, and has workers save before others take their place.
+    """Counts nodes anew each time, and makes workers save a checkpoint before they are replaced.
 
     Ray's own goes by the nodes of up to 20 seconds ago, and loses the steps since the last checkpoint. It is told of
     bundles of ``together`` workers as if each were one, so that it asks an autoscaler for whole nodes and counts them;
@@ -81,10 +81,7 @@ class Elastic(ElasticScalingPolicy):
         )
 
     def _get_reserved_resources(self) -> Any:
-        """Resources by node; None where that cannot be told, to decide another time.
-
-        While no workers run Ray asks in a loop without a pause.
-        """
+        """Resources by node; None if unknown. Cached: without workers, Ray calls this in a busy loop."""
         now = time.monotonic()
         if now - self._counted_at >= self.GET_RESERVED_RESOURCES_INTERVAL_S:
             self._counted_at, self._nodes = now, None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of Ray Train's private interfaces, as Ray 2.60.0 has them, the installed Ray lacks."""
+"""Private interfaces of Ray Train that are used here, as of Ray 2.60.0, and whether the installed Ray has them."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ _SECONDS_TO_ANSWER = 30
 
 
 class Client(JobSubmissionClient):
-    """Ray's client waits for ever on a server that stopped answering; this one does not."""
+    """Ray's client blocks forever on a server that stopped answering; this one has a timeout."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         return super()._do_request(*arguments, timeout=_SECONDS_TO_ANSWER, **options)
 
     @property
     def ray_version(self) -> str | None:
-        """Of the server; None where it did not say."""
+        """Ray's version on the server; None if it did not report one."""
         return self._server_ray_version

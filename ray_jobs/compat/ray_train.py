@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ray Train with its controller in the driver's own process, and without the actors that a run has no use for.
 
-Each actor is a process that takes a second or more of CPU to start and then wakes up a hundred times a second, beside
-workers that wait for each other. A run reads no Ray dataset, agrees on nothing through Ray, and asks the controller for
-nothing. Ray has no public way to say so: https://github.com/ray-project/ray/tree/ray-2.60.0/python/ray/train/v2 has the
-places that are used here. `missing` says whether the installed Ray has them; where it has not,
-`tadrib.ray_jobs.driver.public_training` takes over.
+Each actor is a process that takes a second or more of CPU to start, and then wakes up a hundred times a second beside
+workers that wait for each other. A run needs neither Ray datasets, nor Ray's synchronisation actor, nor requests to the
+controller. Ray has no public option to leave them out; what is overridden here is in
+https://github.com/ray-project/ray/tree/ray-2.60.0/python/ray/train/v2. `ray_interfaces.missing` tells whether the
+installed Ray has these interfaces; if not, `tadrib.ray_jobs.driver.public_training` is used instead.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tadrib.ray_jobs.compat.ray_elastic import Elastic, Saving
 from tadrib.ray_jobs.compat.ray_placement import Workers, workers_together
 
 _NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
-"""The second frees what a controller reserved that died alone; what a driver reserved Ray frees when that ends."""
+"""The second frees the placement group of a controller that died; that of a driver is freed by Ray when it ends."""
 
 
 class Serving(Saving, Protocol):
-    """What is told of the workers of each attempt, by the handles of their actors."""
+    """Receives the handles of the workers' actors at the start of each attempt."""
 
     def serve(self, workers: Sequence[Any]) -> None: ...
 
@@ -86,9 +86,9 @@ class _Served(WorkerGroupCallback):
 
 
 class _Fixed(FixedScalingPolicy):
-    """Asks an autoscaler for nodes by the placement group alone, which stands for as long as the workers do.
+    """Requests nodes from an autoscaler only through the placement group, which exists as long as the workers.
 
-    Ray's own asks another time, through an actor that shares a cluster out between training and data sets.
+    Ray's own policy also requests them through an actor that divides a cluster between training and datasets.
     """
 
     def after_controller_start(self, train_run_context: Any) -> None: ...

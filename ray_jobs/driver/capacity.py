@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room: what one worker takes of a node, and whether a cluster has that for as many as a run needs."""
+"""Capacity: the resources that Ray reserves for a worker, and whether a cluster has them for all workers of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from tadrib.training.config.rules.job import most_together
 from tadrib.training.errors import Problem, ResourceError
 from tadrib.training.waiting import wait_until
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_POLLS = 1.0
+_TITLE = "Ray does not have the resources for this run"
+_TITLE = "Ray does not have the resources for this run"
 
 
 def worker_bundle(resources: Resources) -> dict[str, float]:
-    """What Ray reserves for one worker; memory in bytes."""
+    """The resources that Ray reserves for one worker; memory in bytes."""
     bundle = {
         "CPU": resources.cpus_per_worker,
         "GPU": resources.gpus_per_worker,
@@ -25,47 +27,46 @@ def worker_bundle(resources: Resources) -> dict[str, float]:
 
 
 def holds_workers(node: dict[str, Any], resources: Resources) -> bool:
-    """Whether a node, as `ray.nodes` describes it, lives and is large enough for the workers that stand together."""
+    """Whether a node, as `ray.nodes` describes it, is alive and is large enough for workers that share a node."""
     return node["Alive"] and _workers_on(node["Resources"], resources) > 0
 
 
 def _workers_on(node: dict[str, float], resources: Resources) -> int:
-    """Workers that a node has room for, by as many as stand together."""
+    """Workers that fit on a node, in multiples of those that share one."""
     return _times(worker_bundle(resources), node) // resources.workers_together * resources.workers_together
 
 
-def check_room(resources: Resources, *, joined: bool, patience: float = 0.0) -> None:
-    """Refuse a run that would wait for ever. Raises ResourceError with what was asked for, what Ray has, and
-    what would fit. A cluster that can add nodes is left to Ray Train's check against the most it may have, and for
-    ``patience`` seconds nodes may still join. ``joined`` tells a cluster of others from one of the run's own.
+def require_capacity(resources: Resources, *, joined: bool, timeout: float = 0.0) -> None:
+    """Refuse a run that would wait forever. Raises ResourceError with what was requested, what Ray has, and what fits.
+
+    On a cluster with an autoscaler, Ray Train checks the request against the limits instead. Nodes may still join
+    within ``timeout`` seconds. ``joined``: the cluster existed before the run.
     """
     import ray
 
     if can_add_nodes():
         return
 
-    def lack() -> Problem | None:
+    def look() -> Problem | None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return lack_of_room(resources, nodes, joined=joined)
+        return shortage(resources, nodes, joined=joined)
 
-    problem = wait_until(
-        lack, lambda problem: problem is None, timeout=patience, every=_SECONDS_BETWEEN_LOOKS
-    )
+    problem = wait_until(look, lambda problem: problem is None, timeout=timeout, every=_SECONDS_BETWEEN_POLLS)
     if problem is not None:
-        raise ResourceError("Ray has no room for this run", [problem])
+        raise ResourceError(_TITLE, [problem])
 
 
-def require_room_here(resources: Resources) -> None:
-    """Refuse a run that a Ray of this machine would have no room for, before one is started. Raises ResourceError."""
-    if problem := lack_of_room(resources, [resources_here()], joined=False):
-        raise ResourceError("Ray has no room for this run", [problem])
+def require_local_capacity(resources: Resources) -> None:
+    """Refuse a run that this machine is too small for, before Ray is started. Raises ResourceError."""
+    if problem := shortage(resources, [resources_here()], joined=False):
+        raise ResourceError(_TITLE, [problem])
 
 
-def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined: bool) -> Problem | None:
-    """None where the nodes, each by its resources, hold the fewest workers that the run can do with."""
+def shortage(resources: Resources, nodes: list[dict[str, float]], *, joined: bool) -> Problem | None:
+    """What is missing on ``nodes``, given by their resources; None if they fit the minimum number of workers."""
     bundle, together = worker_bundle(resources), resources.workers_together
-    room = sum(_workers_on(node, resources) for node in nodes)
-    if room >= resources.min_workers:
+    fitting = sum(_workers_on(node, resources) for node in nodes)
+    if fitting >= resources.min_workers:
         return None
     total = {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU", *bundle)}
     workers = resources.min_workers
@@ -75,10 +76,10 @@ def lack_of_room(resources: Resources, nodes: list[dict[str, float]], *, joined:
         else f"a worker of {_text(bundle)} was"
     )
     message = (
-        f"{each} asked for; Ray has {_text(total)} on "
-        f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, room for {room}."
+        f"{each} requested; Ray has {_text(total)} on "
+        f"{len(nodes)} node{'s' if len(nodes) > 1 else ''}, enough for {fitting}."
     )
-    return Problem("resources.num_workers", message, _way_out(room, resources, nodes, joined))
+    return Problem("resources.num_workers", message, _remedy(fitting, resources, nodes, joined))
 
 
 def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
@@ -86,8 +87,8 @@ def _times(bundle: dict[str, float], node: dict[str, float]) -> int:
     return min(int(node.get(name, 0) / amount) for name, amount in bundle.items())
 
 
-def _way_out(room: int, resources: Resources, nodes: list[dict[str, float]], joined: bool) -> str:
-    """What to change; and of a cluster that was joined, why a node may be missing from it."""
+def _remedy(fitting: int, resources: Resources, nodes: list[dict[str, float]], joined: bool) -> str:
+    """What to change and, for a cluster that was joined, why a node may be missing from it."""
     bundle = worker_bundle(resources)
     one_node = max((_times(bundle, node) for node in nodes), default=0)
     keys = {"CPU": "cpus_per_worker", "GPU": "gpus_per_worker", "memory": "memory_per_worker"}
@@ -95,11 +96,11 @@ def _way_out(room: int, resources: Resources, nodes: list[dict[str, float]], joi
     lower = [
         f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
     ]
-    if room:
-        action = f"Use resources.num_workers={room}, or a larger cluster (RAY_ADDRESS)."
+    if fitting:
+        action = f"Use resources.num_workers={fitting}, or a larger cluster (RAY_ADDRESS)."
     elif one_node:
         together = most_together(one_node, resources.min_workers, resources.max_workers)
-        action = f"Use resources.workers_per_node={together}: no node has room for more workers."
+        action = f"Use resources.workers_per_node={together}: no node fits more workers."
     elif most.get("CPU") == 0:
         action = "No node has any CPU for workers: use another cluster (RAY_ADDRESS)."
     elif lower:
@@ -108,8 +109,8 @@ def _way_out(room: int, resources: Resources, nodes: list[dict[str, float]], joi
         action = "No node has all of that free at once."
     if joined:
         action += (
-            " A node whose `ray start` refused (its port taken, another Ray or Python version, another token) is not "
-            "among them; what it printed says why."
+            " A node whose `ray start` failed (port in use, another Ray or Python version, another token) is not "
+            "counted; the output of that command says why."
         )
     return action
 

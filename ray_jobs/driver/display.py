@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Display: one progress line of a run on a terminal, or a plain line now and then anywhere else."""
+"""Display: a live progress line on a terminal, or a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from tadrib.ray_jobs.console import decimal, duration
-from tadrib.ray_jobs.events import Event, Metrics, Note, Started, Step
+from tadrib.ray_jobs.events import AttemptStarted, Event, Metrics, Note, Step
 from tadrib.training.phases import Phase
 
-_SECONDS_BETWEEN_LINES = 10.0  # without a terminal, where each tenth of the steps gets a line too
+_SECONDS_BETWEEN_LINES = 10.0  # without a terminal; every tenth of the steps gets a line as well
 
 _REASON = ", because "
 
 
 class Display:
-    """Shows phase, step, loss, speed and time left on ``screen``; the line is live inside the context."""
+    """Shows phase, step, loss, speed and remaining time on ``screen``; the line is live inside the context."""
 
     def __init__(self, screen: TextIO) -> None:
         self.console = Console(file=screen, highlight=False)
@@ -35,7 +35,7 @@ class Display:
         self._phase_began = self._began = time.monotonic()
         self._line_at, self._line_tenths = self._began, 0
         self._spinner = Spinner("dots", style="cyan")
-        # what libraries print belongs in the log, not above the line
+        # output of libraries belongs in the log, not above the line
         self._live = Live(
             get_renderable=self._line,
             console=self.console,
@@ -54,18 +54,18 @@ class Display:
         self.close()
 
     def close(self) -> None:
-        """Take the live line off the screen."""
+        """Remove the live line from the screen."""
         self._live.stop()
 
-    # --- what happens
+    # --- events
 
     def show(self, event: Event) -> None:
-        """Take in an event and bring the screen up to date."""
+        """Update the screen for an event."""
         if isinstance(event, Phase):
             self._enter(event)
         elif isinstance(event, Note):
             self.warn(event.text)
-        elif isinstance(event, Started):
+        elif isinstance(event, AttemptStarted):
             self.step, self._line_tenths = None, 0
             if event.step:
                 self.note(f"continuing after step {event.step}")
@@ -90,13 +90,13 @@ class Display:
             self._line_is_due()  # what has just been said is not
 
     def note(self, text: str, style: str = "") -> None:
-        """A line that stays, above the live one."""
+        """Print a permanent line above the live one."""
         self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
 
     def warn(self, text: str) -> None:
-        """A line that stays, and that ``result.json`` and the report repeat; said once however often it comes.
+        """Print a permanent line that ``result.json`` and the report repeat; once, however often it is reported.
 
-        Driver and workers replace the same values for reasons of their own, so reasons do not count.
+        Driver and workers may adjust the same value for different reasons, so reasons are not compared.
         """
         fact = text.partition(_REASON)[0]
         if all(known.partition(_REASON)[0] != fact for known in self.warnings):
@@ -113,19 +113,19 @@ class Display:
 
     @property
     def _counted(self) -> Step | None:
-        """How far what goes on is, where that can be counted."""
+        """Progress of the current phase; None if it cannot be counted."""
         if self.in_steps:
             return self.step
         doing = self._doing
         return Step(doing.done, doing.planned, 0, doing.seconds) if doing.planned else None
 
-    # --- how it looks
+    # --- rendering
 
     def _line(self) -> Table:
         cells: list[Any] = [self._spinner, Text(self._words(), no_wrap=True, overflow="ellipsis")]
-        room = self.console.width - len(cells[1]) - 6
-        if (counted := self._counted) is not None and room >= 10:
-            bar = ProgressBar(counted.planned, counted.done, width=min(room, 30))
+        width = self.console.width - len(cells[1]) - 6  # beside spinner, text and padding
+        if (counted := self._counted) is not None and width >= 10:
+            bar = ProgressBar(counted.planned, counted.done, width=min(width, 30))
             bar.complete_style = bar.finished_style = "cyan"
             cells.insert(1, bar)
         line = Table.grid(padding=(0, 1))

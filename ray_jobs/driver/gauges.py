@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gauges: a run as Prometheus sees it, exported by Ray as ``ray_tadrib_*`` with the labels ``run`` and ``method``."""
+"""Gauges: a run's metrics for Prometheus, exported by Ray as ``ray_tadrib_*`` with labels ``run`` and ``method``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LABELS = ("run", "method")
 
 
 class Gauges:
-    """The gauges of one run; the driver sets them as it learns of steps and metrics."""
+    """The gauges of one run, which the driver sets when it receives steps and metrics."""
 
     def __init__(self, spec: JobSpec) -> None:
         self._labels = {"run": spec.name, "method": spec.method}
@@ -63,7 +63,7 @@ class Gauges:
             if value is not None and math.isfinite(value):
                 gauge.set(value, self._labels)
         skipped = int(metrics.row.get("skipped_steps", 0))
-        if skipped > self._skipped:
+        if skipped > self._skipped:  # a row has the total so far, a counter takes increments
             self._nonfinite.inc(skipped - self._skipped, self._labels)
             self._skipped = skipped
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launch: one start of a run, from the spec to ``result.json``."""
+"""Launch: one execution of a run's driver, from the spec to ``result.json``.
+
+A run may take several launches, each of the same command; a launch may take several attempts, each with new workers.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ import traceback
 from typing import Any, Literal
 
 from tadrib.ray_jobs import disk
-from tadrib.ray_jobs.address import require_answer
+from tadrib.ray_jobs.address import require_reachable
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.plan import Plan
 from tadrib.ray_jobs.driver.preparation import in_background, prepare
 from tadrib.ray_jobs.driver.summary import print_finished, print_summary, shown
 from tadrib.ray_jobs.events import Failure, Outcome, WorkersFailed
-from tadrib.ray_jobs.failures import describe, of_workers, report
+from tadrib.ray_jobs.failures import describe, report, worker_failure
 from tadrib.ray_jobs.inputs import require_inputs
 from tadrib.ray_jobs.mirror import Mirror, state_files
-from tadrib.ray_jobs.runs.kept_rows import changed_datasets
-from tadrib.ray_jobs.runs.lock import writing_to
-from tadrib.ray_jobs.runs.starts import begin, finished, set_aside
+from tadrib.ray_jobs.runs.lock import locked
+from tadrib.ray_jobs.runs.prepared_rows import changed_datasets
+from tadrib.ray_jobs.runs.resumption import begin, finished, set_aside
 from tadrib.ray_jobs.streams import output_sent_to
 from tadrib.ray_jobs.trackers import require_trackers
 from tadrib.training.adapters.starting_point import starting_point
@@ -35,18 +38,16 @@ from tadrib.training.run.source_rows import SourceRows
 from tadrib.training.run.versions import versions
 
 
-def launch(
-    spec: JobSpec, *, command: str | None = None, fresh: bool = False, patience: float = 0.0
-) -> Result:
+def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False, timeout: float = 0.0) -> Result:
     """Train ``spec`` on Ray and return the result, which is also in the run directory.
 
-    A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained
-    again. ``fresh`` moves what is there aside and starts over. ``command`` is what the user typed, shown as the way to
-    resume. For ``patience`` seconds it waits for a start before it that is still saving, and for nodes to join.
+    A run that stopped or failed continues from its latest checkpoint; one that has finished is not trained again.
+    ``fresh`` moves the existing run aside and starts over. ``command`` is what the user typed, shown as the way to
+    resume. For up to ``timeout`` seconds, waits for a previous launch that is still saving, and for nodes to join.
 
     Raises:
         SpecError, DataError, ResourceError, ClusterError: refused before any worker started, or by a worker.
-        TrainingError: training started and failed; ``result.json`` says so too.
+        TrainingError: training started and failed; also recorded in ``result.json``.
         StoppedError: the user stopped it.
     """
     run = RunDirectory(spec.run_dir)
@@ -55,30 +56,31 @@ def launch(
     if result is not None:
         print_finished(result, run, changed_datasets(spec, run))
         return result
+    # cheap checks first: all of them end within seconds, before the lock is taken or anything is written
     require_trackers(spec.config)
-    require_answer()
+    require_reachable()
     require_inputs(spec, has_rows=run.latest_checkpoint() is not None and not fresh)
     disk.check_space(run, spec.config)
     run.create()
     lost = threading.Event()
-    with writing_to(run, on_loss=lost.set, patience=patience) as fence:
+    with locked(run, on_loss=lost.set, timeout=timeout) as fence:
         if fresh:
             set_aside(run)
         with output_sent_to(run.logs / DRIVER_LOG) as screen, Display(screen) as display:
-            start = _Start(
-                spec, run, display, fence, lost, command or f"tadrib train {shown(run.spec_file)}", patience
+            this = _Launch(
+                spec, run, display, fence, lost, command or f"tadrib train {shown(run.spec_file)}", timeout
             )
             with forwarded(display.warn):
                 begin(spec, run)
                 with Mirror(run, lambda: [] if fence.is_lost() else state_files(run)):
-                    result = start.go()
+                    result = this.run()
             display.close()
             print_summary(display.console, result, run)
     return result
 
 
-class _Start:
-    """One start of ``spec`` in ``run``; ``command`` starts it again."""
+class _Launch:
+    """One launch of ``spec`` in ``run``; ``command`` launches it again."""
 
     def __init__(
         self,
@@ -88,13 +90,14 @@ class _Start:
         fence: Fence,
         lost: threading.Event,
         command: str,
-        patience: float,
+        timeout: float,
     ) -> None:
         self._spec, self._run, self._display, self._command = spec, run, display, command
-        self._fence, self._lost, self._patience = fence, lost, patience
+        self._fence, self._lost, self._timeout = fence, lost, timeout
         self._began = time.monotonic()
 
-    def go(self) -> Result:
+    def run(self) -> Result:
+        """Train, and record the result whatever it is."""
         try:
             outcome = self._train()
             if not outcome.stopped:
@@ -122,18 +125,18 @@ class _Start:
         for notice in plan.notices:
             self._display.warn(notice)
         spec = plan.spec
-        # preparing the data computes while starting Ray waits
+        # in parallel: preparing the data uses the CPU, while starting Ray mostly waits
         prepared = in_background(lambda: prepare(spec, self._run, self._display))
-        from tadrib.ray_jobs.driver.capacity import check_room
+        from tadrib.ray_jobs.driver.capacity import require_capacity
         from tadrib.ray_jobs.driver.ray_cluster import cluster
 
         with cluster(spec.resources) as is_own:
-            check_room(spec.resources, joined=not is_own, patience=self._patience)
+            require_capacity(spec.resources, joined=not is_own, timeout=self._timeout)
             if not is_own:
                 from tadrib.ray_jobs.driver.preflight import check_nodes
 
                 check_nodes(spec, self._run)
-                prepared.result()  # bad data must not make a shared cluster start workers or add nodes
+                prepared.result()  # a shared cluster must not start workers or add nodes for bad data
             from tadrib.ray_jobs.driver.supervisor import Supervisor
 
             return Supervisor(spec, self._run, self._display, self._fence, self._lost).train(prepared)
@@ -151,11 +154,11 @@ class _Start:
         if outcome.steps_done < outcome.steps_planned:
             raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
         if damage := self._run.final_damage():
-            raise TrainingError(f"training ended without whole weights in {self._run.final}: {damage}")
+            raise TrainingError(f"training ended without complete weights in {self._run.final}: {damage}")
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WorkersFailed):
-            return of_workers(error, self._run, at=self._position())
+            return worker_failure(error, self._run, at=self._position())
         return describe(error, self._run, log=self._run.logs / DRIVER_LOG)
 
     def _position(self) -> str:
@@ -169,9 +172,9 @@ class _Start:
         return StoppedError(f"{how} at {self._position()}\n  {kept}\n  continue with: {self._command}")
 
     def _record(self, status: Literal["succeeded", "failed", "stopped"], **facts: Any) -> Result:
-        """Write and return ``result.json``; a disk too full for that leaves none, which is no success.
+        """Write and return ``result.json``. A full disk leaves none; a success then becomes a ResourceError.
 
-        Raises TakenOverError, and writes nothing, when the run is another start's by now.
+        Raises TakenOverError, and writes nothing, if another launch has taken the run over.
         """
         self._fence.require()
         step, rows = self._display.step, self._run.metrics.read()
@@ -216,6 +219,6 @@ class _Start:
 
 
 def held_out(row: dict[str, Any]) -> dict[str, float]:
-    """The metrics on held-out rows, without those of the evaluation's own speed."""
+    """The metrics on held-out rows, without the speed of the evaluation itself."""
     speeds = ("_runtime", "_per_second")
     return {key: value for key, value in row.items() if key.startswith("eval_") and not key.endswith(speeds)}

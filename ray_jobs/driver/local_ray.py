@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local Ray: started for one run on this machine, a second time where the first fails, or refused with Ray's reason."""
+"""Local Ray: starts Ray on this machine for one run, with one retry, and explains a failure from Ray's own logs."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pathlib import Path
 from tadrib.ray_jobs.compat.ray_core import temporary_folder
 from tadrib.training.errors import ClusterError, Problem
 
-_OBJECT_STORE_BYTES = 256 * 1024**2  # Ray carries little more than events; gradients go past it
+_OBJECT_STORE_BYTES = 256 * 1024**2  # little more than events goes through Ray; gradients do not
 _ERROR_LINE = re.compile(r"^\[[\d:, -]+ [EFC] |^\S*Error: ")  # of Ray's C++ logs and of Python
 _MOST_BYTES = 100_000
 _LOGS_ACTION = (
-    "Ray's own logs are in {}. Run `ray stop --force` if a Ray of an earlier run is left, and try again."
+    "See Ray's logs in {}. If Ray of an earlier run is still running, run `ray stop --force`; then try again."
 )
 
 
 def start() -> None:
-    """Start a Ray for this process alone and connect to it.
+    """Start Ray for this process alone and connect to it.
 
-    A start may fail for once, as when another program takes a port that Ray had just found free; only a second failure
-    counts. Raises ClusterError with what Ray's logs say.
+    A start is retried once: it may fail because another program took a port that Ray had just found free. Raises
+    ClusterError with the reason in Ray's logs.
     """
     began = time.time()
     try:
         _init()
     except Exception as error:
-        if _is_hopeless(error):
-            raise _refused(error, began) from error
-        _clean_up()
+        if _is_permanent(error):
+            raise _start_error(error, began) from error
+        _end_partial_start()
         began = time.time()
         try:
             _init()
         except Exception as again:
-            raise _refused(again, began) from again
+            raise _start_error(again, began) from again
 
 
 def _init() -> None:
@@ -46,8 +46,8 @@ def _init() -> None:
     ray.init(address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
 
 
-def _clean_up() -> None:
-    """End what a start left half done: Ray's own processes among the children of this one."""
+def _end_partial_start() -> None:
+    """End what a failed start left running: Ray's processes among the children of this one."""
     import psutil
     import ray
 
@@ -60,14 +60,14 @@ def _clean_up() -> None:
             continue
 
 
-def _is_hopeless(error: Exception) -> bool:
-    """Whether another try must fail alike: no space is left, or no room for a socket's path."""
+def _is_permanent(error: Exception) -> bool:
+    """Whether a retry cannot succeed: the disk is full or not writable, or a socket's path would be too long."""
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS) or (
         "AF_UNIX path length" in str(error)
     )
 
 
-def _refused(error: Exception, began: float) -> ClusterError:
+def _start_error(error: Exception, began: float) -> ClusterError:
     folder = temporary_folder()
     words = " ".join(str(error).split())[:400]
     message = f"{type(error).__name__}: {words}" if words else type(error).__name__
@@ -84,32 +84,32 @@ def _action(message: str, folder: Path, logs: Path | None) -> str:
     if "AF_UNIX path length" in message:
         return f"Set RAY_TMPDIR to a short path such as /tmp; it is {folder.parent}."
     if "No space left" in message or "Disk quota" in message:
-        return (
-            f"Free some space in {folder.parent}, or set RAY_TMPDIR to a folder with room and a short path."
-        )
+        return f"Free some space in {folder.parent}, or set RAY_TMPDIR to a folder with free space and a short path."
     if "Permission denied" in message or "Read-only" in message:
         return f"Let this user write to {folder.parent}, or set RAY_TMPDIR to a folder of its own with a short path."
     return _LOGS_ACTION.format(logs or folder)
 
 
 def newest_session(folder: Path, began: float) -> Path | None:
-    """The logs of the session that was made last, at ``began`` (seconds since the epoch) or later."""
+    """The logs of the newest session, created at ``began`` (seconds since the epoch) or later."""
     sessions = [each for each in folder.glob("session_*/logs") if each.parent.name != "session_latest"]
     recent = [each for each in sessions if each.stat().st_mtime >= began - 1]
     return max(recent, key=lambda each: each.stat().st_mtime, default=None)
 
 
 def reason_in(logs: Path) -> str | None:
-    """The last line of Ray's processes that reads like an error; what the raylet says comes before what others say of
-    it."""
+    """The last line in the logs of Ray's processes that looks like an error. The raylet's come first: other processes
+    only report that it is gone."""
     for name in ("raylet.err", "raylet.out", "gcs_server.err", "gcs_server.out"):
         try:
             text = (logs / name).read_bytes()[-_MOST_BYTES:].decode("utf-8", errors="replace")
         except OSError:
             continue
-        said = name.endswith(".err")  # empty where all goes well
+        only_errors = name.endswith(".err")
         lines = [
-            line.strip() for line in text.splitlines() if line.strip() and (said or _ERROR_LINE.search(line))
+            line.strip()
+            for line in text.splitlines()
+            if line.strip() and (only_errors or _ERROR_LINE.search(line))
         ]
         if lines:
             return f"{lines[-1][:300]} ({name})"

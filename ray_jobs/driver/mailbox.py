@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mailbox: the driver's end of what it and the workers have to tell each other."""
+"""Mailbox: the driver's end of its exchange with the workers.
+
+`ray_jobs.worker.link` is a worker's end, and describes the protocol. The mailbox also remembers how attempts went: from
+that it decides whether another attempt could help.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,19 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from tadrib.ray_jobs.events import Event, Failure, ReadyToResize, Started, Step
+from tadrib.ray_jobs.events import AttemptStarted, Event, Failure, ReadyToResize, Step
 from tadrib.ray_jobs.worker.link import Orders, exchange
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One start of the workers: the step it has come to, and why it ended."""
+    """One start of the workers: the last step it has done, and why it failed."""
 
     step: int
     failure: Failure | None = None
 
     def ended_as(self, other: Attempt) -> bool:
-        """Whether both failed in the same way, the second without having come further."""
+        """Whether both failed in the same way, ``other``, the later one, without further progress."""
         if self.failure is None or other.failure is None:
             return False
         same = (self.failure.kind, self.failure.message) == (other.failure.kind, other.failure.message)
@@ -31,50 +35,52 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Group:
-    """The workers of one attempt: handles of their actors, the answers they owe, and where rank 0 said they begin."""
+class WorkerGroup:
+    """The workers of one attempt: handles of their actors, calls without an answer yet, and the step that rank 0 chose
+    to continue after."""
 
     workers: Sequence[Any] = ()
-    owed: dict[Any, Any] = field(default_factory=dict)
-    begin_at: int | None = None
+    calls: dict[Any, Any] = field(default_factory=dict)
+    start_step: int | None = None
 
     def ask(self, orders: Orders) -> None:
-        """Ask every worker for its events; one that has not answered yet is not asked twice."""
+        """Send the orders to every worker and ask for its events; not again while a call is unanswered."""
         for worker in self.workers:
-            if worker not in self.owed:
-                self.owed[worker] = worker.execute.remote(exchange, orders)
+            if worker not in self.calls:
+                self.calls[worker] = worker.execute.remote(exchange, orders)
 
     def answers(self, timeout: float) -> list[Event]:
-        """What arrives within ``timeout`` seconds, over when all have answered; nothing of a worker that is gone, whose
-        end Ray Train notices too."""
-        answered, _ = ray.wait(list(self.owed.values()), num_returns=len(self.owed), timeout=timeout)
+        """The events that arrive within ``timeout`` seconds; returns sooner if all workers have answered."""
+        answered, _ = ray.wait(list(self.calls.values()), num_returns=len(self.calls), timeout=timeout)
         events: list[Event] = []
-        for worker, answer in list(self.owed.items()):
+        for worker, answer in list(self.calls.items()):
             if answer in answered:
+                # a worker that is gone is not asked again: Ray Train sees its end too, and ends the attempt
                 with contextlib.suppress(RayError):
                     events += ray.get(answer)
-                    del self.owed[worker]
+                    del self.calls[worker]
         return events
 
 
 class Mailbox:
-    """Collects events from the workers of the attempt that runs, and brings them their orders.
+    """Collects events from the workers of the current attempt, and gives them their orders.
 
-    Ray Train, in another thread, says which workers those are, and asks for a save; all else is called from one thread.
+    `serve` and `request_save` are called by Ray Train in another thread; everything else from one thread.
     """
 
     def __init__(self) -> None:
         self._attempts: list[Attempt] = []
-        self._group = Group()
-        self._go = self._save = self._stop = False
+        self._group = WorkerGroup()
+        self._data_ready = self._save = self._stop = False
 
     def serve(self, workers: Sequence[Any]) -> None:
-        """From now on the workers are these, by the handles of their actors."""
-        self._group, self._save = Group(workers), False
+        """A new attempt: from now on the workers are these, given by the handles of their actors."""
+        # a request to save was meant for the previous workers
+        self._group, self._save = WorkerGroup(workers), False
 
     def collect(self, timeout: float) -> list[Event]:
-        """The events of all workers, of those that answer within ``timeout`` seconds."""
-        group = self._group
+        """The events of the workers that answer within ``timeout`` seconds."""
+        group = self._group  # `serve` may replace it meanwhile; events of the old one stay with the old one
         if not group.workers:
             return []
         group.ask(self.orders())
@@ -84,14 +90,14 @@ class Mailbox:
         return events
 
     def orders(self) -> Orders:
-        """What holds for the workers of the attempt that runs."""
-        return Orders(self._go, self.hopeless(), self._group.begin_at, self._save, self._stop)
+        """The orders for the workers of the current attempt."""
+        return Orders(self._data_ready, self.final_failure(), self._group.start_step, self._save, self._stop)
 
-    def take(self, event: Event, group: Group) -> None:
-        """Remember what says how the attempt of ``group`` goes."""
-        if isinstance(event, Started):
+    def take(self, event: Event, group: WorkerGroup) -> None:
+        """Record what an event says about the attempt of ``group``."""
+        if isinstance(event, AttemptStarted):
             self._attempts.append(Attempt(event.step))
-            group.begin_at = event.step
+            group.start_step = event.step
         elif isinstance(event, ReadyToResize):
             self._save = False
         elif isinstance(event, Step) and self._attempts:
@@ -99,20 +105,21 @@ class Mailbox:
         elif isinstance(event, Failure) and self._attempts and self._attempts[-1].failure is None:
             self._attempts[-1].failure = event
 
-    def hopeless(self) -> Failure | None:
-        """The failure of the last attempt, if another attempt would only repeat it."""
+    def final_failure(self) -> Failure | None:
+        """The failure of the last attempt if another would only repeat it: a fatal one, or the same one twice without
+        progress in between."""
         failures = [attempt for attempt in self._attempts[-2:] if attempt.failure is not None]
         last = failures[-1].failure if failures and failures[-1] is self._attempts[-1] else None
         if last is None or last.fatal:
             return last
         return last if len(failures) == 2 and failures[0].ended_as(failures[1]) else None
 
-    def let_go(self) -> None:
-        """The data are ready: let workers begin."""
-        self._go = True
+    def set_data_ready(self) -> None:
+        """The data is prepared: workers may begin."""
+        self._data_ready = True
 
     def request_save(self) -> None:
-        """Tell workers to save, as others are to take their place; `has_saved` says when they have."""
+        """Order workers to save before their number changes; `has_saved` tells when they have."""
         self._save = True
 
     @property
@@ -120,5 +127,5 @@ class Mailbox:
         return not self._save
 
     def request_stop(self) -> None:
-        """Tell workers that the run is to stop."""
+        """Order workers to save and end."""
         self._stop = True

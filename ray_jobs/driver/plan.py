@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plan: what one start of a run trains, made once from the spec given and the same from then on."""
+"""Plan: what one launch of a run trains, computed once from the spec and fixed from then on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preflight: what would fail on a node once training has begun, found before any worker starts."""
+"""Preflight: checks every node for what would fail once training has begun, before any worker starts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tadrib.training.model.source import ModelSource
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.versions import versions
 
-_SECONDS_TO_ANSWER = 120  # a node may first have to start a process, and import nothing but Python
+_SECONDS_TO_ANSWER = 120  # a node may have to start a process first
 
 
 def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
     """Look at every node that can hold workers, except the driver's own, all at the same time.
 
-    Versions must be the driver's, the run directory the same folder and writable, with room for the run, and local
-    paths that workers load must exist. Nodes that join later are not looked at.
+    A node must have the driver's versions; see the same run directory, writable and with space for the run; and have
+    the local paths that workers load. Nodes that join later are not checked.
 
     Raises ResourceError with every problem of every node.
     """
@@ -58,7 +58,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
 
 
 def _local_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Keys and absolute paths of what every worker reads; rows are read by the driver alone."""
+    """Keys and absolute paths of what every worker reads. Only the driver reads the dataset."""
     for key, value, mark in spec.paths():
         if mark.reader != "driver" and mark.must_exist and Path(value).is_absolute():
             yield key, value
@@ -71,7 +71,7 @@ def _local_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _ask(node: dict[str, Any], wanted: dict[str, Any]) -> Any:
-    """Start `look` on the node; inside a function, as Ray then sends its code to nodes that lack ours."""
+    """Start `look` on the node. It is a nested function so that Ray sends its code: the node may lack this package."""
 
     def look(wanted: dict[str, Any]) -> dict[str, Any]:
         import importlib.util
@@ -114,12 +114,12 @@ def _problems(
     try:
         found = ray.get(answer, timeout=_SECONDS_TO_ANSWER)
     except GetTimeoutError:
-        message = f"did not answer in {_SECONDS_TO_ANSWER} seconds."
-        yield Problem(where, message, "Look at its logs, or take it out of the cluster (`ray stop` there).")
+        message = f"did not answer within {_SECONDS_TO_ANSWER} seconds."
+        yield Problem(where, message, "Check its logs, or remove it from the cluster (`ray stop` there).")
         return
     except RayError as error:
         message = f"cannot run a task: {str(error).strip().splitlines()[-1][:300]}."
-        yield Problem(where, message, "Look at its logs, or take it out of the cluster (`ray stop` there).")
+        yield Problem(where, message, "Check its logs, or remove it from the cluster (`ray stop` there).")
         return
     yield from _version_problems(where, found, wanted["versions"])
     for key, path in found["missing"]:
@@ -127,16 +127,16 @@ def _problems(
     if wanted["token"] is None:
         return
     if not found["sees_run"]:
-        message = f"does not see the run directory {run}, which the driver has just made."
+        message = f"does not see the run directory {run}, which the driver has just created."
         action = (
-            "Set storage_path to a folder that every node mounts at the same place, or to an object store."
+            "Set storage_path to a folder that every node mounts at the same path, or to an object store."
         )
         yield Problem(where, message, action)
     elif "cannot_write" in found:
         message = f"cannot write to the run directory {run}: {found['cannot_write']}."
-        yield Problem(where, message, "Mount it for writing, by the user that runs Ray there.")
+        yield Problem(where, message, "Mount it writable for the user that runs Ray there.")
     elif found["free"] < (needed := least_bytes(spec.config)):
-        message = f"sees {human(found['free'])} free in {run}, and the run writes at least {human(needed)}."
+        message = f"has {human(found['free'])} free in {run}, but the run writes at least {human(needed)}."
         yield Problem(where, message, "Free some space, or choose another storage_path.")
 
 
@@ -150,4 +150,4 @@ def _version_problems(where: str, found: dict[str, Any], ours: dict[str, str]) -
         if found["versions"].get(package) != version
     ]
     if different:
-        yield Problem(where, f"has other versions than the driver: {', '.join(different)}.", action)
+        yield Problem(where, f"has versions that differ from the driver's: {', '.join(different)}.", action)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Preparation: what the driver does once for all workers, so that bad input is found before any starts."""
+"""Preparation: the driver reads and tokenizes the dataset once for all workers, before any of them trains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from tadrib.ray_jobs.driver.display import Display
-from tadrib.ray_jobs.runs.kept_rows import are_whole
+from tadrib.ray_jobs.runs.prepared_rows import are_usable
 from tadrib.training.config import JobSpec
 from tadrib.training.config.locations import inside
 from tadrib.training.model.adapter_folder import require_models
@@ -26,10 +26,10 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     """Read, check and tokenize the rows, and choose those of the run in ``data/``; a run that continues keeps those it
     began with. Tokenized rows are kept beside the runs, in ``prepared/``, for all of them.
 
-    Raises SpecError when the tokenizer cannot be loaded or the rows do not fit the model, DataError with every
-    problem of the rows, or when a run that continues cannot have its rows back.
+    Raises SpecError if the tokenizer cannot be loaded or the rows do not fit the model; DataError with every problem of
+    the rows, or if a run that continues cannot recover its rows.
     """
-    if run.latest_checkpoint() is not None and are_whole(spec, run):
+    if run.latest_checkpoint() is not None and are_usable(spec, run):
         display.enter_phase("starting Ray")
         return
     display.enter_phase("preparing the data")
@@ -79,17 +79,17 @@ def _taken(source: DataReport, whole: DataReport) -> str:
 
 
 def _left_out(report: DataReport) -> Iterator[str]:
-    """What the run was allowed to leave out or cut, with the key that allowed it."""
+    """How many rows were dropped or truncated, with the key that allowed it."""
     if report.bad_rows:
-        yield f"{report.bad_rows:,} bad rows are left out (max_bad_rows); they are in rejected.jsonl"
+        yield f"{report.bad_rows:,} bad rows are skipped (max_bad_rows); they are in rejected.jsonl"
     if report.cut:
-        yield f"{report.cut:,} rows are cut to the length limit (truncation)"
+        yield f"{report.cut:,} rows are truncated to the length limit (truncation)"
     if report.dropped:
-        yield f"{report.dropped:,} rows are left out, being over a length limit (truncation)"
+        yield f"{report.dropped:,} rows are dropped for exceeding a length limit (truncation)"
 
 
 def in_background(work: Callable[[], None]) -> Future[None]:
-    """Do ``work`` in a thread that an exiting process does not wait for; errors come out of ``result()``."""
+    """Run ``work`` in a daemon thread; ``result()`` raises its error. An executor's threads would delay the exit."""
     done: Future[None] = Future()
 
     def run() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Ray cluster of a run: joined or started."""
+"""Ray cluster: the one that a run joins, or starts on this machine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tadrib.ray_jobs.address import answers, unreachable
-from tadrib.ray_jobs.authentication import require_accepted, use_token
+from tadrib.ray_jobs.address import is_listening, unreachable
+from tadrib.ray_jobs.authentication import require_valid_token, use_token
 from tadrib.ray_jobs.compat.ray_core import address_here
-from tadrib.ray_jobs.driver.capacity import require_room_here
+from tadrib.ray_jobs.driver.capacity import require_local_capacity
 from tadrib.ray_jobs.driver.local_ray import start
 from tadrib.training.config import Resources
 from tadrib.training.errors import ClusterError, Problem, ResourceError
@@ -18,20 +18,19 @@ from tadrib.training.errors import ClusterError, Problem, ResourceError
 _VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a spec mean the same in workers
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # seconds after which an end or a failure is noticed
-    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # of a grace period that may be half a minute
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on when Ray has ended must not start another
-    "RAY_COLOR_PREFIX": "0",  # what Ray prints goes to a file
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # until Ray notices that workers have ended or failed
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # a grace period may be as short as half a minute
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives Ray must not start another
+    "RAY_COLOR_PREFIX": "0",  # Ray's output goes to a file
 }
 
 
 @contextmanager
 def cluster(resources: Resources | None = None) -> Iterator[bool]:
-    """Join the Ray at RAY_ADDRESS or the one that runs on this machine, or start one for the time inside, unless this
-    machine has no room for ``resources``.
+    """Join the Ray at RAY_ADDRESS, else the one that runs on this machine, else start one within the context.
 
-    Gives True for one that was started. A Ray that the caller has connected to already is used and left as it is.
-    Raises ClusterError, or ResourceError.
+    Yields True if Ray was started here. A Ray that the process is already connected to is used, and left running.
+    Raises ClusterError, or ResourceError if this machine is too small for ``resources``.
     """
     for variable, value in _VARIABLES.items():
         os.environ.setdefault(variable, value)
@@ -46,7 +45,7 @@ def cluster(resources: Resources | None = None) -> Iterator[bool]:
     except (ClusterError, ResourceError):
         raise
     except Exception as error:
-        words = " ".join(str(error).split())  # versions that differ are said over several lines
+        words = " ".join(str(error).split())  # Ray reports a version mismatch over several lines
         kind = type(error).__name__
         raise unreachable(address or "auto", f"{kind}: {words[:400]}" if words else kind) from error
     try:
@@ -60,16 +59,16 @@ def _connect(address: str, resources: Resources | None) -> bool:
         _join(address, f"RAY_ADDRESS={address}")
         return False
     running = address_here() if address != "local" else None
-    if running is not None and answers(running):
+    if running is not None and is_listening(running):
         _join(running, f"the Ray of this machine, {running},")
         return False
     if address == "auto":
         raise _none_here()
     if resources is not None:
-        require_room_here(resources)
-    # nobody drains a node that lives as long as the run; each process less is a second less
+        require_local_capacity(resources)
+    # this node lives only as long as the run, so nothing drains it; each process takes a second to start
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    # for a dashboard, which this one has not
+    # both serve the dashboard, which is not started here
     os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "1000")
@@ -78,22 +77,22 @@ def _connect(address: str, resources: Resources | None) -> bool:
 
 
 def _join(address: str, where: str) -> None:
-    """Connect, after finding out in seconds what Ray takes ten minutes to say.
+    """Connect, after checking in seconds what Ray takes ten minutes to report.
 
-    Raises ConnectionError when nothing answers, ClusterError when the cluster does not take our token.
+    Raises ConnectionError if nothing listens at ``address``, ClusterError if the cluster rejects our token.
     """
     import ray
 
-    if not answers(address):
+    if not is_listening(address):
         raise ConnectionError("nothing answers there.")
     use_token()
     if "://" not in address:
-        require_accepted(address, where)
+        require_valid_token(address, where)
     ray.init(address=address)
 
 
 def _none_here() -> ClusterError:
-    """For a command that joins and never starts a cluster."""
-    message = "no Ray runs on this machine, and RAY_ADDRESS names none."
-    action = "Use `tadrib submit` to run on a cluster elsewhere, or `tadrib train` to train on this machine."
+    """The error for a command that joins a cluster and never starts one."""
+    message = "no Ray is running on this machine, and RAY_ADDRESS is not set."
+    action = "Use `tadrib submit` to run on a remote cluster, or `tadrib train` to train on this machine."
     return ClusterError("there is no Ray cluster to join", [Problem("", message, action)])

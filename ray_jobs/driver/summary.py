@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table a run ends with."""
+"""Summary: the table that a run ends with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HELD_OUT = {
 
 
 def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
-    """Status, steps, losses before and after, speed, time, and where everything is."""
+    """Print status, steps, metrics before and after, speed, time, and where everything is."""
     console.print(Text.assemble(("✓ ", "bold green"), (f"{result.name} {result.status}", "bold")))
     rows = _rows(result, run)
     width = max(len(label) for label, _ in rows)
@@ -36,7 +36,10 @@ def print_summary(console: Console, result: Result, run: RunDirectory) -> None:
 
 
 def print_finished(result: Result, run: RunDirectory, changed: Sequence[Problem] = ()) -> None:
-    """For a run that was started again after it had finished; ``changed`` are the datasets that are others by now."""
+    """Print the summary of a run that had already finished when it was launched again.
+
+    ``changed``: datasets whose content has changed since.
+    """
     console = Console(highlight=False)
     print_summary(console, result, run)
     for problem in changed:
@@ -84,7 +87,7 @@ def _number(value: float) -> str:
 
 
 def shown(path: object) -> str:
-    """A path under the current directory without it, any other and a URL as it is."""
+    """A path under the current directory relative to it; any other path or URL as it is."""
     if is_url(str(path)):
         return str(path)
     relative = os.path.relpath(str(path))

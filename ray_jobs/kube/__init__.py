@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a run reaches a Kubernetes cluster by Helm and KubeRay, and how it is doing there."""
+"""Runs on Kubernetes: submitted by Helm, executed by KubeRay, followed through the API server."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes API: objects as the API server gives them, by path, with errors that say what to do."""
+"""Kubernetes API: reads and writes objects by path, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Object = dict[str, Any]
 
 logging.getLogger("urllib3.connectionpool").setLevel(
     logging.ERROR
-)  # it tells of every try, and we of the last
+)  # it logs every attempt; the last error is reported here
 
 _SECONDS_TO_ANSWER = 30
 _OBJECTS_A_PAGE = 500
@@ -28,20 +28,20 @@ _LOGIN = "Log in to the cluster again; `kubectl auth whoami` shows as whom."
 
 
 class Forbidden(ClusterError):
-    """The user has not the right to ask for this."""
+    """The user lacks the permission for this request."""
 
 
 class NotFound(ClusterError):
-    """There is no such object, or no such kind of objects."""
+    """There is no such object, or no such kind of object."""
 
 
 class Refused(ClusterError):
-    """The API server took the request for wrong or in conflict."""
+    """The API server rejected the request as invalid or conflicting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a command inside of a container gave back."""
+    """The result of a command in a container."""
 
     exit_code: int
     stdout: bytes
@@ -49,10 +49,10 @@ class Output:
 
 
 class KubernetesApi:
-    """The cluster of $KUBECONFIG (in its current ``context`` unless one is named), or the one that this pod is in.
+    """The cluster of $KUBECONFIG (its current ``context`` by default), or the one that this pod runs in.
 
     ``namespace``: the one given, else that of the context. Every method raises Unreachable, Forbidden, NotFound or
-    Refused, all of them ClusterErrors.
+    Refused, all of which are ClusterErrors.
     """
 
     def __init__(self, namespace: str | None = None, context: str | None = None) -> None:
@@ -69,7 +69,7 @@ class KubernetesApi:
         return json.loads(self._call("GET", path, query))
 
     def list(self, path: str, **query: Any) -> list[Object]:
-        """All objects, over as many pages as it takes."""
+        """All objects, read in pages."""
         found: list[Object] = []
         more = ""
         while True:
@@ -97,12 +97,12 @@ class KubernetesApi:
         self._call("DELETE", path, {"propagationPolicy": "Background"})
 
     def log(self, pod: str, container: str | None = None) -> bytes:
-        """What a container has printed so far, as far as its node keeps it."""
+        """A container's output so far, as much as its node keeps."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         return self._call("GET", path, {"container": container} if container else {})
 
     def run(self, pod: str, container: str, command: Sequence[str], seconds: float = 60) -> Output:
-        """Run a command inside of a container."""
+        """Run a command in a container, and wait up to ``seconds`` for it to end."""
         from kubernetes import client
         from kubernetes.stream import stream
 
@@ -125,13 +125,13 @@ class KubernetesApi:
         stdout, stderr, verdict = socket.read_channel(1), socket.read_channel(2), socket.read_channel(3)
         socket.close()
         if not verdict:
-            message = f"a command inside of it did not end within {seconds:g} seconds."
+            message = f"a command in it did not end within {seconds:g} seconds."
             raise Unreachable("the head does not answer", [Problem(f"pod {pod}", message)])
         return Output(_exit_code(json.loads(verdict)), stdout, stderr.decode("utf-8", errors="replace"))
 
     def _broken_exec(self, error: Exception, pod: str) -> ClusterError:
         said = " ".join(str(getattr(error, "reason", None) or error).partition(" -+-+- ")[0].split())[:300]
-        problem = Problem(f"pod {pod}", f"no command can be run inside of it: {said}.")
+        problem = Problem(f"pod {pod}", f"no command can be run in it: {said}.")
         kinds = {
             " 401 ": Forbidden,
             " 403 ": Forbidden,
@@ -140,7 +140,7 @@ class KubernetesApi:
             " 409 ": Refused,
         }
         kind = next((kind for status, kind in kinds.items() if status in f" {said} "), Unreachable)
-        return kind("the head cannot be asked", [problem])
+        return kind("the head cannot be reached", [problem])
 
     def _call(
         self,
@@ -172,27 +172,27 @@ class KubernetesApi:
 
     def _unreachable(self, error: Exception) -> Unreachable:
         said = " ".join(str(getattr(error, "reason", None) or error).split())[:300]
-        action = "Check that `kubectl version` reaches it, or name another --context."
+        action = "Check that `kubectl version` reaches it, or give another --context."
         problem = Problem(self.address, f"does not answer: {said}.", action)
         return Unreachable("the Kubernetes cluster cannot be reached", [problem])
 
     def _refusal(self, status: int, path: str, data: bytes) -> ClusterError:
         said = _message(data) or f"HTTP status {status}"
         if status == 401:
-            problem = Problem(self.address, "does not know you (401).", _LOGIN)
-            return Forbidden("the Kubernetes cluster wants a login", [problem])
+            problem = Problem(self.address, "did not authenticate you (401).", _LOGIN)
+            return Forbidden("the Kubernetes cluster requires a login", [problem])
         if status == 403:
             action = "Ask for the role tadrib-submitter or tadrib-viewer."
             return Forbidden("the Kubernetes cluster refused a request", [Problem("", f"{said}.", action)])
         if status == 404:
-            return NotFound("the Kubernetes cluster does not have it", [Problem(path, f"{said}.")])
+            return NotFound("there is no such object on the Kubernetes cluster", [Problem(path, f"{said}.")])
         if status in (429, 502, 503, 504):
             return Unreachable("the Kubernetes cluster is overloaded", [Problem(self.address, f"{said}.")])
         return Refused("the Kubernetes cluster refused a request", [Problem(path, f"{said}.")])
 
 
 def _configuration(context: str | None) -> tuple[Any, str]:
-    """How to reach the cluster, and the namespace to use there."""
+    """The client's configuration, and the default namespace."""
     import yaml
     from kubernetes import client, config
 
@@ -210,13 +210,13 @@ def _configuration(context: str | None) -> tuple[Any, str]:
                 return configuration, _OWN_NAMESPACE.read_text().strip()
             except (config.ConfigException, OSError):
                 pass
-        action = "Set KUBECONFIG to the cluster's file, or --context to one of its contexts."
+        action = "Set KUBECONFIG to the cluster's kubeconfig, or --context to one of its contexts."
         problem = Problem("", f"{' '.join(str(error).split())}.", action)
         raise ClusterError("no Kubernetes cluster is configured", [problem]) from None
 
 
 def _message(data: bytes) -> str:
-    """The sentence of a Status object."""
+    """The message of a Status object."""
     try:
         return str(json.loads(data).get("message") or "").rstrip(".")
     except (ValueError, AttributeError):

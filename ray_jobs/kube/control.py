@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Control: end a run on Kubernetes, so that it saves a checkpoint and is not started again."""
+"""Control: stops a run on Kubernetes so that it saves a checkpoint and KubeRay does not restart it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tadrib.training.waiting import wait_until
 
 Note = Callable[[str], None]
 
-_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_POLLS = 2.0
 _SECONDS_BETWEEN_REQUESTS = 20.0
 
 
@@ -39,15 +39,15 @@ def stop_rayjob(
     seconds: float,
     force: bool,
     note: Note,
-    pause: float = _SECONDS_BETWEEN_LOOKS,
+    pause: float = _SECONDS_BETWEEN_POLLS,
 ) -> Status:
-    """Have the run save a checkpoint and end, and return how it did; one that has ended is left alone.
+    """Make the run save a checkpoint and end, and return how it ended. A run that has ended is left alone.
 
-    While its driver runs, that is asked to stop, for as long as the step and the checkpoint take. The RayJob stays
-    and says how it ended. A run without a driver, or one that may not be asked, is ended by deleting its RayJob:
-    KubeRay interrupts the driver first, which then has platform.grace.drainSeconds.
+    A running driver is asked to stop, and given the time of its step and its checkpoint; the RayJob is kept and records
+    how the run ended. Without a driver, or without permission to ask it, the RayJob is deleted: KubeRay then interrupts
+    the driver, which has platform.grace.drainSeconds to save.
 
-    Raises TrainingError when the run goes on after ``seconds`` and ``force`` is not given.
+    Raises TrainingError if the run is still running after ``seconds`` and ``force`` is not given.
     """
     deadline = time.monotonic() + seconds
     request = _Request(api, run, note)
@@ -59,7 +59,7 @@ def stop_rayjob(
         case "leaving":
             return _deleted(api, name, run, deadline, pause)
         case "unreachable":
-            note(f"its driver cannot be asked, so RayJob {name} is deleted, which interrupts it")
+            note(f"its driver cannot be reached, so RayJob {name} is deleted, which interrupts it")
             return _delete(api, name, run, deadline, pause)
         case _ if not force:
             raise _goes_on(run, seconds)
@@ -70,22 +70,22 @@ def stop_rayjob(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A run that is to stop: ``leaving`` means that its RayJob is being deleted, ``unreachable`` that its driver cannot
-    be asked."""
+    """The state of a run that is to stop. ``leaving``: its RayJob is being deleted. ``unreachable``: its driver cannot
+    be asked to stop."""
 
     state: Literal["running", "ended", "leaving", "unreachable"]
     found: RunObjects
 
 
 class _Request:
-    """Asks the driver of ``run`` to stop, again and again: one that was just starting may not have heard."""
+    """Asks the driver of ``run`` to stop, repeatedly: a driver that was just starting may have missed a request."""
 
     def __init__(self, api: KubernetesApi, run: str, note: Note) -> None:
         self._api, self._run, self._note = api, run, note
         self._asked, self._is_last_start = -math.inf, False
 
     def look(self) -> _Seen:
-        """The run now; asks its driver where the last request is `_SECONDS_BETWEEN_REQUESTS` old."""
+        """The run's current state. Asks its driver if the last request is `_SECONDS_BETWEEN_REQUESTS` old."""
         found = read_objects(self._api, find_job(self._api, self._run))
         if found.job["metadata"].get("deletionTimestamp"):
             return _Seen("leaving", found)
@@ -100,9 +100,9 @@ class _Request:
 
     def _ask(self, found: RunObjects) -> None:
         if not self._is_last_start:
-            self._note(f"asking {run_of(found.job)} to save a checkpoint and end")
+            self._note(f"asking {run_of(found.job)} to save a checkpoint and stop")
         head = Head(self._api, found)
-        # else KubeRay would take the stop for a failure, and start the run again
+        # without retries: a stop makes the driver exit with 130, which KubeRay counts as a failure and would retry
         path = rayjobs_path(self._api.namespace, found.job["metadata"]["name"])
         self._api.patch(path, {"spec": {"backoffLimit": 0}})
         self._is_last_start = True
@@ -117,7 +117,7 @@ def _delete(api: KubernetesApi, name: str, run: str, deadline: float, pause: flo
 
 
 def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: float) -> Status:
-    """Wait until the RayJob and its pods are gone. The pods' last minute is that of the checkpoint."""
+    """Wait until the RayJob and its pods are gone. The pods save their checkpoint before they end."""
     pods = f"/api/v1/namespaces/{api.namespace}/pods"
 
     def is_gone() -> bool:
@@ -125,16 +125,14 @@ def _deleted(api: KubernetesApi, name: str, run: str, deadline: float, pause: fl
         return not (api.exists(path) or api.list(pods, labelSelector=f"{OBJECT}={name}"))
 
     if not wait_until(is_gone, timeout=deadline - time.monotonic(), every=pause):
-        action = "Pods have platform.grace.terminationSeconds; look again with `kubectl get pods`."
-        problem = Problem(name, "has been deleted, and its pods are still there.", action)
+        action = "Pods have platform.grace.terminationSeconds to end; check again with `kubectl get pods`."
+        problem = Problem(name, "has been deleted, but its pods still exist.", action)
         raise TrainingError("the run is still ending", [problem])
-    action = (
-        f"Submit it again to continue from its last checkpoint; `helm uninstall {run}` removes what is left."
-    )
-    return Status("stopped", run, f"{run} was stopped, and its RayJob {name} is gone", action)
+    action = f"Submit it again to continue from its last checkpoint; `helm uninstall {run}` removes its other objects."
+    return Status("stopped", run, f"{run} was stopped, and its RayJob {name} was deleted", action)
 
 
 def _goes_on(run: str, seconds: float) -> TrainingError:
-    message = f"has been asked to stop and still ran after {seconds:g} seconds."
-    action = "It stops after its step; wait with a longer --timeout, or delete it with --force."
-    return TrainingError("the run goes on", [Problem(run, message, action)])
+    message = f"was asked to stop, and is still running after {seconds:g} seconds."
+    action = "It stops after its current step; wait longer with --timeout, or delete it with --force."
+    return TrainingError("the run is still running", [Problem(run, message, action)])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following: a run on Kubernetes from wherever it is to its end, over retries, preemption and lost connections."""
+"""Following: follows a run on Kubernetes from its current state to its end, through retries, preemption and lost
+connections."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from tadrib.ray_jobs.runs.contact import Contact, Unreachable
 from tadrib.ray_jobs.runs.status import Status
 from tadrib.training.waiting import wait_until
 
-_SECONDS_BETWEEN_LOOKS = 3.0
+_SECONDS_BETWEEN_POLLS = 3.0
 _SECONDS_UNREACHABLE = 300.0
 _AGE = re.compile(r" (for|within) \d+ \w+( \d+ min)?")
 
@@ -28,30 +29,31 @@ def follow_rayjob(
     write: Callable[[str], None],
     note: Callable[[str], None],
     *,
-    pause: float = _SECONDS_BETWEEN_LOOKS,
-    patience: float = _SECONDS_UNREACHABLE,
+    pause: float = _SECONDS_BETWEEN_POLLS,
+    timeout: float = _SECONDS_UNREACHABLE,
 ) -> Status:
-    """Give ``write`` what the driver prints and ``note`` each change of state, and return how the run ended.
+    """Pass the driver's output to ``write`` and each change of state to ``note``; return the final status.
 
-    Raises Unreachable when the API server has not answered for ``patience`` seconds.
+    Raises Unreachable if the API server has not answered for ``timeout`` seconds.
     """
-    log, contact = DriverLog(api, write), Contact(api.address, run_of(job), note, patience)
+    log, contact = DriverLog(api, write), Contact(api.address, run_of(job), note, timeout)
     said = ""
 
     def follow() -> Status | None:
-        """The run once it has ended; None while it goes on or cannot be looked at."""
+        """The final status; None while the run has not ended, or cannot be read."""
         nonlocal said
         try:
-            told = _look(api, job, log)
+            status = _look(api, job, log)
             contact.answered()
         except Unreachable as error:
             contact.lost(error)
             return None
-        if told.has_ended:
-            return told
-        if _AGE.sub("", told.sentence + told.action) != said:
-            note(f"{told.sentence}\n  {told.action}" if told.action else told.sentence)
-        said = _AGE.sub("", told.sentence + told.action)
+        if status.has_ended:
+            return status
+        # a sentence that only grew older is not repeated
+        if (text := _AGE.sub("", status.sentence + status.action)) != said:
+            note(f"{status.sentence}\n  {status.action}" if status.action else status.sentence)
+        said = text
         return None
 
     ended = wait_until(follow, every=pause)
@@ -60,7 +62,7 @@ def follow_rayjob(
 
 
 def _look(api: KubernetesApi, job: Object, log: DriverLog) -> Status:
-    """How the run is doing now, after what its driver has printed was passed on."""
+    """The current status, after new output of the driver was passed on."""
     try:
         now = api.get(rayjobs_path(api.namespace, job["metadata"]["name"]))
     except NotFound:
@@ -69,20 +71,19 @@ def _look(api: KubernetesApi, job: Object, log: DriverLog) -> Status:
             each for each in list_jobs(api, name) if each["metadata"]["uid"] != job["metadata"].get("uid")
         ]:
             return Status(
-                "stopped", name, f"{name} goes on as RayJob {others[0]['metadata']['name']}", _AGAIN
+                "stopped", name, f"{name} continues as RayJob {others[0]['metadata']['name']}", _AGAIN
             )
         return Status("stopped", name, f"{name} was stopped: its RayJob has been deleted", _AGAIN)
     found = read_objects(api, now)
-    told = explain(found, datetime.now(UTC))
+    status = explain(found, datetime.now(UTC))
     if (now.get("status") or {}).get("jobStatus"):
         log.take(found)
-    if now["metadata"].get(
-        "deletionTimestamp"
-    ):  # its driver may still be saving, and another may take its place
-        return replace(told, state="running")
-    if told.has_ended:
+    # its driver may still be saving, and another RayJob may replace it
+    if now["metadata"].get("deletionTimestamp"):
+        return replace(status, state="running")
+    if status.has_ended:
         return explain(found, datetime.now(UTC), ask(api, found))
-    return told
+    return status
 
 
 _AGAIN = "Submit it again to follow it, or to continue from its last checkpoint."

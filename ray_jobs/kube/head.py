@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Head: the pod that the driver runs in, asked by commands inside of its container, which sees the run directory."""
+"""Head: the pod that the driver runs in. Commands in its container can read the run directory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _CONTAINER = "ray-head"
 
 
 class Head:
-    """The head of a run. Raises NotFound where no container of it runs."""
+    """The head of a run. Raises NotFound if its container is not running."""
 
     def __init__(self, api: KubernetesApi, found: RunObjects) -> None:
         running = [pod for pod in found.pods if is_head(pod) and not is_leaving(pod) and _runs(pod)]
         if not running:
             problem = Problem(found.job["metadata"]["name"], "has no running head.")
-            raise NotFound("the head cannot be asked", [problem])
+            raise NotFound("the head cannot be reached", [problem])
         self._api = api
         self._found = found
         self._pod = running[0]["metadata"]["name"]
 
     @property
     def directory(self) -> str:
-        """The run directory, as commands in here are to be given it."""
+        """The run directory, as the container sees it."""
         _, spec = read_spec(self._api, self._found.job)
         return run_directory(self._found.job, spec)
 
@@ -34,17 +34,15 @@ class Head:
         return self._api.run(self._pod, _CONTAINER, command)
 
     def status(self) -> Status:
-        """What the run directory says."""
+        """The status from the run directory."""
         output = self.run("tadrib", "status", self.directory, "--json")
         if found := read_output(output.stdout.decode("utf-8", errors="replace")):
             return found[0]
-        message = (
-            f"its tadrib gave no status, and exit code {output.exit_code}: {output.stderr.strip()[-300:]}"
-        )
-        raise ClusterError("the head was not understood", [Problem(self._pod, message)])
+        message = f"tadrib there returned no status but exit code {output.exit_code}: {output.stderr.strip()[-300:]}"
+        raise ClusterError("the head's answer was not understood", [Problem(self._pod, message)])
 
     def driver_log(self, start: int) -> bytes:
-        """What the driver has printed, from byte ``start`` on."""
+        """The driver's output from byte ``start`` on."""
         job_id = (self._found.job.get("status") or {}).get("jobId", "*")
         file = f"/tmp/ray/session_latest/logs/job-driver-{job_id}.log"
         output = self.run("tail", "-c", f"+{start + 1}", file)
@@ -55,7 +53,7 @@ class Head:
 
 
 def ask(api: KubernetesApi, found: RunObjects) -> Status | None:
-    """What the run directory says, where a head runs and may be asked; None elsewhere."""
+    """The status from the run directory; None without a running head or the permission to run commands in it."""
     if not (found.job.get("status") or {}).get("jobStatus"):
         return None
     try:

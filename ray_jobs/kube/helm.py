@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helm: the program, the chart that one run is installed with, and what Helm has against it, in words."""
+"""Helm: runs the program with the chart of a run, and translates its errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNREACHABLE = (
 
 
 def helm(*arguments: str) -> str:
-    """What Helm prints. Raises ResourceError without Helm, SpecError for what the chart refuses, else ClusterError."""
+    """Helm's output. Raises ResourceError without Helm, SpecError if the chart refuses values, else ClusterError."""
     done = subprocess.run([find_helm(), *arguments], capture_output=True, text=True)
     if done.returncode == 0:
         return done.stdout
@@ -34,33 +34,33 @@ def helm(*arguments: str) -> str:
 
 
 def find_helm() -> str:
-    """$HELM, then the program beside this Python, then that on PATH."""
+    """$HELM, else the program beside this Python, else the one on PATH."""
     beside = Path(sys.executable).parent / "helm"
     found = os.environ.get("HELM") or (str(beside) if beside.exists() else shutil.which("helm"))
     if found and shutil.which(found):
         return found
-    where = f"{found} is not a program." if found else "is neither beside this Python nor on PATH."
+    where = f"{found} is not a program." if found else "was found neither beside this Python nor on PATH."
     action = "Install Helm 4 (https://helm.sh/docs/intro/install) or, in a checkout, run `python tools/get_helm.py`."
-    raise ResourceError("there is no Helm", [Problem("helm", where, action)])
+    raise ResourceError("Helm is not installed", [Problem("helm", where, action)])
 
 
 def find_chart() -> str:
-    """The chart of a run: below $TADRIB_CHARTS (a folder or oci:// URL), or the one that is installed with this
-    package. The image has none, as its programs install nothing."""
+    """The chart of a run: the one in $TADRIB_CHARTS (a folder or oci:// URL), or the one installed with this package.
+    The image has none, as nothing in it installs releases."""
     given = os.environ.get("TADRIB_CHARTS")
     if given and given.startswith("oci://"):
         return f"{given.rstrip('/')}/{_CHART}"
     chart = Path(given or _OWN_CHARTS) / _CHART
     if not (chart / "Chart.yaml").is_file():
         action = (
-            "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to an oci:// URL that holds them."
+            "Set TADRIB_CHARTS to the folder `charts` of a checkout, or to an oci:// URL with the charts."
         )
-        raise ResourceError("there is no chart", [Problem(str(chart), "holds no chart.", action)])
+        raise ResourceError("the chart was not found", [Problem(str(chart), "contains no chart.", action)])
     return str(chart)
 
 
 def _refusal(text: str) -> TadribError:
-    """Helm's words as an error: a chart's own sentence, keys that its schema refuses, or what the cluster said."""
+    """Helm's message as an error: the chart's own message, violations of its schema, or an error of the cluster."""
     text = text.partition("\n\nUse --debug")[0]
     if own := re.search(r"execution error at \([^)]*\): (.*)", text, re.DOTALL):
         return SpecError("the chart refuses this run", [Problem("", own[1].strip())])
@@ -73,7 +73,7 @@ def _refusal(text: str) -> TadribError:
     said = " ".join(text.split()).removeprefix("Error: ")
     if "secrets is forbidden" in said:
         action = (
-            "Set HELM_DRIVER=configmap, for this command and for every other one of Helm's on the release."
+            "Set HELM_DRIVER=configmap, for this command and for every other Helm command on the release."
         )
         return ClusterError(
             "Helm may not keep its release in a Secret", [Problem("helm", f"{said}.", action)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logs: what a run's driver or one of its workers printed, from wherever it still is."""
+"""Logs: the output of a run's driver or of a worker, from wherever it is still available."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tadrib.training.errors import ClusterError, Problem, SpecError
 
 
 class DriverLog:
-    """Passes on what the driver prints, each line once, over any number of reads; a new start begins anew.
+    """Passes on the driver's output, each line once, over any number of reads. A restarted job begins a new log.
 
-    It is read inside of the head, whose pod log is Ray's and not the driver's. Who may not run commands there gets
-    the log of the submitter's pod, which repeats it, where there is one.
+    The log is read in the head's container: the pod's own log is Ray's, not the driver's. Without the permission to run
+    commands there, the log of the submitter's pod is used, which repeats the driver's output.
     """
 
     def __init__(self, api: KubernetesApi, write: Write) -> None:
@@ -29,7 +29,7 @@ class DriverLog:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
 
     def take(self, found: RunObjects) -> bool:
-        """Pass on what is new; says whether the log could be read."""
+        """Pass on new output; returns whether the log could be read."""
         start = (found.job.get("status") or {}).get("jobId") or ""
         if start != self._start:
             self._start, self._position = start, 0
@@ -59,7 +59,7 @@ class DriverLog:
 
 
 def write_log(api: KubernetesApi, found: RunObjects, worker: int | None, write: Write) -> None:
-    """Give ``write`` the log as it is now. Raises SpecError where it is nowhere to be read."""
+    """Pass the current log to ``write``. Raises SpecError if it is not available anywhere."""
     if worker is None:
         if DriverLog(api, write).take(found):
             return
@@ -79,5 +79,5 @@ def write_log(api: KubernetesApi, found: RunObjects, worker: int | None, write: 
 
 def _nowhere(found: RunObjects) -> ClusterError | SpecError:
     action = "Logs are kept in the run directory, under logs/."
-    problem = Problem(run_of(found.job), "has no pod that its log could be read from.", action)
+    problem = Problem(run_of(found.job), "has no pod from which its log could be read.", action)
     return SpecError("no such log", [problem])

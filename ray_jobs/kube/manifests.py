@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an administrator applies once to a cluster: the manifests that are installed with this package."""
+"""Manifests: what an administrator applies once to a cluster, installed with this package."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _MANIFESTS = Path(__file__).parents[2] / "manifests"
 
 
 def manifest(name: str) -> Path:
-    """A file or kustomization below ``manifests/``, such as ``base``. The image holds none of them."""
+    """The path of a file or kustomization in ``manifests/``, such as ``base``. The image does not contain them."""
     return _MANIFESTS / name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Release: one run as Helm installs it, named like the run, with the spec verbatim and the values of a platform."""
+"""Release: one run as a Helm release of the same name, with the spec's text and the values of a platform."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A checked spec, its text as the pod reads it, and values files for the chart, later ones first in rank."""
+    """A validated spec, its text as the pod reads it, and values files for the chart, of which later ones take
+    precedence."""
 
     spec: JobSpec
     text: str
@@ -39,12 +40,12 @@ class Release:
         return self.spec.name
 
     def render(self) -> str:
-        """What Helm would apply. Raises SpecError with what the chart refuses."""
+        """The manifests that Helm would apply. Raises SpecError for values that the chart refuses."""
         with self._arguments() as arguments:
             return helm("template", *arguments, "--api-versions", "ray.io/v1")
 
     def apply(self) -> None:
-        """Install the run, or upgrade it, which makes a new RayJob that resumes it."""
+        """Install the release, or upgrade it, which creates a new RayJob that resumes the run."""
         context = ["--kube-context", self.context] if self.context else []
         with self._arguments() as arguments:
             helm("upgrade", "--install", *arguments, *context)
@@ -67,10 +68,10 @@ def read_release(
     values: Sequence[Path] = (),
     queue: str | None = None,
 ) -> Release:
-    """Check the spec, and the values files as far as they concern it. Raises SpecError.
+    """Validate the spec, and what the values files say of its run. Raises SpecError.
 
-    The file's bytes are kept; with ``overrides`` its keys are written anew. ``queue`` names the queue, of Kueue where
-    the values say no other kind.
+    The file's text is kept as it is; with ``overrides`` it is written again from its keys. ``queue`` is the name of the
+    queue, which is Kueue's unless the values name another kind.
     """
     given = read_text(path)
     spec = load_text(given, str(path), overrides)
@@ -84,7 +85,7 @@ def read_release(
 
 
 def objects_of(text: str) -> list[Object]:
-    """The objects in rendered YAML, without those of `helm test`."""
+    """The objects in rendered YAML, without Helm hooks such as those of `helm test`."""
     found = [each for each in yaml.safe_load_all(text) if each]
     return [each for each in found if "helm.sh/hook" not in (each["metadata"].get("annotations") or {})]
 
@@ -96,7 +97,7 @@ def _with(overrides: Sequence[str], text: str, title: str) -> str:
 
 
 def _read_values(path: Path, run: str) -> Object:
-    """Values of the platform, in a file for the chart. Other runs in it would be installed too, so they are refused."""
+    """The values of the platform. Other runs in the file are refused, as they would be installed too."""
     try:
         value = yaml.safe_load(read_regular(path).decode()) or {}
     except OSError as error:
@@ -112,8 +113,8 @@ def _read_values(path: Path, run: str) -> Object:
         name for name, job in (value.get("jobs") or {}).items() if name != run or "spec" in (job or {})
     )
     if others:
-        action = "Keep `platform` alone in it, or install the file with `helm install`."
-        message = f"holds {', '.join(others)}, and one run is submitted at a time, from its own file."
+        action = "Keep only `platform` in it, or install the file with `helm install`."
+        message = f"contains {', '.join(others)}, but one run is submitted at a time, from its own file."
         raise SpecError(str(path), [Problem("jobs", message, action)])
     return value
 

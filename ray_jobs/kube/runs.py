@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kubernetes runs: Helm releases of one run each, in one namespace, whose RayJobs say how they are doing."""
+"""Kubernetes runs: one Helm release per run in one namespace; their RayJobs give their status."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from tadrib.training.errors import Problem, SpecError
 
 
 class KubernetesRuns:
-    """Runs of a ``namespace``, else that of the ``context``, of the cluster of the kubeconfig; see `Runs`.
+    """Runs in a ``namespace`` (by default that of the ``context``) of the kubeconfig's cluster; see `Runs`.
 
-    ``values`` are files with the cluster's side of a run, and ``queue`` the name of a queue, for `submit`.
+    For `submit`: ``values`` are files with the platform's settings, and ``queue`` is the name of a queue.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class KubernetesRuns:
 
     def submit(self, spec: Path, overrides: Sequence[str], *, fresh: bool = False) -> Submitted:
         if fresh:
-            message = "needs the run directory, which is on the cluster; give a new name=…."
+            message = "requires access to the run directory, which is on the cluster; use a new name=…."
             raise SpecError("the run cannot be started over", [Problem("--fresh", message)])
         settings: dict[str, Any] = {"values": self._values, "queue": self._queue}
         read_release(spec, overrides, namespace="default", **settings)  # before a cluster is needed
@@ -86,7 +86,7 @@ class KubernetesRuns:
         return explain(found, datetime.now(UTC), ask(self.api, found))
 
     def list(self) -> Sequence[Status]:
-        """The newest RayJob of every run, the newest first, without asking any head."""
+        """The newest RayJob of every run, the newest first, without commands in the heads."""
         newest = {run_of(job): job for job in reversed(list_jobs(self.api))}
         objects = read_all_objects(self.api, [*reversed(newest.values())])
         specs = read_specs(self.api) if objects else {}
@@ -97,7 +97,7 @@ class KubernetesRuns:
         if follow and worker is None:
             return follow_rayjob(self.api, job, self._write, self._note)
         if follow:
-            message = "the log of a worker on Kubernetes is shown as it is; leave --follow out."
+            message = "the log of a worker on Kubernetes cannot be followed; omit --follow."
             raise SpecError("no such log", [Problem("--worker", message)])
         write_log(self.api, read_objects(self.api, job), worker, self._write)
         return None
@@ -107,7 +107,7 @@ class KubernetesRuns:
 
 
 def _with_spec(found: RunObjects, spec: JobSpec | None) -> Status:
-    """How a run is doing by its objects, and what its spec says of it."""
+    """The status of a run from its objects, with method and model from its spec."""
     status, began = found.job.get("status") or {}, None
     if text := (status.get("rayJobInfo") or {}).get("startTime") or status.get("startTime"):
         began = moment(text)

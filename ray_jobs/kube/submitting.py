@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Submitting: install a spec as a run on Kubernetes, unless it runs there already."""
+"""Submitting: installs the run of a spec on Kubernetes, unless it is already running there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tadrib.training.errors import ClusterError, Problem, SpecError
 
 
 def submit(api: KubernetesApi, release: Release) -> tuple[Object, bool]:
-    """The RayJob that runs the spec, and whether it ran already.
+    """The RayJob that runs the spec, and whether it was already running.
 
-    Raises SpecError when spec or values are refused, or another spec runs under the name.
+    Raises SpecError if the spec or the values are refused, or another spec runs under the name.
     """
     if job := _running_job(api, release):
         return job, True
@@ -27,10 +27,10 @@ def submit(api: KubernetesApi, release: Release) -> tuple[Object, bool]:
 
 
 def _running_job(api: KubernetesApi, release: Release) -> Object | None:
-    """The RayJob that runs this spec now. Raises SpecError, with every difference, where it runs another."""
+    """The RayJob that is running this spec. Raises SpecError with every difference if it runs another."""
     for job in list_jobs(api, release.name):
-        told = explain(RunObjects(job), datetime.now(UTC))
-        if told.has_ended or job["metadata"].get("deletionTimestamp"):
+        status = explain(RunObjects(job), datetime.now(UTC))
+        if status.has_ended or job["metadata"].get("deletionTimestamp"):
             continue
         _require_same(api, job, release)
         return job
@@ -43,8 +43,8 @@ def _require_same(api: KubernetesApi, job: Object, release: Release) -> None:
         text, _ = read_spec(api, job)
         before = parse_spec(parse_yaml(text)[0], name).to_mapping()
     except (NotFound, SpecError) as error:
-        problem = Problem(name, "runs, and its spec cannot be read to compare.", _END.format(release.name))
-        raise ClusterError(f"{release.name} runs already", [problem]) from error
+        problem = Problem(name, "is running, and its spec cannot be read.", _END.format(release.name))
+        raise ClusterError(f"{release.name} is already running", [problem]) from error
     found = differences(before, release.spec.to_mapping(), "is {0!r} there and {1!r} here.")
     if found:
         found.append(Problem("", _END.format(release.name)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local runs: trained on this machine, and watched and stopped through their directory alone."""
+"""Local runs: trained on this machine, and followed and stopped through their run directory alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tadrib.training.run.files import RunFiles
 from tadrib.training.run.names import DRIVER_LOG, LOGS, worker_log
 from tadrib.training.waiting import wait_until
 
-_SECONDS_BETWEEN_LOOKS = 1.0
-_AT_ONCE = 16
+_SECONDS_BETWEEN_POLLS = 1.0
+_PARALLEL = 16
 
 
 class LocalRuns:
-    """Runs at a path or a URL that can be read from here, or by their name under ``./runs``; see `Runs`."""
+    """Runs given by a path or URL that can be read from here, or by name under ``./runs``; see `Runs`."""
 
     options, where = "", "under ./runs"
 
@@ -31,7 +31,7 @@ class LocalRuns:
         self._write, self._note = write, note
 
     def submit(self, spec: Path, overrides: Sequence[str], *, fresh: bool = False) -> Submitted:
-        """Train here, to the end. Raises what `launch` does."""
+        """Train here, and return when training has ended. Raises what `launch` does."""
         from tadrib.ray_jobs.driver.launch import launch
         from tadrib.training.config import load_spec
 
@@ -40,11 +40,11 @@ class LocalRuns:
         return Submitted(result.name, result.name, f"{result.name} has {result.status}")
 
     def status(self, run: str) -> Status:
-        """One that is ``missing`` says so, with the nearest name, and raises nothing."""
+        """Raises nothing: a run that does not exist has the state ``missing``, with the nearest name."""
         return read_status(find(run))
 
     def list(self) -> Sequence[Status]:
-        with ThreadPoolExecutor(_AT_ONCE) as threads:  # drivers on other machines are listened to for seconds
+        with ThreadPoolExecutor(_PARALLEL) as threads:  # a driver's heartbeat may take seconds to wait for
             return list(threads.map(read_status, runs_here()))
 
     def logs(self, run: str, worker: int | None = None, *, follow: bool = False) -> Status | None:
@@ -66,38 +66,38 @@ class LocalRuns:
             return status
 
         status = wait_until(
-            show_news, lambda status: not follow or status.has_ended, every=_SECONDS_BETWEEN_LOOKS
+            show_news, lambda status: not follow or status.has_ended, every=_SECONDS_BETWEEN_POLLS
         )
         return status if follow and worker is None else None
 
     def stop(self, run: str, *, seconds: float, force: bool = False) -> Status:
-        """Nothing but the driver can end a run here: ``force`` changes nothing.
+        """Only the driver can end a local run: ``force`` has no effect.
 
-        Raises TrainingError when it goes on after ``seconds``.
+        Raises TrainingError if it is still running after ``seconds``.
         """
         files = find(run)
         status = _existing(files)
         if status.has_ended:
             return status
-        self._note(f"asking {status.name} to save a checkpoint and end")
+        self._note(f"asking {status.name} to save a checkpoint and stop")
 
         def ask() -> Status:
-            if not files.is_asked_to_stop():  # a driver that was just starting may have cleared it away
+            if not files.is_asked_to_stop():  # a driver that was just starting may have removed the request
                 files.ask_to_stop()
             return read_status(files)
 
         status = wait_until(
-            ask, lambda status: status.has_ended, timeout=seconds, every=_SECONDS_BETWEEN_LOOKS
+            ask, lambda status: status.has_ended, timeout=seconds, every=_SECONDS_BETWEEN_POLLS
         )
         if not status.has_ended:
-            message = f"has been asked to stop and still ran after {seconds:g} seconds."
-            action = "It stops after its step; wait with a longer --timeout."
-            raise TrainingError("the run goes on", [Problem(status.name, message, action)])
+            message = f"was asked to stop, and is still running after {seconds:g} seconds."
+            action = "It stops after its current step; wait longer with --timeout."
+            raise TrainingError("the run is still running", [Problem(status.name, message, action)])
         return status
 
 
 def _existing(files: RunFiles) -> Status:
-    """Raises SpecError when nothing was ever started in the directory."""
+    """The status of a run. Raises SpecError if the directory holds none."""
     status = read_status(files)
     if status.state != "missing":
         return status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Status on a terminal: a sentence and a few lines of facts, or a table of many runs."""
+"""Display of a status on a terminal: a sentence with a few lines of facts, or a table of several runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def print_status(status: Status) -> None:
 
 
 def print_list(statuses: Sequence[Status]) -> None:
-    """A table on a terminal; elsewhere a line a run: its mark, its sentence, which begins with its name, and the rest
+    """Print a table on a terminal; elsewhere one line a run: mark, sentence, which begins with the name, and the rest
     in brackets."""
     console = Console(highlight=False)
     if console.is_terminal:
@@ -46,7 +46,7 @@ def print_list(statuses: Sequence[Status]) -> None:
 
 
 def facts(status: Status) -> Iterator[tuple[str, str]]:
-    """The lines below the sentence, label and value."""
+    """The lines below the sentence, each a label and a value."""
     if status.action:
         yield "next", status.action
     yield from status.facts
@@ -65,7 +65,7 @@ def _of_directory(status: Status) -> Iterator[tuple[str, str]]:
     if status.state != "waiting":
         yield "last checkpoint", status.checkpoint or "none yet"
     if status.state == "running" and status.host:
-        yield "driver", f"on {status.host}, heard of {status.seconds_silent or 0:.0f} s ago"
+        yield "driver", f"on {status.host}, last heartbeat {status.seconds_silent or 0:.0f} s ago"
     if status.state in ("failed", "died") and status.log:
         yield "log", status.log
     if status.action:
@@ -99,7 +99,7 @@ def _table(statuses: Sequence[Status]) -> Table:
 
 
 def problem(status: Status) -> str:
-    """The first problem of a run that failed, or what one that has not begun waits for; nothing of others."""
+    """The first problem of a failed run, or what a pending run waits for; else empty."""
     if status.state in ("failed", "died"):
         return first_problem(status.error or status.sentence)
     return status.words.removeprefix(f"{status.name} ") if status.state in ("queued", "pending") else ""
@@ -129,7 +129,7 @@ def _steps(status: Status) -> str:
 
 
 def _last_metric(status: Status) -> str:
-    """What was logged last, the loss on held-out rows where there are such."""
+    """The last logged loss, on held-out rows if there are any."""
     if status.eval_loss is not None:
         return f"eval loss {decimal(status.eval_loss)}"
     return "" if status.loss is None else f"loss {decimal(status.loss)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Liveness: whether the driver that holds a run still runs. The lock and the status of a run both ask here."""
+"""Liveness: whether the driver that holds a run's lock is still running, for the lock and for the status."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from tadrib.training.run.holder import Holder
 from tadrib.training.waiting import wait_until
 
 BEAT_SECONDS = 5.0
-"""Between two heartbeats of a driver."""
-PATIENCE = 2.6 * BEAT_SECONDS
-"""For the next heartbeat of a driver on another machine, by this machine's clock alone."""
+"""Seconds between two heartbeats of a driver."""
+TIMEOUT = 2.6 * BEAT_SECONDS
+"""Seconds to wait for a heartbeat of a driver on another machine: one may be lost, and the next a little late."""
 
 
 def is_alive(run: RunFiles, held: Holder) -> bool:
-    """Whether the holder still runs.
+    """Whether the holder is still running.
 
-    A process of this machine is looked up. The driver of another machine lives when its heartbeat changes within
-    `PATIENCE` seconds; what time the heartbeat states says nothing, as clocks differ. So this takes until the next
-    heartbeat where there is one, and all those seconds where there is none.
+    A process of this machine is looked up. A driver on another machine is alive if its heartbeat changes within
+    `TIMEOUT` seconds. The time in the heartbeat is not used, as clocks differ between machines. So for a driver that is
+    alive this takes until its next heartbeat, and for a dead one the whole timeout.
     """
     if held.is_here:
         return held.is_running
@@ -26,7 +26,7 @@ def is_alive(run: RunFiles, held: Holder) -> bool:
     now = wait_until(
         run.holder,
         lambda now: now is None or (now.owner, now.beat) != before,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         every=BEAT_SECONDS / 5,
     )
     return now is not None and (now.owner, now.beat) != before

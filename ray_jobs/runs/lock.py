@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lock of a run directory: one start at a time writes to it."""
+"""Lock: only one launch at a time writes to a run directory.
+
+The lock is a file in the run directory that names its holder, and is rewritten with every heartbeat. It works on any
+file system and in object stores. A holder that lost the lock, for instance because its machine was suspended, notices
+at its next heartbeat; until then the fence (`training.run.fence`) keeps it from writing.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +23,26 @@ from tadrib.training.run.holder import Holder
 from tadrib.training.run.names import LOCK
 from tadrib.training.waiting import wait_until
 
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_POLLS = 1.0
 _SECONDS_FOR_THE_GUARD = 10.0
-_SECONDS_FOR_A_RIVAL = 1.0
-"""Without a file lock, as in object stores: after this, whoever stands in the lock has it."""
+_SECONDS_FOR_CONCURRENT_WRITES = 1.0
+"""Without file locks, as in object stores, whoever is named in the lock after this time holds it."""
 _NO_FILE_LOCKS = {errno.ENOLCK, errno.ENOTSUP}
-"""What file systems answer, NFS without its lock daemon among them, that lock nothing."""
+"""Errors of file systems without file locks, such as NFS without its lock daemon."""
 
 
 @contextmanager
-def writing_to(run: RunDirectory, on_loss: Callable[[], None], patience: float = 0.0) -> Iterator[Fence]:
-    """Hold the run's lock; gives the fence that keeps this start from writing once it has lost it.
+def locked(run: RunDirectory, on_loss: Callable[[], None], timeout: float = 0.0) -> Iterator[Fence]:
+    """Hold the run's lock within the context; yields the fence that forbids writes after the lock was lost.
 
-    ``on_loss`` is called, from a thread, if another start takes it over. A lock whose holder is dead is taken over: at
-    once when it was a process of this machine, after some seconds without a sign of life otherwise. Raises
-    ResourceError, naming the holder, when it is alive after ``patience`` seconds: a start that follows upon another may
-    find that one still saving.
+    ``on_loss`` is called, from a thread, if another launch takes the lock over. A lock with a dead holder is taken
+    over: at once for a process of this machine, else after `liveness.TIMEOUT` without a heartbeat. Raises
+    ResourceError, naming the holder, if it is still alive after ``timeout`` seconds, in which it may finish saving.
     """
     lock = _Lock(run)
-    lock.acquire(patience)
+    lock.acquire(timeout)
     done = threading.Event()
-    beating = threading.Thread(target=lock.keep_beating, args=(done, on_loss), name="lock", daemon=True)
+    beating = threading.Thread(target=lock.send_heartbeats, args=(done, on_loss), name="lock", daemon=True)
     beating.start()
     try:
         yield lock.fence
@@ -54,9 +58,9 @@ class _Lock:
         self._own = Holder.of_this_process()
         self.fence = Fence(run, self._own.owner)
 
-    def acquire(self, patience: float) -> None:
+    def acquire(self, timeout: float) -> None:
         held, is_alive = wait_until(
-            self._look, lambda seen: not seen[1], timeout=patience, every=_SECONDS_BETWEEN_LOOKS
+            self._look, lambda seen: not seen[1], timeout=timeout, every=_SECONDS_BETWEEN_POLLS
         )
         if is_alive:
             raise self._refusal(held)
@@ -66,14 +70,14 @@ class _Lock:
             raise self._refusal(winner)
 
     def _look(self) -> tuple[Holder | None, bool]:
-        """Who holds the lock, and whether that one is alive."""
+        """The holder of the lock, and whether it is alive."""
         held = self._run.files.holder()
         return held, held is not None and liveness.is_alive(self._run.files, held)
 
     def _take(self, seen: Holder | None) -> None:
-        """Put our name into the lock in place of the dead holder ``seen``, or of none, unless a rival was quicker."""
+        """Replace the dead holder ``seen``, or none, by this launch, unless another launch was faster."""
         if self._run.store is None:
-            from filelock import FileLock, Timeout  # what reads a lock does without it
+            from filelock import FileLock, Timeout  # not needed to read a lock
 
             guard = FileLock(self._run.lock_file.with_name(f".{self._run.lock_file.name}.guard"))
             try:
@@ -86,14 +90,15 @@ class _Lock:
             except OSError as error:
                 if error.errno not in _NO_FILE_LOCKS:
                     raise
+        # the last of several writers wins: each looks again after all have had time to write
         self._write()
-        time.sleep(_SECONDS_FOR_A_RIVAL)
+        time.sleep(_SECONDS_FOR_CONCURRENT_WRITES)
 
     def _write(self) -> None:
         self._own.beat = time.time()
         self._run.files.write(LOCK, self._own.model_dump_json())
 
-    def keep_beating(self, done: threading.Event, on_loss: Callable[[], None]) -> None:
+    def send_heartbeats(self, done: threading.Event, on_loss: Callable[[], None]) -> None:
         while not done.wait(liveness.BEAT_SECONDS):
             try:
                 if self.fence.is_lost():
@@ -101,19 +106,21 @@ class _Lock:
                     return
                 self._write()
             except (OSError, ResourceError):
-                continue  # a full disk or a store that is away: the next beat tries again
+                continue  # the disk is full or the store unavailable: try again with the next heartbeat
 
     def release(self) -> None:
-        with contextlib.suppress(OSError, ResourceError):  # a stale lock is told by its beat
+        with contextlib.suppress(
+            OSError, ResourceError
+        ):  # a lock left behind is recognised by its old heartbeat
             if _owner(self._run.files.holder()) == self._own.owner:
                 self._run.files.remove(LOCK)
 
     def _refusal(self, held: Holder | None) -> ResourceError:
-        who = f"process {held.pid} on {held.host}" if held else "another start"
+        who = f"process {held.pid} on {held.host}" if held else "another launch"
         since = f" since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(held.started))}" if held else ""
-        message = f"{who} has been training in it{since}."
+        message = f"{who} has been running it{since}."
         action = f"Follow it with tadrib status {self._run}, or end it with tadrib stop {self._run}."
-        return ResourceError("the run is under way", [Problem(str(self._run), message, action)])
+        return ResourceError("the run is already running", [Problem(str(self._run), message, action)])
 
 
 def _owner(held: Holder | None) -> str | None:

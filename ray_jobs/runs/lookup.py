@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lookup: runs by what a user types, a path, a URL, or a name under ``./runs``."""
+"""Lookup: finds a run by what the user types: a path, a URL, or a name under ``./runs``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tadrib.training.run.files import RunFiles
 from tadrib.training.run.names import SPEC
 
 _HERE = Path("runs")
-_SECONDS_OF_PATIENCE = 30.0
+_RETRY_SECONDS = 30.0
 
 
 def find(run: str) -> RunFiles:
-    """The files of the run that is meant, which may not be there."""
+    """The files of the run that the user means; they may not exist."""
     is_name = "/" not in run and not os.path.exists(run) and (_HERE / run).is_dir()
-    return RunFiles(str(_HERE / run) if is_name else run, _SECONDS_OF_PATIENCE)
+    return RunFiles(str(_HERE / run) if is_name else run, _RETRY_SECONDS)
 
 
 def is_here(run: str) -> bool:
-    """Whether what was typed is a path, a URL, or the name of a directory here; not so a name on a cluster."""
+    """Whether ``run`` is a path, a URL, or the name of a directory here, rather than a name on a cluster."""
     return "/" in run or os.path.isdir(run) or (_HERE / run).is_dir()
 
 
@@ -31,7 +31,7 @@ def runs_here() -> list[RunFiles]:
 
 
 def nearest_run(run: RunFiles) -> str | None:
-    """The run of the nearest name, beside ``run`` or under ``./runs``, as a user would type it."""
+    """The run with the most similar name, beside ``run`` or under ``./runs``, as a user would type it."""
     if run.store is not None:
         return None
     files = [*Path(run.location).parent.glob(f"*/{SPEC}"), *_HERE.glob(f"*/{SPEC}")]

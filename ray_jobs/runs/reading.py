@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading: the status of a run from its directory alone, with or without a cluster."""
+"""Reading: determines the status of a run from its directory alone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tadrib.training.run.holder import Holder
 from tadrib.training.run.names import DRIVER_LOG, LOGS, RESULT, SPEC
 from tadrib.training.run.result import Result
 
-_ROWS_OF_SPEED = 20
+_ROWS_FOR_SPEED = 20  # of the last logged ones: the remaining time follows changes of speed
 
 
 def read_status(run: RunFiles) -> Status:
-    """The status of ``run`` now. Takes until the next heartbeat of a driver on another machine."""
+    """The current status of ``run``. Blocks until the next heartbeat if its driver is on another machine."""
     spec = run.text(SPEC)
     if spec is None:
         return Status("missing", run.name, run_directory=run.location, nearest=nearest_run(run))
@@ -31,14 +31,16 @@ def read_status(run: RunFiles) -> Status:
     metrics = run.metrics()
     rows = [row for row in metrics if "loss" in row]
     facts = _facts(run, _mapping(spec), rows, holder) | _evaluated(metrics)
-    result = run.result()  # a driver may have ended meanwhile
+    result = run.result()  # again: the driver may have ended meanwhile
     if holder is not None and is_running and result is None:
         if not holder.is_here:
-            facts["seconds_silent"] = 0.0  # it was just heard of, whatever its clock says
+            facts["seconds_silent"] = (
+                0.0  # a heartbeat has just arrived, whatever the clock of that machine says
+            )
         return Status("running", **{**facts, **_time_left(rows, facts["steps_planned"])})
     if result is None:
-        damaged = run.read(RESULT) is not None
-        return Status("died", **facts, error="its result.json is damaged" if damaged else None)
+        is_corrupt = run.read(RESULT) is not None
+        return Status("died", **facts, error="its result.json is corrupt" if is_corrupt else None)
     facts |= _ending(result)
     if result.status == "succeeded" and (damage := run.final_damage()):
         again = {
@@ -71,19 +73,19 @@ def _facts(
 
 
 def _planned(spec: dict[str, Any], last: dict[str, Any]) -> int | None:
-    """Steps of the whole run: as the spec says, or by how much of an epoch the last step brought it to."""
+    """Steps of the whole run: those of the spec, or an estimate from the epoch reached at the last logged step."""
     steps, epochs, epoch = spec.get("max_steps"), spec.get("num_train_epochs"), _number(last.get("epoch"))
     if isinstance(steps, int) and steps > 0:
         return int(steps)
     try:
         return max(last["step"], round(last["step"] / epoch * epochs)) if epoch and epochs else None
-    except (TypeError, ValueError, OverflowError):  # of a damaged file
+    except (TypeError, ValueError, OverflowError):  # a corrupt file
         return None
 
 
 def _time_left(rows: list[dict[str, Any]], planned: int | None) -> dict[str, Any]:
-    """By the speed of the last rows; those taken from a checkpoint have no time."""
-    recent = [row for row in rows if _is_time(row.get("time"))][-_ROWS_OF_SPEED:]
+    """Remaining seconds, by the speed of the last rows; rows without a time do not count."""
+    recent = [row for row in rows if _is_time(row.get("time"))][-_ROWS_FOR_SPEED:]
     if planned is None or len(recent) < 2 or recent[-1]["step"] <= recent[0]["step"]:
         return {}
     first, last = recent[0], recent[-1]
@@ -111,12 +113,12 @@ def _ending(result: Result) -> dict[str, Any]:
 def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError, OverflowError):  # of a damaged file
+    except (TypeError, ValueError, OverflowError):  # a corrupt file
         return None
 
 
 def _evaluated(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The last loss on held-out rows."""
+    """The last logged loss on held-out rows."""
     losses = [row["eval_loss"] for row in rows if "eval_loss" in row]
     return {"eval_loss": _number(losses[-1])} if losses else {}
 
@@ -130,7 +132,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    """What a spec says; nothing when it is torn."""
+    """The keys of a spec; none if it is corrupt."""
     try:
         value = parse_yaml(text)[0]
     except yaml.YAMLError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spec changes: what differs between the spec that a run began with and the one it is to continue with."""
+"""Spec changes: the differences between the spec that a run began with and the one to continue it with."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tadrib.training.files.regular_file import read_own
 from tadrib.training.run.directory import RunDirectory
 
 _LAST_KEY = "engine"
-"""Of those that every spec written by a run has, in its order: a torn one lacks it."""
+"""The last key of every spec written by a run: a spec without it was not written completely."""
 
 
 def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
-    """Every difference from the spec that ``run`` began with, of those that make another run of it; none where that is
-    not kept.
+    """Every difference from the spec that ``run`` began with, except in keys that may change between launches; none if
+    that spec is missing.
 
-    Raises SpecError when it is damaged.
+    Raises SpecError if it is corrupt.
     """
     content = read_own(run.spec_file)
     if content is None:
         return []
     before = _began_with(run, content)
-    action = "Restore it, or start another run with name=…, or start over beside it with --fresh."
-    text = "was {0!r} and is {1!r}."
+    action = "Restore the old value, start another run with name=…, or start over with --fresh, which keeps this one."
+    text = "was {0!r} and is now {1!r}."
     spec = self_contained(spec)
     ignored = spec.changeable | _newer_than(before, spec)
     return differences(
@@ -43,7 +43,7 @@ def changes(spec: JobSpec, run: RunDirectory) -> list[Problem]:
 
 def _newer_than(before: dict[str, Any], spec: JobSpec) -> set[str]:
     """The keys that the version which wrote ``before`` did not have, and that ``spec`` leaves at their defaults: an
-    upgrade between two starts does not make another run."""
+    upgrade between two launches does not make it another run."""
     now = spec.to_mapping()
     newer = now.keys() - before.keys()
     if not newer:
@@ -59,23 +59,21 @@ def _began_with(run: RunDirectory, content: bytes) -> dict[str, Any]:
         found = None
     if isinstance(found, dict) and _LAST_KEY in found:
         return found
-    message = "is damaged, so it is not known whether this run is to continue with the spec given."
-    action = (
-        "If it began with that one, delete the damaged file and start again; else start over with --fresh."
-    )
+    message = "is corrupt, so it cannot be compared with the spec given."
+    action = "If the run began with that spec, delete the corrupt file and try again; else start over with --fresh."
     place = inside(run.location, run.spec_file.name)
     raise SpecError("the spec of the run cannot be read", [Problem(place, message, action)])
 
 
 def self_contained(spec: JobSpec) -> JobSpec:
-    """With the text of a DeepSpeed file in place of its path, so that a change of the file is one of the spec."""
+    """The spec with the text of a DeepSpeed file in place of its path, so that changes of the file are detected."""
     config = spec.config.model_copy()
     config.deepspeed = as_text(config.deepspeed)
     return spec.with_config(config)
 
 
 def _by_setting(mapping: dict[str, Any]) -> dict[str, Any]:
-    """Each of DeepSpeed's settings under a key of its own, ``deepspeed.zero_optimization.stage``."""
+    """DeepSpeed's settings flattened to one key each, such as ``deepspeed.zero_optimization.stage``."""
     text = mapping.get("deepspeed")
     if not isinstance(text, str) or not is_json(text):
         return mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Status: how a run is doing, wherever it runs, with the exit code and the sentence for it."""
+"""Status: the state of a run in any place, with its exit code and a sentence that describes it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ EXIT_CODES: dict[State, int] = {
     "missing": 2,
     "stopped": 130,
 }
-NO_RESULT = "Ray says that its job succeeded, and there is no result.json that says so of the run"
+NO_RESULT = "Ray reports that its job succeeded, but no result.json confirms it"
 _GOES_ON = ("waiting", "queued", "pending", "running")
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """``waiting`` is a Ray job that has not begun to train, ``queued`` and ``pending`` a RayJob, ``died`` a run without
-    a driver and without a result.
+    """The state is ``waiting`` for a Ray job that has not begun to train, ``queued`` or ``pending`` for such a RayJob,
+    and ``died`` for a run with neither a driver nor a result.
 
-    ``words`` is the sentence of whoever knows more than the numbers here; ``action`` the next step, ``facts`` further
-    lines, each of a label and a value. ``driver_exit_code`` is that of the run's own command (`training.errors`).
+    ``words`` is a sentence that replaces the one made from the fields; ``action`` is the next step; ``facts`` are
+    further lines, each a label and a value. ``driver_exit_code`` is that of the run's command (`training.errors`).
 
-    What the run directory says is here where it could be read. ``start`` is what training starts from; the base model
-    of an adapter is named once the run has ended. ``started`` is when the last start began, in seconds since the epoch.
-    Steps are those of the last logged row while a run goes on, ``steps_planned`` then an estimate where the spec counts
-    epochs. ``loss`` and ``eval_loss`` are the last ones logged, ``seconds_silent`` is the age of the driver's last
-    heartbeat. ``nearest`` is the run that was probably meant by the name of a missing one.
+    Facts of the run directory are set if it could be read. ``start`` is the model that training starts from; for an
+    adapter, the base model is included once the run has ended. ``started`` is the time of the last launch, in seconds
+    since the epoch. During a run, steps are those of the last logged row, and ``steps_planned`` is an estimate if the
+    spec counts epochs. ``loss`` and ``eval_loss`` are the last ones logged. ``seconds_silent`` is the age of the
+    driver's last heartbeat. ``nearest`` is the run with the most similar name to a missing one.
     """
 
     state: State
@@ -83,11 +83,12 @@ class Status:
 
     @property
     def sentence(self) -> str:
-        """What a person would say: state, how far, and why it ended or when it will."""
+        """State, progress, and why the run ended or when it will."""
         return self.words or _sentence(self)
 
     def with_progress(self, progress: Status | None) -> Status:
-        """With what the run directory says besides; of its error and how to resume, only where both agree."""
+        """Add what the run directory says; its error and how to resume only if both have the same state, as the
+        directory may describe an earlier launch."""
         if progress is None:
             return self
         agrees = progress.state == self.state
@@ -116,16 +117,16 @@ _STATUSES = TypeAdapter(list[Status])
 
 
 def read_output(text: str) -> list[Status]:
-    """What `tadrib status RUN --json` or `tadrib list --json` printed below whatever else was printed; nothing where
-    there is no such line. Keys that only another version knows are passed over."""
+    """The statuses in the output of `tadrib status RUN --json` or `tadrib list --json`, below other output;
+    empty if there are none. Keys of other versions are ignored."""
     for line in reversed(text.splitlines()):
         with suppress(ValidationError):
             return _STATUSES.validate_json(f"[{line}]" if line.startswith("{") else line)
     return []
 
 
-def conclude(status: Status) -> None:
-    """Raise the error whose exit code says how the run ended, unless it succeeded."""
+def raise_unless_succeeded(status: Status) -> None:
+    """Unless the run succeeded, raise the error whose exit code tells how it ended."""
     if status.state == "succeeded":
         return
     after = status.action or (f"continue with: {status.resume}" if status.resume else "")
@@ -137,13 +138,13 @@ def conclude(status: Status) -> None:
 
 
 def steps(status: Status) -> str:
-    """How far it is: ``step 15 of 30``."""
+    """The progress of a run: ``step 15 of 30``."""
     planned = f" of {status.steps_planned}" if status.steps_planned else ""
     return f"step {status.steps_done}{planned}" if status.steps_done else "before its first step"
 
 
 def first_problem(error: str | None) -> str:
-    """The first line of an error, with the first of its problems in place of their number."""
+    """The first line of an error, with its first problem in place of the number of problems."""
     title, *problems = (error or "no reason was recorded").strip().splitlines() or [""]
     counted = re.fullmatch(r"(.*): \d+ problems?", title)
     return f"{counted[1]}: {problems[0].strip()}" if counted and problems else title
@@ -168,7 +169,7 @@ def _sentence(status: Status) -> str:
         case "died" if status.error:
             return f"{name} has ended: {far}; {status.error}"
         case "died":
-            return f"{name} ended without a word: {far}, no result and no driver{_last_seen(status)}"
+            return f"{name} ended without a result: {far}, and its driver is gone{_last_seen(status)}"
         case _:
             meant = f"; did you mean {status.nearest}?" if status.nearest else ""
             return f"there is no run in {status.run_directory}{meant}"
@@ -177,4 +178,4 @@ def _sentence(status: Status) -> str:
 def _last_seen(status: Status) -> str:
     if status.seconds_silent is None:
         return ""
-    return f"; {status.host} was last heard of {duration(status.seconds_silent)} ago"
+    return f"; the last heartbeat from {status.host} was {duration(status.seconds_silent)} ago"

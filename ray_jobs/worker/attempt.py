@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attempt: how the workers of one attempt agree on where it begins, and have there what they need."""
+"""Attempt: how the workers of an attempt agree on the checkpoint to continue from, and get the files they need."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
-from tadrib.ray_jobs.events import Note, Started
+from tadrib.ray_jobs.events import AttemptStarted, Note
 from tadrib.ray_jobs.worker.link import Link
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import Problem, ResourceError
@@ -18,44 +18,46 @@ from tadrib.training.run.trainer_state import history
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where an attempt begins: a checkpoint folder on this machine, or None, and the global batch it was saved with."""
+class ResumePoint:
+    """The checkpoint folder on this machine that an attempt continues from, and the global batch size, in rows, that it
+    was saved with; both None for an attempt that begins at step 0."""
 
     checkpoint: str | None
     rows_per_step: int | None
 
 
-def begin(run: RunDirectory, link: Link, rank: int) -> Start | None:
-    """Wait for the data and agree on the checkpoint to continue from; None when another attempt cannot help.
+def begin(run: RunDirectory, link: Link, rank: int) -> ResumePoint | None:
+    """Wait for the data and agree on the checkpoint to continue from; None if another attempt cannot help.
 
-    No worker goes on before the driver knows of this attempt, so that it can tell later failures from those
-    of the attempt before.
+    No worker continues before the driver knows of this attempt: it could not tell this attempt's failures from those
+    of the previous one. `ray_jobs.worker.link` describes the protocol.
     """
-    if link.wait_to_go() is not None:
+    if link.wait_for_data() is not None:
         return None
     if rank == 0:
         found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
         step = (step_of(found.name) or 0) if found else 0
-        link.post(Started(step, int(os.environ["WORLD_SIZE"]), history(found) if found else ()))
-    step = link.wait_to_begin()
-    _bring_here(run, step)
+        link.post(AttemptStarted(step, int(os.environ["WORLD_SIZE"]), history(found) if found else ()))
+    step = link.wait_for_start_step()
+    _download_inputs(run, step)
     if not step:
-        return Start(None, None)
+        return ResumePoint(None, None)
     checkpoint = run.checkpoints / checkpoint_of(step)
     manifest = Manifest.read(checkpoint)
-    return Start(str(checkpoint), manifest.rows_per_step if manifest else None)
+    return ResumePoint(str(checkpoint), manifest.rows_per_step if manifest else None)
 
 
-def _bring_here(run: RunDirectory, step: int) -> None:
-    """What this worker reads, from the run's store to its machine.
+def _download_inputs(run: RunDirectory, step: int) -> None:
+    """Download the rows and the checkpoint of ``step`` from the run's object store.
 
-    On a disk it is there, and one worker of each machine makes sure that the rows are still what was prepared.
+    A run on a file system needs no download; one worker of each machine verifies the rows there. Raises ResourceError
+    if something is corrupt.
     """
     if run.store is None:
         if os.environ["LOCAL_RANK"] == "0" and (damage := run.data_damage()):
-            again = "Start the run again, which prepares them anew."
+            again = "Start the run again: it then prepares the rows again."
             raise ResourceError(
-                "the prepared rows are damaged", [Problem(f"{run.data}", f"{damage}.", again)]
+                "the prepared rows are corrupt", [Problem(f"{run.data}", f"{damage}.", again)]
             )
         return
     from tadrib.training.files.store_folders import download_folder
@@ -67,17 +69,14 @@ def _bring_here(run: RunDirectory, step: int) -> None:
     for name, target in wanted:
         damage = download_folder(run.store, name, target)
         if damage is not None:
-            run.store.remove(
-                f"{name}/{MANIFEST}"
-            )  # the next start prepares the rows anew, or takes an older checkpoint
-            problem = Problem(
-                f"{run}/{name}", f"did not arrive here whole: {damage}.", "Start the run again."
-            )
-            raise ResourceError("the object store holds something damaged", [problem])
+            # without its manifest it does not count: the next launch prepares the rows or takes an older checkpoint
+            run.store.remove(f"{name}/{MANIFEST}")
+            problem = Problem(f"{run}/{name}", f"is corrupt: {damage}.", "Start the run again.")
+            raise ResourceError("a file in the object store is corrupt", [problem])
 
 
 def planned_workers(spec: JobSpec, rows_per_step: int | None) -> int:
-    """Workers that the global batch is made for: those of the first start, whatever the number now."""
+    """The number of workers that the global batch size was chosen for: that of the first launch, whatever it is now."""
     from tadrib.training.loop.arguments import rows_per_step as rows
 
     return rows_per_step // rows(spec.config, 1) if rows_per_step else spec.world_size

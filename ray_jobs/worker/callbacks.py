@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainer callbacks of a worker: progress to the driver, and a stop at the same step for all workers."""
+"""Trainer callbacks of a worker: report progress to the driver, and stop all workers after the same step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tadrib.ray_jobs.compat.ray_preemption import announced_loss, seconds_of_grace
+from tadrib.ray_jobs.compat.ray_preemption import default_grace_seconds, preemption_notice
 from tadrib.ray_jobs.events import Metrics, Note, ReadyToResize, Step
 from tadrib.ray_jobs.worker.link import Link
 
 _SECONDS_BETWEEN_STEP_EVENTS = 0.5
-_SECONDS_FOR_RAY = 30.0  # after a node's deadline, in which Ray ends the workers that are left
+_SECONDS_FOR_RAY = 30.0  # after a node's deadline; by then Ray has ended the remaining workers
 
 
 class Reporter(TrainerCallback):
@@ -57,30 +57,30 @@ class Reporter(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        # in the history as well, from which rows come back that were lost on their way to the driver
+        # also in the history: the next attempt restores from it the rows that never reached the driver
         state.log_history[-1]["time"] = now = round(time.time(), 3)
         self._link.post(Metrics({"step": state.global_step, "time": now, **(logs or {})}))
 
 
 class StopTogether(TrainerCallback):
-    """Saves a checkpoint after the step in which something asked for it, and ends training if that was the user.
+    """Saves a checkpoint after the step in which one was requested, and ends training if the user asked to stop.
 
-    Rank 0 alone hears of the driver's requests (``link``; None elsewhere), and any rank of the loss of its node that
-    Ray has announced. So in each step the ranks agree in an all-reduce of three numbers, beside the optimizer's step.
-    It runs over gloo also on GPUs, whose queues it then leaves alone. After an announced loss, or a save for other
-    workers, training goes on, as Ray asks: it restarts the run in its time, and returning would end it. ``commit``
-    waits until what was saved is committed.
+    Only rank 0 receives the driver's requests (``link``; None elsewhere), and each rank the preemption notice of its
+    own node. So in every step the ranks combine their requests in an all-reduce (MAX) of three flags, which overlaps
+    with the optimizer's step. It uses gloo on GPUs too, to keep out of their streams. After a preemption notice, or a
+    save before a resize, training continues until Ray restarts the workers: returning would end the run. ``commit``
+    blocks until the checkpoint is committed.
     """
 
     def __init__(self, link: Link | None, commit: Callable[[], None]) -> None:
         self.stopped = False
         self._link = link
         self._commit = commit
-        self._announced: object = None
-        self._heard_of_save = self._making_room = False
-        # to stop, to save as a node is leaving, to save as other workers are to come
-        self._asked = torch.zeros(3, dtype=torch.int32)
-        self._agreeing: dist.Work | None = None
+        self._notice: object = None
+        self._save_requested = self._resizing = False
+        # three flags: stop, save because a node is preempted, save because the number of workers changes
+        self._requests = torch.zeros(3, dtype=torch.int32)
+        self._reducing: dist.Work | None = None
         self._group = None
         if dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.group.WORLD if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
@@ -88,30 +88,33 @@ class StopTogether(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        announced = announced_loss()
-        news = announced is not None and announced != self._announced
-        self._announced = announced
+        notice = preemption_notice()
+        preempted = notice is not None and notice != self._notice
+        self._notice = notice
         stop = self._link is not None and self._link.stop_requested
         save = self._link is not None and self._link.save_requested
-        room, self._heard_of_save = save and not self._heard_of_save, save
-        self._asked = torch.tensor([stop, news, room], dtype=torch.int32)
+        # an order to save stands until the driver knows that it was followed: only its first step counts
+        resize, self._save_requested = save and not self._save_requested, save
+        self._requests = torch.tensor([stop, preempted, resize], dtype=torch.int32)
         if self._group is not None:
-            self._agreeing = dist.all_reduce(
-                self._asked, op=dist.ReduceOp.MAX, group=self._group, async_op=True
+            self._reducing = dist.all_reduce(
+                self._requests, op=dist.ReduceOp.MAX, group=self._group, async_op=True
             )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self._agreeing is not None:
-            self._agreeing.wait()
-        stop, leaving, self._making_room = self._asked.tolist()
-        if leaving:
+        if self._reducing is not None:
+            self._reducing.wait()
+        stop, preempted, self._resizing = self._requests.tolist()
+        if preempted:
             control.should_save = True
             if self._link is not None:
                 step = state.global_step
-                self._link.post(Note(f"a node is about to go; what is learnt is saved at step {step}"))
-        if self._making_room:
+                self._link.post(
+                    Note(f"a node is about to be preempted; a checkpoint is saved at step {step}")
+                )
+        if self._resizing:
             control.should_save = True
         if stop and state.global_step < state.max_steps:
             self.stopped = True
@@ -121,21 +124,21 @@ class StopTogether(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if not self._making_room:
+        if not self._resizing:
             return
         self._commit()
         if self._link is not None:
             self._link.post(ReadyToResize())
 
 
-def outlast_announced_loss() -> None:
-    """Wait until Ray has taken the loss of a node for what it is, if it has announced one.
+def wait_out_preemption() -> None:
+    """After a preemption notice, block until Ray has seen the loss of the node.
 
-    The workers that stay fail a moment before that, being cut off from the one that goes. Ray, told so first, would
-    count it as a failure of the run.
+    The remaining workers fail a moment earlier, when they lose their connection to the preempted one. Reported first,
+    that failure would count against the run's ``max_failures``; a preemption does not.
     """
-    announced = announced_loss()
-    if announced is None:
+    notice = preemption_notice()
+    if notice is None:
         return
-    left = announced.deadline_ms / 1000 - time.time() if announced.deadline_ms else seconds_of_grace()
+    left = notice.deadline_ms / 1000 - time.time() if notice.deadline_ms else default_grace_seconds()
     time.sleep(max(0.0, left) + _SECONDS_FOR_RAY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The train loop of one worker: model and data in, checkpoints and final weights in the run directory out."""
+"""The training loop of one worker: reads model and data, writes checkpoints and final weights to the run directory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tadrib.ray_jobs.mirror import Mirror
 from tadrib.ray_jobs.streams import send_output_to
 from tadrib.ray_jobs.trackers import TENSORBOARD, point_trackers_at, tracked_name
 from tadrib.ray_jobs.worker import models
-from tadrib.ray_jobs.worker.attempt import Start, begin, planned_workers
-from tadrib.ray_jobs.worker.cores import keep_to_own_cores
+from tadrib.ray_jobs.worker.attempt import ResumePoint, begin, planned_workers
+from tadrib.ray_jobs.worker.cores import pin_to_own_cores
+from tadrib.ray_jobs.worker.event_relay import relaying
 from tadrib.ray_jobs.worker.link import LINK, Link
-from tadrib.ray_jobs.worker.post_office import visiting
 from tadrib.training.config import JobSpec
 from tadrib.training.config.locations import inside
 from tadrib.training.files.containment import require_contained
@@ -36,18 +36,18 @@ from tadrib.training.run.names import FINAL, worker_log, worker_stacks
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """What the driver hands to every worker."""
+    """What the driver sends to every worker."""
 
     spec: JobSpec
     run_path: str
-    token: str  # of the start that holds the run's lock
+    token: str  # of the launch that holds the run's lock: see `training.run.fence`
 
 
 def train_loop(config: dict[str, Any]) -> Outcome | None:
-    """Run by Ray Train in each worker, with the process group up; rank 0 returns the outcome.
+    """Run by Ray Train in each worker, with the process group initialised; rank 0 returns the outcome.
 
-    ``config`` has the WorkerJob as ``job``, and as ``office`` the post office of a driver that cannot visit workers.
-    Raises the TadribError that the failure amounts to, after posting it.
+    ``config`` holds the WorkerJob as ``job`` and, where the driver cannot call workers, the event relay as ``relay``.
+    A failure is posted to the driver and then raised as a TadribError.
     """
     job: WorkerJob = config["job"]
     rank = int(os.environ["RANK"])
@@ -56,27 +56,33 @@ def train_loop(config: dict[str, Any]) -> Outcome | None:
     log = run.logs / worker_log(rank)
     send_output_to(log)
     link = LINK
-    from tadrib.ray_jobs.worker.callbacks import outlast_announced_loss
+    from tadrib.ray_jobs.worker.callbacks import wait_out_preemption
 
     point_trackers_at(run, job.spec.name)
     fence = Fence(run, job.token)
-    visits = visiting(config["office"], link) if "office" in config else nullcontext()
-    with visits, Mirror(run, lambda: [] if fence.is_lost() else _files_of(run, rank)), _heard(link, rank):
+    exchange = relaying(config["relay"], link) if "relay" in config else nullcontext()
+    with (
+        exchange,
+        Mirror(run, lambda: [] if fence.is_lost() else _worker_files(run, rank)),
+        _forwarding_to_driver(link, rank),
+    ):
         try:
             outcome = _train(job.spec, run, fence, link, rank)
         except Exception as error:
             failure = describe(error, run, log=log, rank=rank)
+            # before the exception: Ray ends the other workers as soon as one has raised
+            # before the exception: Ray ends the other workers as soon as one has raised
             link.post(failure)
             link.flush()
             if not failure.fatal:
-                outlast_announced_loss()
+                wait_out_preemption()
             raise failure.error from error
         link.flush()
     return outcome if rank == 0 else None
 
 
-def _heard(link: Link, rank: int) -> ExitStack:
-    """Within, the driver hears rank 0's warnings and what it is doing."""
+def _forwarding_to_driver(link: Link, rank: int) -> ExitStack:
+    """Within the context, the driver receives rank 0's warnings and phases."""
     stack = ExitStack()
     if rank == 0:
         stack.enter_context(forwarded(lambda text: link.post(Note(text))))
@@ -84,8 +90,8 @@ def _heard(link: Link, rank: int) -> ExitStack:
     return stack
 
 
-def _files_of(run: RunDirectory, rank: int) -> list[Path]:
-    """What worker ``rank`` writes besides checkpoints and weights."""
+def _worker_files(run: RunDirectory, rank: int) -> list[Path]:
+    """The files that worker ``rank`` writes, other than checkpoints and weights."""
     own = [run.logs / worker_log(rank), run.logs / worker_stacks(rank)]
     return own if rank else [*own, *(run.path / TENSORBOARD).rglob("events.*")]
 
@@ -93,7 +99,7 @@ def _files_of(run: RunDirectory, rank: int) -> list[Path]:
 def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int) -> Outcome | None:
     import torch
 
-    # these take seconds, in which the driver may still be preparing the data
+    # these imports take seconds, during which the driver may still be preparing the data
     from tadrib.ray_jobs.worker.callbacks import Reporter, StopTogether
     from tadrib.ray_jobs.worker.watchdog import Watchdog
     from tadrib.training.data.prepare import PreparedData
@@ -109,7 +115,7 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
     if not spec.resources.gpus_per_worker:
         here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        keep_to_own_cores(here, count, spec.resources.cpus_per_worker)
+        pin_to_own_cores(here, count, spec.resources.cpus_per_worker)
     config = spec.config.model_copy()
     config.output_dir = str(run.checkpoints)
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
@@ -135,7 +141,7 @@ def _run(
     trainer: Any,
     run: RunDirectory,
     fence: Fence,
-    start: Start,
+    start: ResumePoint,
     stop: Any,
     post: Callable[[Phase], None],
     rank: int,
@@ -162,9 +168,10 @@ def _run(
 
 
 def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
-    """Write the final weights aside, then rename: ``final/`` is whole or not there.
+    """Write the final weights to a staging folder, then rename it: ``final/`` is complete or absent.
 
-    One is there already when an earlier start got this far and no further.
+    It exists already if an earlier launch was killed between here and ``result.json``. The fence is checked before
+    every change: another launch may have taken the run over meanwhile.
     """
     aside, before = run.path / "final.tmp", run.path / "final.old"
     require_contained(run.path, [aside.name])
@@ -175,7 +182,7 @@ def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
         seal(aside)
         fence.require()
         if run.final.exists():
-            shutil.rmtree(before, ignore_errors=True)  # left by a start that was killed right here
+            shutil.rmtree(before, ignore_errors=True)  # left by a launch that was killed right here
             run.final.rename(before)
         aside.rename(run.final)
         shutil.rmtree(before, ignore_errors=True)
@@ -187,7 +194,7 @@ def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
 
 
 def _outcome(trainer: Any, metrics: dict, evaluation: dict | None, *, stopped: bool) -> Outcome:
-    """``trainer`` is the transformers Trainer inside; TRL's has chosen no path."""
+    """``trainer`` is the inner transformers Trainer; TRL's has no choice of an attention path."""
     state, path = trainer.state, getattr(trainer, "path_choice", None)
     rows = [row for row in state.log_history if "tokens_per_second" in row]
     last = rows[-1] if rows else {}
@@ -204,7 +211,7 @@ def _outcome(trainer: Any, metrics: dict, evaluation: dict | None, *, stopped: b
 
 
 def _peak_memory_bytes() -> int:
-    """Most memory this worker held at once: on its GPU where it has one, else resident."""
+    """Peak memory of this worker: allocated on its GPU if it has one, else resident."""
     import torch
 
     if torch.cuda.is_available():
@@ -213,7 +220,8 @@ def _peak_memory_bytes() -> int:
 
 
 def _speed(rows: list[dict]) -> dict[str, float]:
-    """Tokens per second of training alone, over all rows: each has its own speed, and the tokens up to it."""
+    """Tokens per second of training alone, over all logged rows. A row has its own speed, and the tokens up to it:
+    the mean is weighted by each row's tokens, and leaves evaluation and checkpoints out."""
     totals = [0, *(row["num_tokens"] for row in rows)]
     counts = [after - before for before, after in pairwise(totals)]
     seconds = sum(n / row["tokens_per_second"] for n, row in zip(counts, rows, strict=True) if n)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watchdog: ends a worker whose step hangs, after writing down where every thread stands."""
+"""Watchdog: ends a worker whose step hangs, after writing the stacks of all threads."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tadrib.ray_jobs.events import Failure
-from tadrib.ray_jobs.failures import HUNG, three_lines
+from tadrib.ray_jobs.failures import HUNG, located_error
 from tadrib.ray_jobs.worker.link import Link
 from tadrib.training.run.names import worker_stacks
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_POLLS = 0.5
 _STEPS_REMEMBERED = 50
 _FIRST_STEPS = 3
-"""Steps without a median to compare with; they also load kernels and allocate, and get ten times as long."""
-_SECONDS_FOR_THE_OTHERS = 2.0
-"""Between writing stacks and ending the process: Ray ends all workers once one is gone."""
+"""Steps before there is a median to compare with. They also compile kernels and allocate memory, so their limit is ten
+times ``hang_seconds``."""
+_SECONDS_FOR_OTHER_WORKERS = 2.0
+"""From writing the stacks to ending the process. Ray ends all workers once one is gone, and each should write first."""
 EXIT_CODE = 70
 
 
 class Watchdog(TrainerCallback):
-    """Watches this worker's steps from a thread, which runs while the main one waits inside a collective.
+    """Watches this worker's steps from a second thread, which runs while the main thread waits inside a collective.
 
-    A worker that is frozen as a whole writes nothing; the others, which wait for it, do, and its absence among them
-    names it.
+    A worker that is frozen as a whole writes nothing. The others, which wait for it, do: the rank that is missing among
+    the reports is the one that hangs (`ray_jobs.failures.hang_failure`).
     """
 
     def __init__(self, link: Link, rank: int, logs: Path, *, factor: float, seconds: float) -> None:
@@ -48,7 +49,7 @@ class Watchdog(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._main = threading.get_ident()  # Ray Train runs the loop in a thread of its own
+        self._main = threading.get_ident()  # Ray Train runs the training loop in a thread of its own
         self._step, self._began = state.global_step + 1, time.monotonic()
 
     def on_step_end(
@@ -59,19 +60,19 @@ class Watchdog(TrainerCallback):
 
     @property
     def limit(self) -> float:
-        """Seconds after which a step is taken for hung."""
+        """Seconds after which a step counts as hung."""
         if len(self._times) < _FIRST_STEPS:
             return 10 * self._seconds
         return max(self._seconds, self._factor * statistics.median(self._times))
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_POLLS)
             began = self._began
             if began and time.monotonic() - began > self.limit:
-                self._bite(time.monotonic() - began)
+                self._abort(time.monotonic() - began)
 
-    def _bite(self, seconds: float) -> None:
+    def _abort(self, seconds: float) -> None:
         file = self._logs / worker_stacks(self._rank)
         with file.open("a", encoding="utf-8") as stacks:
             print(
@@ -81,8 +82,8 @@ class Watchdog(TrainerCallback):
             )
             faulthandler.dump_traceback(file=stacks, all_threads=True)
         self._link.post(self._failure(seconds, file))
-        self._link.flush(timeout=_SECONDS_FOR_THE_OTHERS)
-        time.sleep(_SECONDS_FOR_THE_OTHERS)
+        self._link.flush(timeout=_SECONDS_FOR_OTHER_WORKERS)
+        time.sleep(_SECONDS_FOR_OTHER_WORKERS)
         os._exit(EXIT_CODE)
 
     def _failure(self, seconds: float, file: Path) -> Failure:
@@ -93,5 +94,5 @@ class Watchdog(TrainerCallback):
             innermost = traceback.extract_stack(frame)[-1]
             place = f"{innermost.filename}:{innermost.lineno} in {innermost.name}"
         message = f"step {self._step} has taken {seconds:.0f} s{median}"
-        error = three_lines(f"hung: {message}", place, file)
+        error = located_error(f"hung: {message}", place, file)
         return Failure(error, HUNG, message, place, str(file), rank=self._rank)

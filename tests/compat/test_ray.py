@@ -15,7 +15,7 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup
 
 from tadrib.ray_jobs.compat.ray_core import resources_here, temporary_folder
 from tadrib.ray_jobs.compat.ray_interfaces import USED, missing
-from tadrib.ray_jobs.compat.ray_preemption import announced_loss, seconds_of_grace
+from tadrib.ray_jobs.compat.ray_preemption import default_grace_seconds, preemption_notice
 from tadrib.ray_jobs.driver.public_training import notice
 
 
@@ -63,9 +63,9 @@ def test_ray_train_still_has_no_public_way_to_run_its_controller_in_the_driver()
 
 def test_what_ray_announces_publicly_still_makes_all_workers_wait():
     assert "barrier" in inspect.getdoc(ray.train.get_preemption_info)
-    assert seconds_of_grace() > 0
+    assert default_grace_seconds() > 0
     with pytest.raises(RuntimeError):
-        announced_loss()  # outside of a worker
+        preemption_notice()  # outside of a worker
 
 
 def test_rays_client_of_job_servers_still_has_no_limit_to_how_long_it_waits():

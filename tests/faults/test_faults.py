@@ -164,7 +164,7 @@ def test_a_frozen_worker_is_named_and_replaced(tmp_path, uninterrupted):
     print(f"\nfrozen worker: {row['time'] - moment:.1f} s from the freeze to the next step")
     assert training.finish() == 0, training.output
 
-    assert "did not answer; step" in training.output
+    assert "did not respond; step" in training.output
     stacks = list(training.run.logs.glob("stacks-worker-*.txt"))
     assert len(stacks) == 1
     assert "all_reduce" in stacks[0].read_text() or "backward" in stacks[0].read_text()
@@ -399,7 +399,7 @@ def test_an_elastic_run_saves_before_it_grows_and_nothing_is_charged(tmp_path, n
     training.process.send_signal(signal.SIGINT)
     assert training.finish() == 130, training.output
 
-    assert "workers start again: nodes have come or gone" in training.output
+    assert "workers restart: the number of nodes has changed" in training.output
     assert 15 < step <= before
     found = tokens(training)
     assert {n: found[n] for n in tokens(long_uninterrupted)} == tokens(long_uninterrupted)

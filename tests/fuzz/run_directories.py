@@ -14,7 +14,7 @@ from random import Random
 
 from tadrib.ray_jobs.runs.display import print_status
 from tadrib.ray_jobs.runs.reading import read_status
-from tadrib.ray_jobs.runs.starts import finished
+from tadrib.ray_jobs.runs.resumption import finished
 from tadrib.training.config import JobSpec
 from tadrib.training.files.manifest import MANIFEST, Manifest, describe
 from tadrib.training.run.checkpoints import newest_whole

@@ -47,13 +47,13 @@ ENDED = {
     ),
     "head gone": (
         "pending",
-        "has lost its head, and its pod has not been made again",
+        "has lost its head, and its pod has not been created again",
         rayjob("Running", **RUNNING),
         {"pods": all_ready()[1:]},
     ),
     "all pods gone": (
         "pending",
-        "has lost its pods, though its RayJob says Running",
+        "has lost its pods, though its RayJob is Running",
         rayjob("Running", **RUNNING),
         {},
     ),
@@ -89,13 +89,13 @@ ENDED = {
     ),
     "failed, shown as Complete": (
         "failed",
-        "failed: its submitter ended while Ray's job had not, and KubeRay gave it up",
+        "failed: its submitter ended before Ray's job did, and KubeRay gave up",
         rayjob("Complete", jobStatus="FAILED", reason="JobDeploymentStatusTransitionGracePeriodExceeded"),
         {},
     ),
     "Complete without a job status": (
         "failed",
-        "has ended, and Ray never said how (no job status)",
+        "has ended, but Ray did not report how (no job status)",
         rayjob("Complete"),
         {},
     ),
@@ -125,7 +125,7 @@ ENDED = {
     ),
     "driver killed": (
         "failed",
-        "failed: its driver was killed (exit code -9), perhaps for want of memory",
+        "failed: its driver was killed (exit code -9), perhaps because memory ran out",
         rayjob("Failed", jobStatus="FAILED", reason="AppFailed", message=by_exit_code(-9)),
         {},
     ),
@@ -165,7 +165,7 @@ ENDED = {
     ),
     "submitter died, job ran": (
         "failed",
-        "failed: its submitter pod died, so KubeRay ended the run while it went on training (Job submission "
+        "failed: its submitter pod died, so KubeRay ended the run while it was training (Job submission "
         "has failed. Reason: BackoffLimitExceeded)",
         rayjob(
             "Failed",
@@ -208,9 +208,9 @@ ENDED = {
         ),
         {"pods": [HEAD_OOM]},
     ),
-    "head out of reach for good": (
+    "head unreachable for good": (
         "failed",
-        "failed: the KubeRay operator could not reach its head for minutes, as after the loss of it",
+        "failed: the KubeRay operator could not reach its head for minutes, perhaps because the head was lost",
         rayjob(
             "Failed", jobStatus="RUNNING", reason="JobStatusCheckTimeoutExceeded", message="Job status checks"
         ),
@@ -218,7 +218,7 @@ ENDED = {
     ),
     "validation failed": (
         "failed",
-        "is refused by KubeRay, which will not look at it again: The RayJob spec is invalid: a backoffLimit "
+        "was rejected by KubeRay, which will not retry it: The RayJob spec is invalid: a backoffLimit "
         "must be a non-negative integer",
         rayjob(
             "ValidationFailed",
@@ -229,14 +229,14 @@ ENDED = {
     ),
     "retrying": (
         "pending",
-        "is being started again from its last checkpoint, as start 1 of 3 failed: the loss is not finite at "
+        "is being restarted from its last checkpoint, as start 1 of 3 failed: the loss is not finite at "
         "step 21: 1 problem",
         rayjob("Retrying", jobStatus="FAILED", reason="AppFailed", message=FAILED_1, failed=1),
         {},
     ),
     "failed in Ray, and to be retried": (
         "pending",
-        "is being started again from its last checkpoint, as start 2 of 3 failed: training failed",
+        "is being restarted from its last checkpoint, as start 2 of 3 failed: training failed",
         rayjob("Running", jobStatus="FAILED", message=by_exit_code(1), failed=1),
         {},
     ),
@@ -248,19 +248,19 @@ ENDED = {
     ),
     "started again": (
         "pending",
-        "is being started again, as start 1 of 3 failed",
+        "is being restarted, as start 1 of 3 failed",
         {**rayjob(), "status": {"failed": 1}},
         {},
     ),
     "suspending by hand": (
         "stopped",
-        "is being suspended, and holds no pods",
+        "is being suspended, and has no pods",
         rayjob("Suspending", spec={"suspend": True}),
         {},
     ),
-    "suspended by hand": (
+    "suspended manually": (
         "stopped",
-        "was suspended by hand (spec.suspend), and holds no pods",
+        "was suspended manually (spec.suspend), and has no pods",
         rayjob("Suspended", spec={"suspend": True}),
         {},
     ),

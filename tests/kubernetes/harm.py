@@ -48,7 +48,7 @@ BROKEN = {
         "fail",
         "no rayclusters and no rayjobs",
     ),
-    "no operator": (without(OPERATOR), "KubeRay operator", "fail", "no pod of it was found"),
+    "no operator": (without(OPERATOR), "KubeRay operator", "fail", "no pod of the operator was found"),
     "old operator": (adding(operator("kuberay/operator:v1.5.1")), "KubeRay operator", "fail", "v1.5.1"),
     "operator without a version": (
         adding(operator("kuberay/operator:nightly")),
@@ -60,7 +60,7 @@ BROKEN = {
         adding(operator(status="False")),
         "KubeRay operator",
         "fail",
-        "it does not run",
+        "it is not running",
     ),
     "operator elsewhere": (
         lambda cluster: (without(OPERATOR)(cluster), cluster.add(operator(namespace="ray"))),
@@ -79,9 +79,9 @@ BROKEN = {
         setting(denied={"create secrets"}),
         "Helm's releases",
         "fail",
-        "Helm keeps releases",
+        "Helm stores releases",
     ),
-    "no rights to exec": (setting(denied={"get pods"}), "rights to look", "warn", "get pods/exec"),
+    "no rights to exec": (setting(denied={"get pods"}), "rights to follow", "warn", "get pods/exec"),
     "no Kueue": (
         lambda cluster: cluster.groups.discard("/apis/kueue.x-k8s.io/v1beta2"),
         "queue",
@@ -104,7 +104,7 @@ BROKEN = {
         change(PVC, spec__accessModes=["ReadWriteOnce"]),
         "storage",
         "warn",
-        "ReadWriteOnce, so all pods must fit one node",
+        "ReadWriteOnce, so all pods must fit on one node",
     ),
     "no storage class": (
         change(PVC, status__phase="Pending"),
@@ -116,7 +116,7 @@ BROKEN = {
         lambda cluster: (change(PVC, status__phase="Pending")(cluster), cluster.add(CLASS)),
         "storage",
         "ok",
-        "is bound when its first pod comes",
+        "will be bound when its first pod is scheduled",
     ),
     "no Secret": (
         without(f"{TEAM}/secrets/huggingface"),
@@ -189,7 +189,7 @@ BROKEN = {
                 for name in ("cpu-1", "gpu-1", "gpu-2")
             )
         ),
-        "room for the head",
+        "capacity for the head",
         "fail",
         "none of 3 ready nodes matches its nodeSelector and tolerations",
     ),

@@ -62,7 +62,7 @@ def test_status_is_json_where_it_is_asked_for(running, tadrib):
     [
         ([rayjob("Complete", jobStatus="SUCCEEDED")], 0, "✓ arabic-dpo succeeded"),
         ([rayjob("Complete", jobStatus="STOPPED")], 130, "■ arabic-dpo was stopped"),
-        ([rayjob("ValidationFailed", message="bad")], 1, "✗ arabic-dpo is refused by KubeRay"),
+        ([rayjob("ValidationFailed", message="bad")], 1, "✗ arabic-dpo was rejected by KubeRay"),
         (
             [
                 rayjob("Initializing", made="2020-01-01T00:00:00Z"),
@@ -140,7 +140,7 @@ def test_an_unreachable_cluster_is_3(cluster, tadrib, tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "wants a login"), (403, "tadrib-viewer"), (500, "refused a request"), (503, "overloaded")],
+    [(401, "requires a login"), (403, "tadrib-viewer"), (500, "refused a request"), (503, "overloaded")],
 )
 def test_a_cluster_that_refuses_is_3(status, said, cluster, tadrib):
     cluster.refusals["/apis/ray.io"] = status

@@ -43,9 +43,9 @@ def test_a_good_cluster_passes_every_check(files, tadrib):
         "claim tadrib is bound (ReadWriteMany)",
         "Secret huggingface is there, with token",
         "Secret registry is there",
-        "arabic-dpo, made with the run; its token is not mounted",
+        "arabic-dpo, created with the run; its token is not mounted",
         "registry.example/tadrib:0.1.0, on 3 of 3 nodes already",
-        "room for the head",
+        "capacity for the head",
         "room for 4 workers",
         "1 nvidia.com/gpu",
     ):
@@ -126,7 +126,7 @@ def test_workers_that_are_to_have_pods_of_their_own_are_no_fault(files, tadrib):
             "platform:\n  storage: {claim: tadrib}\n  queue: {kind: yunikorn, name: root.q}\n",
             "queue",
             "warn",
-            "queue root.q of YuniKorn is not looked at",
+            "queue root.q of YuniKorn was not checked",
         ),
         (
             "platform:\n  storage: {claim: tadrib}\n  serviceAccount: {create: false, name: runner}\n",
@@ -164,7 +164,7 @@ def test_a_cluster_that_cannot_be_reached_is_3_and_one_that_wants_a_login_too(fi
     cluster.token = "another"
     done = tadrib("doctor", *files)
     assert done.code == 3
-    assert "does not know you (401)" in done.err
+    assert "did not authenticate you (401)" in done.err
 
 
 def test_without_helm_the_cluster_is_still_checked(files, tadrib, monkeypatch):

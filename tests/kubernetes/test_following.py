@@ -9,7 +9,7 @@ import pytest
 
 from tadrib.ray_jobs.kube.api import KubernetesApi
 from tadrib.ray_jobs.kube.following import follow_rayjob
-from tadrib.ray_jobs.runs.status import conclude
+from tadrib.ray_jobs.runs.status import raise_unless_succeeded
 from tadrib.training.errors import ClusterError, SpecError, StoppedError, TrainingError
 from tests.kubernetes.heads import JOBS
 from tests.kubernetes.recorded import NAME, all_ready, rayjob
@@ -65,7 +65,7 @@ def test_a_run_is_followed_from_its_queue_to_its_end(cluster):
     assert told.state == "succeeded"
     assert printed == log[:100].decode(), "each line once, over several reads"
     assert [note.split(" ", 1)[1].split(" ")[0] for note in noted] == ["has", "has", "has"]
-    assert conclude(told) is None
+    assert raise_unless_succeeded(told) is None
 
 
 def test_a_retry_is_noted_and_its_log_read_from_the_beginning(cluster):
@@ -79,14 +79,14 @@ def test_a_retry_is_noted_and_its_log_read_from_the_beginning(cluster):
     )
     assert told.state == "failed"
     assert printed == "0123456789abcdefghi\n" * 4
-    assert any("is being started again" in note and "start 1 of 3 failed" in note for note in noted)
+    assert any("is being restarted" in note and "start 1 of 3 failed" in note for note in noted)
 
 
 def test_following_ends_when_the_rayjob_is_deleted(cluster):
     told, *_ = followed(cluster, ({"state": "Running", **RUNS}, PODS), (None, []))
     assert (told.state, told.sentence) == ("stopped", "arabic-dpo was stopped: its RayJob has been deleted")
     with pytest.raises(StoppedError):
-        conclude(told)
+        raise_unless_succeeded(told)
 
 
 def test_a_rayjob_that_another_takes_the_place_of_is_named(cluster):
@@ -104,15 +104,15 @@ def test_a_rayjob_that_another_takes_the_place_of_is_named(cluster):
 
     cluster.on_request = gone_at_the_third_look
     told = follow_rayjob(KubernetesApi(), leaving, print, print, pause=0.01)
-    assert told.sentence == "arabic-dpo goes on as RayJob arabic-dpo-ffffff"
+    assert told.sentence == "arabic-dpo continues as RayJob arabic-dpo-ffffff"
 
 
 def test_a_cluster_that_is_lost_for_a_while_is_noted_and_for_long_is_an_error(cluster, tmp_path):
     cluster.add(rayjob("Running", **RUNS), *PODS)
     cluster.refusals["/apis/ray.io"] = 503
     noted = []
-    with pytest.raises(ClusterError, match="lost sight of arabic-dpo") as error:
-        follow_rayjob(KubernetesApi(), rayjob(), print, noted.append, pause=0.01, patience=0.1)
+    with pytest.raises(ClusterError, match="lost contact with arabic-dpo") as error:
+        follow_rayjob(KubernetesApi(), rayjob(), print, noted.append, pause=0.01, timeout=0.1)
     assert error.value.exit_code == 3
     assert len(noted) == 1
 
@@ -126,5 +126,5 @@ def test_a_run_ends_with_the_exit_code_of_its_driver(code, kind, cluster):
         cluster, ({"state": "Failed", "jobStatus": "FAILED", "reason": "AppFailed", "message": message}, [])
     )
     with pytest.raises(kind) as error:
-        conclude(told)
+        raise_unless_succeeded(told)
     assert error.value.exit_code == code

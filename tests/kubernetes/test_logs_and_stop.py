@@ -94,14 +94,14 @@ def test_stop_deletes_a_run_whose_driver_may_not_be_asked_and_waits_for_its_pods
     cluster.refusals[f"/api/v1/namespaces/team-a/pods/{CLUSTER}-head-0"] = 403
     done = tadrib("stop", "arabic-dpo", "-k", "--timeout", "1")
     assert done.code == 1
-    assert "its pods are still there" in done.err
+    assert "its pods still exist" in done.err
     assert f"{JOBS}/{NAME}" not in cluster.objects
 
 
 def test_a_run_that_does_not_stop_goes_on_unless_it_is_forced(running, cluster, tadrib):
     done = tadrib("stop", "arabic-dpo", "-k", "--timeout", "0.1")
     assert done.code == 1
-    assert "still ran after 0.1 seconds" in done.err
+    assert "is still running after 0.1 seconds" in done.err
     assert f"{JOBS}/{NAME}" in cluster.objects
 
     def pods_go(method, path):

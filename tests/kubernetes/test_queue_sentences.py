@@ -14,8 +14,8 @@ QUOTA = (
     "8 more needed"
 )
 QUEUED = {
-    "no Workload": ("queued", "has been queued for 4 min: Kueue has made no Workload of it", None),
-    "not looked at": ("queued", "has been queued for 4 min: queue gpu has not looked at it yet", workload()),
+    "no Workload": ("queued", "has been queued for 4 min: Kueue has created no Workload for it", None),
+    "not evaluated": ("queued", "has been queued for 4 min: queue gpu has not evaluated it yet", workload()),
     "waiting for quota": (
         "queued",
         "has been queued for 4 min: it waits for quota (queue gpu): workers: insufficient unused quota for "
@@ -36,27 +36,27 @@ QUEUED = {
     ),
     "more than there is": (
         "queued",
-        "has been queued for 4 min: it asks for more than the queue can ever give (queue gpu): x",
+        "has been queued for 4 min: it requests more than the queue's maximum (queue gpu): x",
         workload(condition("QuotaReserved", "False", "ExceedsMaxQuota", "x")),
     ),
     "no flavor": (
         "queued",
-        "has been queued for 4 min: it fits no flavor of the queue (queue gpu): x",
+        "has been queued for 4 min: it matches no flavor of the queue (queue gpu): x",
         workload(condition("QuotaReserved", "False", "NoMatchingFlavor", "x")),
     ),
     "topology": (
         "queued",
-        "has been queued for 4 min: it cannot be placed as close together as it asks (queue gpu): x",
+        "has been queued for 4 min: it cannot be placed as close together as it requires (queue gpu): x",
         workload(condition("QuotaReserved", "False", "TopologyPlacementFailed", "x")),
     ),
     "waiting for the preempted": (
         "queued",
-        "has been queued for 4 min: it waits for runs of lower priority to leave (queue gpu)",
+        "has been queued for 4 min: it waits for preempted runs to end (queue gpu)",
         workload(condition("QuotaReserved", "False", "WaitingForPreemptedWorkloads")),
     ),
     "queue missing": (
         "queued",
-        "has been queued for 4 min: it names a queue that does not work (queue gpu): LocalQueue gpu doesn't exist",
+        "has been queued for 4 min: it uses a misconfigured queue (queue gpu): LocalQueue gpu doesn't exist",
         workload(condition("QuotaReserved", "False", "Misconfigured", "LocalQueue gpu doesn't exist")),
     ),
     "queue missing, before 0.20": (
@@ -69,14 +69,14 @@ QUEUED = {
         "has been queued for 4 min: it waits in a queue that is stopped (queue gpu): ClusterQueue ft is inactive",
         workload(condition("QuotaReserved", "False", "Suspended", "ClusterQueue ft is inactive")),
     ),
-    "about to be looked at": (
+    "about to be evaluated": (
         "queued",
-        "has been queued for 4 min: it is about to be looked at (queue gpu)",
+        "has been queued for 4 min: it is about to be evaluated (queue gpu)",
         workload(condition("QuotaReserved", "False", "PendingEvaluation")),
     ),
     "waiting for others' pods": (
         "queued",
-        "has been queued for 4 min: it waits until the run admitted before it has all pods (queue gpu)",
+        "has been queued for 4 min: it waits until all pods of the previously admitted run are ready (queue gpu)",
         workload(condition("QuotaReserved", "False", "WaitingForPodsReady")),
     ),
     "on hold": (
@@ -86,12 +86,12 @@ QUEUED = {
     ),
     "gated": (
         "queued",
-        "has been queued for 4 min: it is held back by an admission gate (queue gpu)",
+        "has been queued for 4 min: it is blocked by an admission gate (queue gpu)",
         workload(condition("QuotaReserved", "False", "AdmissionGated")),
     ),
     "preemption gate": (
         "queued",
-        "has been queued for 4 min: in queue gpu it could preempt others, and a preemption gate forbids it",
+        "has been queued for 4 min: in queue gpu it could preempt others, but a preemption gate forbids it",
         workload(
             condition("QuotaReserved", "False", "WaitingForQuota"),
             condition("BlockedOnPreemptionGates", "True", "PreemptionGated"),
@@ -104,7 +104,7 @@ QUEUED = {
     ),
     "admission check": (
         "queued",
-        "has been queued for 4 min: it has its quota in queue gpu, and check nodes is Pending: scaling up",
+        "has been queued for 4 min: it has quota in queue gpu; admission check nodes is Pending: scaling up",
         workload(
             condition("QuotaReserved"),
             condition("Admitted", "False", "UnsatisfiedAdmissionChecks"),
@@ -113,14 +113,14 @@ QUEUED = {
     ),
     "topology being found": (
         "queued",
-        "has been queued for 4 min: it has its quota in queue gpu, and its topology is being found",
+        "has been queued for 4 min: it has quota in queue gpu, and its topology is being assigned",
         workload(
             condition("QuotaReserved"), condition("Admitted", "False", "PendingDelayedTopologyRequests")
         ),
     ),
     "being admitted": (
         "queued",
-        "has been queued for 4 min: it has its quota in queue gpu, and is being admitted",
+        "has been queued for 4 min: it has quota in queue gpu, and is being admitted",
         workload(condition("QuotaReserved"), condition("Admitted", "False", "NoReservation")),
     ),
     "admitted": (
@@ -145,42 +145,42 @@ QUEUED = {
     ),
     "pods not ready in time": (
         "queued",
-        "has been queued for 4 min: it was sent back, as its pods did not become ready in time (queue gpu): x",
+        "has been queued for 4 min: it was evicted, as its pods did not become ready in time (queue gpu): x",
         workload(condition("Evicted", "True", "PodsReadyTimeout", "x")),
     ),
     "check turned down": (
         "queued",
-        "has been queued for 4 min: it was sent back by an admission check (queue gpu)",
+        "has been queued for 4 min: it was evicted by an admission check (queue gpu)",
         workload(condition("Evicted", "True", "AdmissionCheck")),
     ),
     "queue stopped while it ran": (
         "queued",
-        "has been queued for 4 min: it was sent back, as the ClusterQueue was stopped (queue gpu)",
+        "has been queued for 4 min: it was evicted, as the ClusterQueue was stopped (queue gpu)",
         workload(condition("Evicted", "True", "ClusterQueueStopped")),
     ),
     "local queue stopped": (
         "queued",
-        "has been queued for 4 min: it was sent back, as the LocalQueue was stopped (queue gpu)",
+        "has been queued for 4 min: it was evicted, as the LocalQueue was stopped (queue gpu)",
         workload(condition("Evicted", "True", "LocalQueueStopped")),
     ),
     "nodes failed": (
         "queued",
-        "has been queued for 4 min: it was sent back, as nodes failed (queue gpu)",
+        "has been queued for 4 min: it was evicted, as nodes failed (queue gpu)",
         workload(condition("Evicted", "True", "NodeFailures")),
     ),
     "deactivated by hand": (
         "stopped",
-        "was stopped: queue gpu gave it up: The workload is deactivated",
+        "was stopped: queue gpu deactivated it: The workload is deactivated",
         workload(condition("Evicted", "True", "Deactivated", "The workload is deactivated"), active=False),
     ),
     "requeued too often": (
         "stopped",
-        "was stopped: queue gpu gave it up: it was sent back too often",
+        "was stopped: queue gpu deactivated it: it was evicted too often",
         workload(condition("Evicted", "True", "DeactivatedDueToRequeuingLimitExceeded"), active=False),
     ),
     "ran too long": (
         "stopped",
-        "was stopped: queue gpu gave it up: it ran longer than kueue.x-k8s.io/max-exec-time-seconds allows",
+        "was stopped: queue gpu deactivated it: it ran longer than kueue.x-k8s.io/max-exec-time-seconds allows",
         workload(condition("Evicted", "True", "DeactivatedDueToMaximumExecutionTimeExceeded"), active=False),
     ),
 }
@@ -197,4 +197,4 @@ def test_a_state_of_kueue_in_words(state, said, held):
 def test_a_new_queued_run_is_queued_and_not_overlooked():
     job = rayjob(queue="gpu", spec={"suspend": True})
     told = explain(RunObjects(job, workload=workload()), NOW)
-    assert told.sentence == "arabic-dpo has been queued for 4 min: queue gpu has not looked at it yet"
+    assert told.sentence == "arabic-dpo has been queued for 4 min: queue gpu has not evaluated it yet"

@@ -84,14 +84,14 @@ def test_a_submitter_that_died_is_a_warning_while_the_job_runs():
     _, _, job, others = STATES["running, submitter died"]
     facts = dict(explain(RunObjects(job, **others), NOW).facts)
     assert facts["warning"] == (
-        "its submitter pod died (BackoffLimitExceeded: Job has reached the specified backoff limit); KubeRay may call "
-        "the run failed while it goes on"
+        "its submitter pod died (BackoffLimitExceeded: Job has reached the specified backoff limit); KubeRay may "
+        "report the run as failed while it is still running"
     )
 
 
 def test_what_may_not_be_read_is_said():
     told = explain(RunObjects(rayjob("Initializing"), unread=("pods", "events")), NOW)
-    assert told.sentence == "arabic-dpo has been starting for 4 min, and you may not read its pods"
+    assert told.sentence == "arabic-dpo has been starting for 4 min; you may not read its pods"
     assert ("not allowed to read", "pods, events") in told.facts
     queued = explain(
         RunObjects(rayjob("Suspended", queue="gpu", spec={"suspend": True}), unread=("workloads",)), NOW
@@ -120,7 +120,7 @@ def test_success_is_a_result_that_says_so_and_not_a_status_of_ray():
     assert explain(RunObjects(job), NOW, done).sentence == "arabic-dpo succeeded: step 100 of 100 in 50:00"
     told = explain(RunObjects(job), NOW, Status("died", "arabic-dpo", steps_done=60))
     assert told.exit_code == 1
-    assert "no result.json that says so" in told.sentence
+    assert "no result.json confirms it" in told.sentence
 
 
 def test_a_failed_run_gives_the_reason_of_its_directory():

@@ -101,7 +101,7 @@ def test_a_run_that_ended_is_submitted_again_as_a_new_rayjob(files, cluster, tad
         (
             {"platform.yaml": "jobs: {other: {spec: {}}}\n"},
             2,
-            "holds other, and one run is submitted at a time",
+            "contains other, but one run is submitted at a time",
         ),
         ({"platform.yaml": "a: [1\n"}, 2, "not valid YAML"),
     ],
@@ -120,7 +120,7 @@ def test_what_is_wrong_is_said_before_anything_is_applied(
 
 def test_values_without_kubernetes_and_fresh_with_it_are_refused(files, tadrib):
     assert "are for --kubernetes" in tadrib("submit", *files).err
-    assert "give a new name" in tadrib("submit", *files, "-k", "--fresh").err
+    assert "use a new name" in tadrib("submit", *files, "-k", "--fresh").err
 
 
 def test_a_driver_of_helm_that_is_forbidden_says_which_is_not(files, cluster, tadrib, monkeypatch):

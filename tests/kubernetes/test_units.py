@@ -77,11 +77,11 @@ def test_a_pod_asks_for_the_sum_of_its_containers_or_its_largest_init_container(
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("0/1 nodes are available: 1 Too many pods.", "0/1 nodes fit: 1 has no room for another pod"),
+        ("0/1 nodes are available: 1 Too many pods.", "0/1 nodes fit: 1 has the maximum number of pods"),
         ("0/2 nodes are available: 2 node(s) were unschedulable.", "0/2 nodes fit: 2 are cordoned"),
         (
             "0/2 nodes are available: 2 cannot allocate all claims.",
-            "0/2 nodes fit: 2 cannot give what its resource claim asks for",
+            "0/2 nodes fit: 2 cannot satisfy its resource claims",
         ),
         ("0/9 nodes are available: 9 something new.", "0/9 nodes fit: 9 something new"),
         (
@@ -93,7 +93,7 @@ def test_a_pod_asks_for_the_sum_of_its_containers_or_its_largest_init_container(
             "available: 1 No preemption victims found for incoming pod.",
             "0/1 nodes have 2 free cpu",
         ),
-        ("", "the scheduler has not looked at it"),
+        ("", "the scheduler has not processed it yet"),
     ],
 )
 def test_the_scheduler_in_words(message, said):

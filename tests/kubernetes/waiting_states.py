@@ -23,19 +23,19 @@ WAITING = {
     "not yet seen": ("pending", "has been submitted and is starting", rayjob(made=SECONDS_9), {}),
     "no operator": (
         "pending",
-        "has been pending for 4 min: no KubeRay operator has taken it up",
+        "has been pending for 4 min: no KubeRay operator is processing it",
         rayjob(),
         {},
     ),
     "initializing": (
         "pending",
-        "has been starting for 4 min: its pods are being made",
+        "has been starting for 4 min: its pods are being created",
         rayjob("Initializing"),
         {},
     ),
     "pods run, Ray does not answer": (
         "pending",
-        "has been starting for 4 min: all pods run, and Ray is being waited for",
+        "has been starting for 4 min: all pods are running; waiting for Ray",
         rayjob("Initializing"),
         {"pods": all_ready()},
     ),
@@ -79,7 +79,7 @@ WAITING = {
     ),
     "a scheduler that does not run": (
         "pending",
-        "has been pending for 4 min: the scheduler default-scheduler has not taken up the head",
+        "has been pending for 4 min: the scheduler default-scheduler has not processed the head yet",
         rayjob("Initializing"),
         {"pods": [pod("head", node=None)]},
     ),
@@ -110,10 +110,10 @@ WAITING = {
         rayjob("Initializing"),
         {"pods": [waits("ErrImagePull", "pull access denied, authorization failed", "head")]},
     ),
-    "registry out of reach": (
+    "registry unreachable": (
         "pending",
-        "has been pending for 4 min: the image registry.example/tadrib:0.1.0 cannot be pulled: its registry is "
-        "out of reach",
+        "has been pending for 4 min: the image registry.example/tadrib:0.1.0 cannot be pulled: its registry "
+        "cannot be reached",
         rayjob("Initializing"),
         {"pods": [waits("ErrImagePull", "dial tcp: lookup registry.example: no such host")]},
     ),
@@ -126,7 +126,7 @@ WAITING = {
     ),
     "image misnamed": (
         "pending",
-        "has been pending for 4 min: the image registry.example/tadrib:0.1.0 is not a name of an image",
+        "has been pending for 4 min: the image registry.example/tadrib:0.1.0 is not a valid image name",
         rayjob("Initializing"),
         {"pods": [waits("InvalidImageName", "couldn't parse image name")]},
     ),
@@ -204,7 +204,7 @@ WAITING = {
     ),
     "refused by Pod Security": (
         "pending",
-        "has been pending for 4 min: the namespace's Pod Security standard refuses its pods: "
+        "has been pending for 4 min: the namespace's Pod Security standard forbids its pods: "
         'pods "x" is forbidden: violates PodSecurity "restricted:latest": privileged',
         rayjob("Initializing"),
         {
@@ -219,13 +219,13 @@ WAITING = {
     ),
     "waits for a person": (
         "pending",
-        "waits for somebody to submit a job to its cluster (InteractiveMode)",
+        "waits for a job to be submitted to its cluster (InteractiveMode)",
         rayjob("Waiting"),
         {},
     ),
     "on another cluster": (
         "pending",
-        "is run on another cluster, by kueue.x-k8s.io/multikueue",
+        "runs on another cluster, managed by kueue.x-k8s.io/multikueue",
         rayjob(spec={"managedBy": "kueue.x-k8s.io/multikueue"}),
         {},
     ),
@@ -243,7 +243,7 @@ WAITING = {
     ),
     "submitter cannot start": (
         "pending",
-        "has its cluster, but its job cannot be submitted: its submitter does not run: a container cannot be "
+        "has a cluster, but its job cannot be submitted: its submitter is not running: a container cannot be "
         "started: no",
         rayjob("Running", spec=K8S_JOB),
         {

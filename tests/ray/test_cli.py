@@ -104,7 +104,7 @@ def test_validate_takes_paths_of_a_volume_that_this_machine_lacks_and_says_so(tm
     assert done.stdout.startswith("✓")
     for key in ("dataset_path: /mnt-of-pods/data/rows.jsonl", "model_name: folder /mnt-of-pods/models/qwen"):
         assert f"! {key} does not exist." in done.stderr
-    assert done.stderr.count("It has to be there where the run runs.") == 2
+    assert done.stderr.count("It must exist where the run is executed.") == 2
 
 
 def test_validate_looks_up_neither_hub_ids_nor_urls(tmp_path):
@@ -125,7 +125,7 @@ def test_validate_looks_up_neither_hub_ids_nor_urls(tmp_path):
         ("model_name=models/tiny", "model_name: Hub name models/tiny: "),
         ("ref_model_name=./tinny", "ref_model_name: folder ./tinny does not exist. Did you mean tiny?"),
         ("deepspeed=ds.json", "deepspeed: ds.json does not exist"),
-        ("resources.gpus_per_worker=1", "a worker of 1 CPU, 1 GPU was asked for; Ray has"),
+        ("resources.gpus_per_worker=1", "a worker of 1 CPU, 1 GPU was requested; Ray has"),
     ],
 )
 def test_train_finds_what_is_missing_in_seconds_without_a_ray(tmp_path, override, said):
@@ -200,7 +200,7 @@ def test_data_check_prints_what_is_in_the_data(tmp_path):
 def test_data_check_without_a_method_says_where_it_may_come_from(tmp_path):
     done = tadrib("data", "check", "rows.jsonl", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--method: is missing, and there is no --spec that has it. Use one of sft" in done.stderr
+    assert "--method: is missing, and no --spec was given that has it. Use one of sft" in done.stderr
 
 
 def test_data_check_gives_json_and_exits_2_on_data_that_training_would_refuse(tmp_path):

@@ -13,10 +13,10 @@ from tadrib.ray_jobs.worker.cores import share_of
 # a thread that is there before, and one that comes after
 BIND = """
 import json, os, sys, threading
-from tadrib.ray_jobs.worker.cores import keep_to_own_cores
+from tadrib.ray_jobs.worker.cores import pin_to_own_cores
 done = threading.Event()
 threading.Thread(target=done.wait).start()
-keep_to_own_cores(int(sys.argv[1]), int(sys.argv[2]), 1.0)
+pin_to_own_cores(int(sys.argv[1]), int(sys.argv[2]), 1.0)
 threading.Thread(target=done.wait).start()
 print(json.dumps([sorted(os.sched_getaffinity(int(thread))) for thread in os.listdir("/proc/self/task")]))
 done.set()

@@ -5,7 +5,7 @@ import pytest
 
 from tadrib.ray_jobs.console import decimal, duration
 from tadrib.ray_jobs.driver.display import Display
-from tadrib.ray_jobs.events import Metrics, Started, Step
+from tadrib.ray_jobs.events import AttemptStarted, Metrics, Step
 from tadrib.training.phases import Phase
 
 
@@ -48,8 +48,8 @@ def test_what_can_be_counted_before_training_is_shown_as_far_as_it_is():
 def test_a_run_that_continues_says_after_which_step():
     screen = io.StringIO()
     with Display(screen) as display:
-        display.show(Started(0, 2))
-        display.show(Started(30, 2))
+        display.show(AttemptStarted(0, 2))
+        display.show(AttemptStarted(30, 2))
     assert screen.getvalue() == "continuing after step 30\n"
 
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from tadrib.ray_jobs.disk import check_space, human, is_full, least_bytes
 from tadrib.ray_jobs.events import Failure, WorkersFailed
-from tadrib.ray_jobs.failures import HUNG, describe, of_hung, of_workers, place_of
+from tadrib.ray_jobs.failures import HUNG, describe, hang_failure, place_of, worker_failure
 from tadrib.training.config import SFTConfig
 from tadrib.training.errors import DataError, Problem, ResourceError, TrainingError
 from tadrib.training.run.directory import RunDirectory
@@ -69,7 +69,7 @@ def test_a_worker_that_died_is_named_before_those_that_lost_it(tmp_path):
     group = Exception("Ray's WorkerGroupError")
     group.worker_failures = {0: lost.error, 1: RuntimeError("actor died")}
 
-    failure = of_workers(WorkersFailed(lost, group), run, at="step 12 of 40")
+    failure = worker_failure(WorkersFailed(lost, group), run, at="step 12 of 40")
     assert "the process of worker 1 died" in str(failure.error)
     assert "at step 12 of 40" in str(failure.error)
     assert str(run.logs / "worker-1.log") in str(failure.error)
@@ -88,7 +88,7 @@ def test_memory_that_ran_out_is_told_apart_and_answered_with_advice(tmp_path, er
     failure = describe(caught(error), RunDirectory(tmp_path), rank=0, log=tmp_path / "log")
 
     assert failure.fatal
-    assert "memory ran out" in str(failure.error)
+    assert "out of memory" in str(failure.error)
     for advice in ("per_device_train_batch_size", "max_tokens_per_batch", "gradient_checkpointing", "QLoRA"):
         assert advice in str(failure.error)
 
@@ -102,10 +102,10 @@ def test_workers_that_ray_ended_for_memory_get_the_advice_too(tmp_path, where):
     setattr(group, where, {1: killed} if where == "worker_failures" else killed)
     lost = describe(caught(RuntimeError("Connection closed by peer")), RunDirectory(tmp_path), log=tmp_path)
 
-    failure = of_workers(WorkersFailed(lost, group), RunDirectory(tmp_path), at="step 12 of 40")
+    failure = worker_failure(WorkersFailed(lost, group), RunDirectory(tmp_path), at="step 12 of 40")
 
     assert failure.message == text
-    assert f"memory ran out: 1 problem\n  worker: {text}." in str(failure.error)
+    assert f"out of memory: 1 problem\n  worker: {text}." in str(failure.error)
     assert "QLoRA" in str(failure.error)
 
 
@@ -115,13 +115,13 @@ def hung(rank: int) -> Failure:
 
 
 def test_a_frozen_worker_is_named_by_its_silence():
-    failure = of_hung([hung(0), hung(2)], workers=4)
-    assert failure.message == "workers 1, 3 did not answer; step 7 has taken 130 s"
+    failure = hang_failure([hung(0), hung(2)], workers=4)
+    assert failure.message == "workers 1, 3 did not respond; step 7 has taken 130 s"
     assert "at loop.py:3 in all_reduce" in str(failure.error)
 
 
 def test_when_every_worker_answers_the_first_one_tells_where_it_waits():
-    assert of_hung([hung(1), hung(0)], workers=2).rank == 1
+    assert hang_failure([hung(1), hung(0)], workers=2).rank == 1
 
 
 def test_the_place_is_our_innermost_line_not_the_librarys():

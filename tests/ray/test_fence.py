@@ -8,7 +8,7 @@ import pytest
 
 from tadrib.ray_jobs.driver.display import Display
 from tadrib.ray_jobs.driver.launch import _Start
-from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.ray_jobs.runs.lock import locked
 from tadrib.training.config import JobSpec
 from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager, SavedCheckpoint
 from tadrib.training.loop.store_checkpoint_manager import StoreCheckpointManager
@@ -34,7 +34,7 @@ def test_who_has_lost_a_run_commits_nothing_to_it(tmp_path, monkeypatch, take, s
     monkeypatch.setenv("TADRIB_SCRATCH", str(tmp_path / "scratch"))
     run = RunDirectory(f"{scheme}{tmp_path}/run")
     run.create()
-    with writing_to(run, lambda: None) as fence:
+    with locked(run, lambda: None) as fence:
         manager = (
             StoreCheckpointManager(run.store, fence.require)
             if scheme

@@ -78,7 +78,7 @@ def test_ctrl_c_saves_and_exits_130_and_the_same_command_finishes_the_run(tmp_pa
     screen, _ = first.communicate(timeout=120)
 
     assert first.returncode == 130, screen
-    assert "stopping after this step; press again to abort" in screen
+    assert "stopping after this step; press Ctrl-C again to abort" in screen
     stopped = run.read_result()
     assert stopped.status == "stopped"
     assert 0 < stopped.steps_done < STEPS

@@ -106,5 +106,5 @@ def test_a_dataset_that_changed_is_told_and_never_mixed_with_what_it_was(
     assert "--fresh" in said
 
     block_of(tmp_path / "runs").unlink()
-    with pytest.raises(DataError, match=r"are damaged.*\n.*dataset_path: .* put the old content back"):
+    with pytest.raises(DataError, match=r"are corrupt.*\n.*dataset_path: .* restore the old content"):
         start(spec, tmp_path / "three", monkeypatch)

@@ -27,12 +27,12 @@ def test_a_visit_takes_what_was_posted_once_and_in_order():
 
 def test_a_worker_waits_for_the_data_and_then_for_where_all_begin():
     link = Link()
-    waiting, result = in_thread(lambda: (link.wait_to_go(), link.wait_to_begin()))
+    waiting, result = in_thread(lambda: (link.wait_for_data(), link.wait_for_start_step()))
     link.exchange(Orders())
-    link.exchange(Orders(go=True))
+    link.exchange(Orders(data_ready=True))
     waiting.join(0.2)
     assert waiting.is_alive()
-    link.exchange(Orders(go=True, begin_at=0))  # the first step is a step to begin at, too
+    link.exchange(Orders(data_ready=True, start_step=0))  # the first step is a step to begin at, too
     waiting.join(10)
     assert result == [(None, 0)]
 
@@ -40,8 +40,8 @@ def test_a_worker_waits_for_the_data_and_then_for_where_all_begin():
 def test_an_attempt_without_hope_does_not_wait_for_data():
     link = Link()
     failure = Failure(TrainingError("NaN"), "TrainingError", "NaN", "loop.py:3", "log", fatal=True)
-    waiting, result = in_thread(link.wait_to_go)
-    link.exchange(Orders(hopeless=failure))
+    waiting, result = in_thread(link.wait_for_data)
+    link.exchange(Orders(final_failure=failure))
     waiting.join(10)
     assert result == [failure]
 

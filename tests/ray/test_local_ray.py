@@ -72,7 +72,11 @@ def test_a_path_too_long_for_sockets_is_told_at_once(tmp_path, monkeypatch):
     [
         (OSError(errno.ENOSPC, "No space left on device"), 1, "Free some space in "),
         (PermissionError(errno.EACCES, "Permission denied"), 1, "Let this user write to "),
-        (RuntimeError("Failed to start GCS"), 2, "Run `ray stop --force` if a Ray of an earlier run is left"),
+        (
+            RuntimeError("Failed to start GCS"),
+            2,
+            "If Ray of an earlier run is still running, run `ray stop --force`",
+        ),
     ],
 )
 def test_a_second_try_is_made_where_it_can_help(monkeypatch, error, tries, said):

@@ -3,8 +3,8 @@
 
 import pytest
 
-from tadrib.ray_jobs.driver.mailbox import Group, Mailbox
-from tadrib.ray_jobs.events import Failure, ReadyToResize, Started, Step
+from tadrib.ray_jobs.driver.mailbox import Mailbox, WorkerGroup
+from tadrib.ray_jobs.events import AttemptStarted, Failure, ReadyToResize, Step
 from tadrib.training.errors import TrainingError
 
 
@@ -13,13 +13,13 @@ def failure(message: str, fatal: bool = False) -> Failure:
 
 
 def attempt(mailbox: Mailbox, start: int, step: int, *failures: Failure) -> None:
-    group = Group()
-    for event in (Started(start, 2), Step(step, 100, start), *failures):
+    group = WorkerGroup()
+    for event in (AttemptStarted(start, 2), Step(step, 100, start), *failures):
         mailbox.take(event, group)
 
 
 @pytest.mark.parametrize(
-    ("attempts", "hopeless"),
+    ("attempts", "final_failure"),
     [
         ([], None),
         ([(0, 5, failure("reset by peer"))], None),
@@ -41,30 +41,30 @@ def attempt(mailbox: Mailbox, start: int, step: int, *failures: Failure) -> None
         "two that died without a word",
     ],
 )
-def test_another_attempt_is_made_unless_it_is_hopeless(attempts, hopeless):
+def test_another_attempt_is_made_unless_it_would_repeat_the_failure(attempts, final_failure):
     mailbox = Mailbox()
     for start, step, *failures in attempts:
         attempt(mailbox, start, step, *failures)
 
-    found = mailbox.hopeless()
+    found = mailbox.final_failure()
 
-    assert (found.message if found else None) == hopeless
+    assert (found.message if found else None) == final_failure
 
 
 def test_the_first_failure_of_an_attempt_counts_as_the_others_follow_from_it():
     mailbox = Mailbox()
     attempt(mailbox, 0, 5, failure("NaN", fatal=True), failure("connection lost"))
 
-    assert mailbox.hopeless().message == "NaN"
+    assert mailbox.final_failure().message == "NaN"
 
 
 def test_a_save_is_asked_for_until_it_is_done_or_the_workers_are_others():
     mailbox = Mailbox()
     assert mailbox.has_saved
     mailbox.request_save()
-    mailbox.take(Step(7, 100, 0), Group())
+    mailbox.take(Step(7, 100, 0), WorkerGroup())
     assert not mailbox.has_saved
-    mailbox.take(ReadyToResize(), Group())
+    mailbox.take(ReadyToResize(), WorkerGroup())
     assert mailbox.has_saved
 
     mailbox.request_save()

@@ -11,7 +11,7 @@ import pytest
 
 from tadrib.ray_jobs.runs import liveness
 from tadrib.ray_jobs.runs.liveness import is_alive
-from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.ray_jobs.runs.lock import locked
 from tadrib.training.errors import ResourceError
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.files import RunFiles
@@ -34,7 +34,7 @@ def nobody() -> None:
 
 
 def hold(folder: str, entered, leave) -> None:
-    with writing_to(RunDirectory(folder), nobody):
+    with locked(RunDirectory(folder), nobody):
         entered.set()
         leave.wait(30)
 
@@ -42,7 +42,7 @@ def hold(folder: str, entered, leave) -> None:
 def try_to_hold(folder: str, start, results, leave) -> None:
     start.wait()
     try:
-        with writing_to(RunDirectory(folder), nobody):
+        with locked(RunDirectory(folder), nobody):
             results.put("held")
             leave.wait(60)
     except ResourceError:
@@ -57,7 +57,7 @@ def test_a_second_start_is_refused_and_told_who_holds_the_run(tmp_path):
     process.start()
     assert entered.wait(60)
 
-    with pytest.raises(ResourceError) as refused, writing_to(run, nobody):
+    with pytest.raises(ResourceError) as refused, locked(run, nobody):
         pass
 
     assert f"process {process.pid} on" in str(refused.value)
@@ -78,7 +78,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path):
     process.join()
 
     began = time.monotonic()
-    with writing_to(run, nobody):
+    with locked(run, nobody):
         assert run.files.holder().pid == os.getpid()
     assert time.monotonic() - began < 5
 
@@ -112,7 +112,7 @@ def test_a_start_that_looked_before_another_took_the_run_is_refused(tmp_path, mo
     looks = iter([seen])
     monkeypatch.setattr(RunFiles, "holder", lambda files: next(looks, taken))
 
-    with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
+    with pytest.raises(ResourceError, match="process 1 on elsewhere"), locked(run, nobody):
         pass
 
     assert Holder.parse(run.lock_file.read_text()) == taken
@@ -123,7 +123,7 @@ def test_a_lock_that_was_let_go_since_the_look_at_it_is_free(tmp_path, monkeypat
     holder = RunFiles.holder
     monkeypatch.setattr(RunFiles, "holder", lambda files: looks.pop() if looks else holder(files))
 
-    with writing_to(run, nobody):
+    with locked(run, nobody):
         assert run.files.holder().pid == os.getpid()
 
 
@@ -133,7 +133,7 @@ def test_a_file_system_without_locks_goes_by_whoever_stands_in_the_lock(tmp_path
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     run = run_in(tmp_path)
-    with writing_to(run, nobody), pytest.raises(ResourceError), writing_to(run, nobody):
+    with locked(run, nobody), pytest.raises(ResourceError), locked(run, nobody):
         pass
     assert run.files.holder() is None
 
@@ -142,7 +142,7 @@ def test_a_torn_lock_stops_nobody(tmp_path):
     run = run_in(tmp_path)
     run.lock_file.write_text('{"owner": "a')
 
-    with writing_to(run, nobody):
+    with locked(run, nobody):
         assert run.files.holder().pid == os.getpid()
 
 
@@ -154,7 +154,7 @@ def held_elsewhere(run: RunDirectory, beat: float) -> Holder:
 
 def test_a_holder_on_another_machine_lives_by_its_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(liveness, "PATIENCE", 1.5)
+    monkeypatch.setattr(liveness, "TIMEOUT", 1.5)
     run = run_in(tmp_path)
 
     assert not is_alive(run.files, held_elsewhere(run, beat=time.time() - 3600))
@@ -169,7 +169,7 @@ def test_a_holder_that_lost_the_run_is_told(tmp_path, monkeypatch):
     run = run_in(tmp_path)
     told = mp.get_context("spawn").Event()
 
-    with writing_to(run, told.set):
+    with locked(run, told.set):
         held_elsewhere(run, beat=time.time())
         assert told.wait(10)
     assert run.files.holder().host == "elsewhere"
@@ -178,7 +178,7 @@ def test_a_holder_that_lost_the_run_is_told(tmp_path, monkeypatch):
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.2)
-    monkeypatch.setattr(liveness, "PATIENCE", 1.0)
+    monkeypatch.setattr(liveness, "TIMEOUT", 1.0)
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
@@ -192,7 +192,7 @@ def test_a_live_holder_keeps_the_run_whatever_its_clock_says(tmp_path, quick, ho
     held_elsewhere(run, beat=time.time() + 3600 * hours)
     threading.Thread(target=beat, daemon=True).start()
     try:
-        with pytest.raises(ResourceError, match="process 1 on elsewhere"), writing_to(run, nobody):
+        with pytest.raises(ResourceError, match="process 1 on elsewhere"), locked(run, nobody):
             pass
     finally:
         done.set()
@@ -202,7 +202,7 @@ def test_a_live_holder_keeps_the_run_whatever_its_clock_says(tmp_path, quick, ho
 def test_a_dead_holder_loses_the_run_whatever_its_clock_said(tmp_path, quick, hours):
     run = run_in(tmp_path)
     held_elsewhere(run, beat=time.time() + 3600 * hours)
-    with writing_to(run, nobody):
+    with locked(run, nobody):
         assert run.files.holder().pid == os.getpid()
 
 

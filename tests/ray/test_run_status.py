@@ -14,9 +14,9 @@ from tadrib.ray_jobs.cli.comparison import compare_run
 from tadrib.ray_jobs.cluster.endings import reason, together
 from tadrib.ray_jobs.cluster.jobs import JobDetails
 from tadrib.ray_jobs.local.runs import LocalRuns
-from tadrib.ray_jobs.paths import relative_keys, require_directory, require_lasting_storage
+from tadrib.ray_jobs.paths import relative_keys, require_directory, require_persistent_storage
 from tadrib.ray_jobs.runs import liveness
-from tadrib.ray_jobs.runs.lock import writing_to
+from tadrib.ray_jobs.runs.lock import locked
 from tadrib.ray_jobs.runs.lookup import find
 from tadrib.ray_jobs.runs.reading import read_status
 from tadrib.ray_jobs.runs.status import Status
@@ -50,12 +50,12 @@ def test_a_driver_that_died_without_a_word_is_not_taken_for_running(tmp_path):
         process.kill()
     status = read_status(run_in(tmp_path / "run", rows=3, lock=lock))
     assert (status.state, status.exit_code) == ("died", 1)
-    assert "no result and no driver" in status.sentence
+    assert "its driver is gone" in status.sentence
 
 
 def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_says(tmp_path, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.5)
-    monkeypatch.setattr(liveness, "PATIENCE", 1.5)
+    monkeypatch.setattr(liveness, "TIMEOUT", 1.5)
     elsewhere = {"host": "another-machine", "beat": time.time() - 3600}
     run = run_in(tmp_path / "run", lock=lock_of(os.getpid(), **elsewhere))
     status = read_status(run)
@@ -71,11 +71,11 @@ def test_a_driver_elsewhere_lives_as_long_as_its_heart_beats_whatever_its_clock_
 @pytest.mark.parametrize("beat", [-3600, 0, 3600], ids=["old", "fresh", "of a clock ahead"])
 def test_status_and_lock_say_the_same_of_a_heartbeat(tmp_path, monkeypatch, beat):
     monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(liveness, "PATIENCE", 0.3)
+    monkeypatch.setattr(liveness, "TIMEOUT", 0.3)
     dead = lock_of(os.getpid(), host="another-machine", beat=time.time() + beat)
     run = run_in(tmp_path / "run", lock=dead)
     assert read_status(run).state == "died"
-    with writing_to(RunDirectory(run.location), lambda: None):
+    with locked(RunDirectory(run.location), lambda: None):
         assert read_status(run).state == "running"
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_file_of_a_run_does_not_keep_its_status_secret(tmp_path, name,
 def test_a_damaged_result_is_said_to_be(tmp_path):
     run = run_in(tmp_path / "run", rows=3, max_steps=9)
     (tmp_path / "run" / "result.json").write_text('{"status": "succ')
-    assert read_status(run).sentence == "run has ended: step 3 of 9; its result.json is damaged"
+    assert read_status(run).sentence == "run has ended: step 3 of 9; its result.json is corrupt"
 
 
 def test_the_steps_of_less_than_an_epoch_are_told(tmp_path):
@@ -166,7 +166,7 @@ def test_a_run_that_has_ended_is_not_asked_to_stop(tmp_path):
 
 def test_a_run_that_does_not_stop_in_time_is_said_to_go_on(tmp_path):
     run = run_in(tmp_path / "run", lock=lock_of(os.getpid()))
-    with pytest.raises(TrainingError, match=r"still ran after 0\.5 seconds"):
+    with pytest.raises(TrainingError, match=r"is still running after 0\.5 seconds"):
         LocalRuns().stop(run.location, seconds=0.5)
     assert (tmp_path / "run" / "stop").exists()
 
@@ -209,7 +209,7 @@ def test_neither_job_nor_result_alone_decides(details, state, expected):
 
 
 def test_why_a_job_failed_is_said_by_its_exit_code_or_by_ray():
-    assert "tadrib is not found" in reason(job("FAILED", 127))
+    assert "tadrib was not found" in reason(job("FAILED", 127))
     assert "killed (exit code -9)" in reason(job("FAILED", -9))
     assert reason(job("FAILED", None, "Failed to set up the environment\nmore")) == (
         "Failed to set up the environment"
@@ -239,8 +239,8 @@ def test_a_run_is_not_kept_in_the_folder_that_ray_removes_with_the_job(tmp_path,
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     with pytest.raises(SpecError, match="Ray removes from the node after the job"):
-        require_lasting_storage(spec_of())
-    require_lasting_storage(spec_of(storage_path="s3://bucket/runs"))
+        require_persistent_storage(spec_of())
+    require_persistent_storage(spec_of(storage_path="s3://bucket/runs"))
 
 
 def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
@@ -266,7 +266,7 @@ def test_launch_never_starts_a_cluster_of_its_own(tmp_path):
         timeout=120,
     )
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "no Ray runs on this machine" in done.stderr
+    assert "no Ray is running on this machine" in done.stderr
     assert "`tadrib train`" in done.stderr
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tadrib.ray_jobs.runs.starts import begin, finished, set_aside
+from tadrib.ray_jobs.runs.resumption import begin, finished, set_aside
 from tadrib.ray_jobs.trackers import point_trackers_at
 from tadrib.training.config import JobSpec
 from tadrib.training.errors import ResourceError, SpecError
@@ -107,7 +107,7 @@ def test_a_finished_run_without_whole_weights_goes_on_from_its_checkpoint_and_sa
     begin(spec, run)
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"{said}, although the run had succeeded; it goes on from checkpoint-10 to make its weights again"
+        f"{said}, although the run succeeded; it continues from checkpoint-10 to restore its weights"
     ]
 
 
@@ -144,7 +144,9 @@ def test_a_damaged_result_deletes_no_weights(tmp_path, scheme, monkeypatch, capl
     assert (tmp_path / "run" / "final.before-1" / "model.safetensors").read_bytes() == b"weights"
     assert not run.has_final()
     damaged, kept = (record.getMessage() for record in caplog.records)
-    assert damaged == "result.json is damaged, so how the run ended is not known; it begins anew"
+    assert (
+        damaged == "result.json is corrupt, so it is unknown how the run ended; it starts from the beginning"
+    )
     assert kept.endswith(f"it is kept as {scheme}{tmp_path}/run/final.before-1")
 
 
@@ -167,7 +169,7 @@ def test_a_damaged_spec_of_a_run_is_named_with_the_ways_out(tmp_path, content, c
     run.spec_file.unlink()
     assert finished(spec, run) is None
     begin(spec, run)
-    assert "spec.yaml of the run is missing; the spec given is taken" in caplog.text
+    assert "the run's spec.yaml is missing; the run is assumed" in caplog.text
     assert finished(spec, run) is None
 
 

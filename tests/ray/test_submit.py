@@ -145,12 +145,12 @@ def test_a_run_is_asked_about_by_name_or_directory(cluster, project):
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"RAY_AUTH_TOKEN": "wrong"}, "does not accept the token of RAY_AUTH_TOKEN{403}"),
-        ({"RAY_AUTH_TOKEN_PATH": ""}, "asks for a token{401}, and there is none"),
-        ({"RAY_AUTH_TOKEN_PATH": "", "RAY_AUTH_MODE": ""}, "asks for a token{401}, and there is none"),
+        ({"RAY_AUTH_TOKEN": "wrong"}, "rejects the token of RAY_AUTH_TOKEN{403}"),
+        ({"RAY_AUTH_TOKEN_PATH": ""}, "requires a token{401}, and none is configured"),
+        ({"RAY_AUTH_TOKEN_PATH": "", "RAY_AUTH_MODE": ""}, "requires a token{401}, and none is configured"),
         (
             {"RAY_AUTH_MODE": "disabled"},
-            "asks for a token{401}, and RAY_AUTH_MODE=disabled keeps Ray from sending one",
+            "requires a token{401}, and RAY_AUTH_MODE=disabled prevents Ray from sending one",
         ),
         ({"RAY_AUTH_TOKEN_PATH": "/nowhere"}, "RAY_AUTH_TOKEN_PATH=/nowhere cannot be read"),
     ],
@@ -275,7 +275,7 @@ def test_what_ray_calls_success_needs_a_result_that_says_so(cluster, project, se
     until(lambda: server.details(job).status.is_terminal())
     status = cluster.tadrib("status", "did-nothing", "--address", cluster.url, cwd=project)
     assert status.returncode == 1
-    assert "there is no result.json that says so of the run" in status.stdout
+    assert "no result.json confirms it" in status.stdout
 
 
 def test_a_run_that_has_hardly_begun_can_be_stopped(cluster, project):
@@ -347,7 +347,7 @@ def test_a_node_that_differs_is_named_with_all_its_faults_before_workers_start(c
 
     assert done.returncode == 2, done.stdout + done.stderr
     assert "the cluster's nodes cannot run this: 2 problems" in done.stdout
-    assert "has other versions than the driver: torch 9.9 (driver: " in done.stdout
+    assert "has versions that differ from the driver's: torch 9.9 (driver: " in done.stdout
     assert f"does not see the run directory {project}/runs/everywhere" in done.stdout
     assert sorted(os.listdir(project / "runs" / "everywhere" / "logs")) == ["driver.log"]
     assert not list((project / "runs" / "everywhere").glob(".preflight*"))

@@ -150,7 +150,7 @@ class RunDirectory:
         block = StoredBlocks.load(self.data).damage()
         return block and f"{PREPARED}/{block}"
 
-    def bring_final(self) -> str | None:
+    def download_final(self) -> str | None:
         """Have the final weights of a store's run on this machine; returns what is wrong with them, None if nothing."""
         if self.store is None:
             return None

@@ -13,7 +13,7 @@ from tadrib.training.config.locations import is_url
 from tadrib.training.errors import TadribError
 from tadrib.training.files.store import Store
 
-PATIENCE = 20.0  # seconds for which an object store may fail to answer
+RETRY_SECONDS = 20.0  # for an object store that does not answer
 CONTENT = b"written by helm test"
 
 
@@ -21,7 +21,7 @@ def try_storage(place: str) -> None:
     """Write, read and remove a file at a directory or URL. Raises OSError or ResourceError."""
     name = f".tadrib-test-{uuid.uuid4().hex}"
     if is_url(place):
-        store = Store(place, retry_seconds=PATIENCE)
+        store = Store(place, retry_seconds=RETRY_SECONDS)
         store.write(name, CONTENT)
         found = store.read(name)
         store.remove(name)

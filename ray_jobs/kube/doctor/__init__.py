@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`tadrib doctor`: what a cluster lacks, found before anything is submitted."""
+"""`tadrib doctor`: checks a cluster before anything is submitted."""

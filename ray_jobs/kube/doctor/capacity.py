@@ -13,7 +13,7 @@ from typing import Any
 
 from tadrib.ray_jobs.kube.api import KubernetesApi
 from tadrib.ray_jobs.kube.doctor.checks import Check, fail, ok, warn
-from tadrib.ray_jobs.kube.doctor.nodes import Node, Room, may_run, nodes_of, what_grows
+from tadrib.ray_jobs.kube.doctor.nodes import Amounts, Node, may_run, nodes_of, what_grows
 from tadrib.ray_jobs.kube.status.scheduling import amount, requests_of
 from tadrib.ray_jobs.kube.status.trouble import LABEL, workers_in
 from tadrib.ray_jobs.kube.status.units import quantity
@@ -51,9 +51,7 @@ def _place(template: Object, count: int, nodes: list[Node], position: int, grows
     placed = _take(allowed, wanted, count)
     asks = ", ".join(f"{number} {resource}" for resource, number in requests_of(spec).items())
     if placed == count:
-        return ok(
-            name, f"there is room now, on {len(allowed)} node{'s' * (len(allowed) > 1)}, for {asks} each"
-        )
+        return ok(name, f"available now on {len(allowed)} node{'s' * (len(allowed) > 1)}, for {asks} each")
     text = (
         _shortage(spec, wanted, [(n, n.free) for n in allowed])
         if not placed
@@ -64,19 +62,21 @@ def _place(template: Object, count: int, nodes: list[Node], position: int, grows
 
 def _what(template: Object, count: int, position: int) -> str:
     if position == 0:
-        return "room for the head"
+        return "capacity for the head"
     together = workers_in(template)
     what = "worker" if together == 1 else "pod"
-    return f"room for {count} {what}{'s' if count > 1 else ''}{f' of {together} workers' * (together > 1)}"
+    return (
+        f"capacity for {count} {what}{'s' if count > 1 else ''}{f' of {together} workers' * (together > 1)}"
+    )
 
 
-def _smaller(template: Object, nodes: list[Node], wanted: Room) -> str:
+def _smaller(template: Object, nodes: list[Node], wanted: Amounts) -> str:
     """What to change where no node holds a pod, or not as many as there are."""
     together = workers_in(template)
     one = {resource: number / together for resource, number in wanted.items() if resource != "pods"}
     fitting = min(together, max(_fits(node.whole, one) for node in nodes))
     if not 0 < fitting < together:
-        return "Ask for less in the spec's resources, or add nodes."
+        return "Request less in the spec's resources, or add nodes."
     most = most_together(fitting, together)
     return f"The largest node holds {fitting} of these workers: set resources.workers_per_node: {most}, or add nodes."
 
@@ -94,8 +94,8 @@ def _torn_apart(template: Object, count: int, nodes: list[Node]) -> Iterator[Che
         yield warn("GPUs of a node", said, action)
 
 
-def _take(nodes: list[Node], wanted: Room, count: int) -> int:
-    """Place as many as fit, and take their room away."""
+def _take(nodes: list[Node], wanted: Amounts, count: int) -> int:
+    """Place as many pods as fit, subtract what they request from the nodes, and return their number."""
     placed = 0
     for node in sorted(nodes, key=lambda node: -_fits(node.free, wanted)):
         here = min(_fits(node.free, wanted), count - placed)
@@ -105,21 +105,21 @@ def _take(nodes: list[Node], wanted: Room, count: int) -> int:
     return placed
 
 
-def _fits(room: Room, wanted: Room) -> int:
-    """How many pods have room."""
-    numbers = [room.get(resource, Decimal(0)) // number for resource, number in wanted.items() if number]
+def _fits(amounts: Amounts, wanted: Amounts) -> int:
+    """How many pods fit."""
+    numbers = [amounts.get(resource, Decimal(0)) // number for resource, number in wanted.items() if number]
     return max(0, int(min(numbers))) if numbers else 0
 
 
-def _shortage(spec: Object, wanted: Room, rooms: list[tuple[Node, Room]]) -> str:
+def _shortage(spec: Object, wanted: Amounts, available: list[tuple[Node, Amounts]]) -> str:
     """``0/3 nodes have 8 free nvidia.com/gpu``: the resource that the fewest nodes have."""
     counts = {
-        resource: sum(room.get(resource, Decimal(0)) >= number for _, room in rooms)
+        resource: sum(amounts.get(resource, Decimal(0)) >= number for _, amounts in available)
         for resource, number in wanted.items()
     }
     resource = min(counts, key=lambda each: (counts[each], "/" not in each))
     asked = amount(resource, {**requests_of(spec), "pods": "1"})
-    return f"{counts[resource]}/{len(rooms)} nodes have {asked}"
+    return f"{counts[resource]}/{len(available)} nodes have {asked}"
 
 
 def _impossible(name: str, said: str, action: str, grows: str) -> Check:

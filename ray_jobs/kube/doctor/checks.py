@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check: one thing that `tadrib doctor` looked at, what it found, and what to do."""
+"""Check: one finding of `tadrib doctor`, and what to do about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``fail`` stops a run, or would; ``warn`` may."""
+    """The verdict ``fail`` means that a run cannot start or succeed, ``warn`` that it may not."""
 
     name: str
     verdict: Verdict
@@ -39,12 +39,14 @@ def fail(name: str, said: str, action: str) -> Check:
 
 
 def unread(name: str, what: str) -> Check:
-    """A check that could not be made."""
-    return warn(name, f"you may not read {what}, so this was not checked", "Ask an administrator to run it.")
+    """A check that could not be made for lack of permission."""
+    return warn(
+        name, f"you may not read {what}, so this was not checked", "Ask an administrator to check it."
+    )
 
 
 def looked_up(api: KubernetesApi, path: str) -> Object | None:
-    """The object; None where there is none. Raises Forbidden."""
+    """The object, or None. Raises Forbidden."""
     try:
         return api.get(path)
     except NotFound:
@@ -52,7 +54,7 @@ def looked_up(api: KubernetesApi, path: str) -> Object | None:
 
 
 def unless_forbidden(name: str, what: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """The checks, or one that says that ``what`` may not be read."""
+    """The checks, or a warning that ``what`` may not be read."""
     try:
         yield from check()
     except Forbidden:

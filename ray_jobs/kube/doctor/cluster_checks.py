@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cluster checks: whether there is a cluster that runs could be sent to, and whether you may."""
+"""Cluster checks: whether the cluster can execute runs, and whether the user may submit them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RIGHTS_TO_ASK = (("", "pods/exec", "get"), ("", "events", "list"))
 
 
 def cluster_checks(api: KubernetesApi, operator_namespace: str) -> Iterator[Check]:
-    """Raises Unreachable, or Forbidden where the cluster does not know the user."""
+    """Raises Unreachable, or Forbidden if the cluster does not authenticate the user."""
     yield _version(api)
     yield from unless_forbidden("namespace", "namespaces", lambda: _namespace(api))
     yield from _kuberay(api)
@@ -41,8 +41,7 @@ def cluster_checks(api: KubernetesApi, operator_namespace: str) -> Iterator[Chec
 
 
 def _version(api: KubernetesApi) -> Check:
-    told = api.get("/version")
-    text = told.get("gitVersion", "")
+    text = api.get("/version").get("gitVersion", "")
     numbers = re.match(r"v(\d+)\.(\d+)", text)
     version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
     said = f"Kubernetes {text} at {api.address}"
@@ -56,7 +55,7 @@ def _version(api: KubernetesApi) -> Check:
 def _namespace(api: KubernetesApi) -> Iterator[Check]:
     found = looked_up(api, f"/api/v1/namespaces/{api.namespace}")
     if found is None:
-        action = f"Apply what tadrib needs there (`kubectl apply -k {manifest('base')}`), or name another --namespace."
+        action = f"Apply what tadrib needs there (`kubectl apply -k {manifest('base')}`), or give another --namespace."
         yield fail("namespace", f"there is no namespace {api.namespace}", action)
         return
     level = (found["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce")
@@ -85,7 +84,7 @@ def _operator(api: KubernetesApi, expected: str) -> Iterator[Check]:
         yield unread(name, f"pods of namespace {expected}")
         return
     if not pods:
-        yield fail(name, "no pod of it was found", _INSTALL)
+        yield fail(name, "no pod of the operator was found", _INSTALL)
         return
     pod = next((each for each in pods if is_ready(each)), pods[0])
     yield _running_operator(name, pod)
@@ -98,30 +97,28 @@ def _running_operator(name: str, pod: Object) -> Check:
     if not is_ready(pod):
         trouble = trouble_of(pod)
         return fail(
-            name, f"it does not run: {trouble.text if trouble else where}", "No run starts without it."
+            name, f"it is not running: {trouble.text if trouble else where}", "No run starts without it."
         )
     version = re.search(r":v?(\d+)\.(\d+)", image)
     if version is None:
-        return warn(name, f"{where}, of a version that its tag does not tell", "Runs need KubeRay 1.7.")
+        return warn(name, f"{where}, whose tag does not contain a version", "Runs need KubeRay 1.7.")
     if (int(version[1]), int(version[2])) < _KUBERAY:
         return fail(
-            name, where, "Runs need KubeRay 1.7: upgrade it, and its CRDs, which Helm never upgrades."
+            name, where, "Runs need KubeRay 1.7: upgrade it, and its CRDs, which Helm does not upgrade."
         )
     return ok(name, where)
 
 
 def _reach_of_operator(api: KubernetesApi, pod: Object, expected: str) -> Iterator[Check]:
-    """Whether it watches our namespace, and whether pods of runs let it in."""
+    """Whether the operator watches our namespace, and whether the runs' network policy admits it."""
     arguments = " ".join(pod["spec"]["containers"][0].get("args") or [])
     watched = re.search(r"--?watch-namespace[= ](\S+)", arguments)
     if watched and api.namespace not in watched[1].split(","):
         action = f"Add {api.namespace} to the operator's watchNamespace."
-        yield fail("watched namespaces", f"the operator watches {watched[1]} and not {api.namespace}", action)
+        yield fail("watched namespaces", f"the operator watches {watched[1]}, not {api.namespace}", action)
     home = pod["metadata"]["namespace"]
     if home != expected:
-        said = (
-            f"the operator is in {home}, and pods of runs let in {expected}: every job would fail after 300 s"
-        )
+        said = f"the operator is in {home}, but pods of runs only admit {expected}: every job would fail after 300 s"
         yield fail("network policy", said, f"Set platform.networkPolicy.operatorNamespace: {home}.")
 
 
@@ -131,7 +128,7 @@ def _rights(api: KubernetesApi) -> Iterator[Check]:
     denied = [right for right in (*_RIGHTS, *storage) if not _may(api, *right)]
     if ("", "secrets", "create") in denied:
         denied.remove(("", "secrets", "create"))
-        said = "Helm keeps releases in Secrets, and you may not create any"
+        said = "Helm stores releases in Secrets, which you may not create"
         yield fail("Helm's releases", said, "Set HELM_DRIVER=configmap for tadrib and for helm.")
     if denied:
         said = f"in {api.namespace} you may not {', '.join(f'{verb} {kind}' for _, kind, verb in denied)}"
@@ -140,8 +137,8 @@ def _rights(api: KubernetesApi) -> Iterator[Check]:
         yield ok("rights", f"you may submit, follow and stop runs in {api.namespace}")
     lacking = [f"{verb} {kind}" for group, kind, verb in _RIGHTS_TO_ASK if not _may(api, group, kind, verb)]
     if lacking:
-        said = f"you may not {', '.join(lacking)}: no logs and steps of running runs, or no causes of waiting ones"
-        yield warn("rights to look", said, "Ask for the role tadrib-submitter.")
+        said = f"you may not {', '.join(lacking)}: logs and steps of runs, or reasons for waiting, will be missing"
+        yield warn("rights to follow", said, "Ask for the role tadrib-submitter.")
 
 
 def _may(api: KubernetesApi, group: str, resource: str, verb: str) -> bool:

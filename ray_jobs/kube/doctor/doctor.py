@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Doctor: every check of a cluster, and of what one run needs of it, before anything is submitted."""
+"""Doctor: runs all checks of a cluster, and of what a run needs there."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _OPERATOR_NAMESPACE = "kuberay-system"
 def examine(
     api: KubernetesApi, spec: Path | None, overrides: Sequence[str], values: Sequence[Path], queue: str | None
 ) -> list[Check]:
-    """All checks; without a spec, those that any run with these values needs.
+    """The results of all checks; without a spec, of those that apply to any run with these values.
 
-    Raises Unreachable, and Forbidden where the cluster does not know the user.
+    Raises Unreachable, or Forbidden if the cluster does not authenticate the user.
     """
     rendered, objects = _rendered(api, spec, overrides, values, queue)
     checks = list(cluster_checks(api, _let_in(objects)))
@@ -41,7 +41,7 @@ def examine(
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """One line a check, and one with what to do where it is not good; then how many are not."""
+    """Print a line for every check, one with the action if it did not pass, and the number of those."""
     console = Console(highlight=False)
     width = max(len(check.name) for check in checks)
     for check in checks:
@@ -54,13 +54,13 @@ def print_checks(checks: Sequence[Check]) -> None:
     failed = sum(check.verdict == "fail" for check in checks)
     warned = sum(check.verdict == "warn" for check in checks)
     ending = f"{failed} of {len(checks)} checks failed" if failed else "no check failed"
-    console.print(f"{ending}{f', {warned} to look at' if warned else ''}", style="bold")
+    console.print(f"{ending}{f', {warned} with a warning' if warned else ''}", style="bold")
 
 
 def _rendered(
     api: KubernetesApi, spec: Path | None, overrides: Sequence[str], values: Sequence[Path], queue: str | None
 ) -> tuple[Check, list[Object]]:
-    """What the run would be, from which all that it needs is read; a check that fails where it is refused."""
+    """The run's rendered objects, which tell what it needs, and a check that they could be rendered."""
     what = (
         f"{spec} with {', '.join(map(str, values)) or 'default values'}"
         if spec
@@ -76,12 +76,12 @@ def _rendered(
             objects = objects_of(release.render())
         except TadribError as error:
             said = "; ".join(str(problem) for problem in error.problems) or error.title
-            return fail("spec and values", f"{error.title}: {said}", "Nothing below it could be checked."), []
-    return ok("spec and values", f"{what}: the chart takes them, and Helm renders it"), objects
+            return fail("spec and values", f"{error.title}: {said}", "What a run needs was not checked."), []
+    return ok("spec and values", f"{what}: accepted by the chart, and rendered by Helm"), objects
 
 
 def _let_in(objects: list[Object]) -> str:
-    """The namespace that pods of the run let reach their dashboard."""
+    """The namespace from which the run's network policy allows access to the dashboard."""
     return next(_peers(objects), _OPERATOR_NAMESPACE)
 
 

@@ -13,7 +13,7 @@ from tadrib.ray_jobs.kube.status.scheduling import requests_of
 from tadrib.ray_jobs.kube.status.units import quantity
 
 Object = dict[str, Any]
-Room = dict[str, Decimal]
+Amounts = dict[str, Decimal]
 
 
 @dataclass(slots=True)
@@ -22,13 +22,13 @@ class Node:
 
     name: str
     thing: Object
-    whole: Room
-    free: Room
+    whole: Amounts
+    free: Amounts
 
 
 def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> list[Node]:
     """Nodes that are ready and not cordoned, with what pods on them leave free."""
-    asked: dict[str, Room] = {}
+    asked: dict[str, Amounts] = {}
     for pod in pods:
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             continue
@@ -38,7 +38,7 @@ def nodes_of(nodes: Iterable[Object], pods: Iterable[Object]) -> list[Node]:
     return [_node(node, asked.get(node["metadata"]["name"], {})) for node in nodes if _is_usable(node)]
 
 
-def _node(node: Object, taken: Room) -> Node:
+def _node(node: Object, taken: Amounts) -> Node:
     allocatable = (node.get("status") or {}).get("allocatable") or {}
     whole = {resource: quantity(number) for resource, number in allocatable.items()}
     free = {resource: number - taken.get(resource, Decimal(0)) for resource, number in whole.items()}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run checks: whether the cluster has what a rendered run names: queue, storage, Secrets, accounts, classes, image."""
+"""Run checks: whether the cluster has what a run's objects refer to: queue, storage, Secrets, service account, classes,
+image."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _OTHER_QUEUES = {
 
 
 def run_checks(api: KubernetesApi, objects: list[Object], *, with_capacity: bool) -> Iterator[Check]:
-    """Checks of everything that the objects of one run name; ``with_capacity``: and of room for its pods."""
+    """Checks of everything that a run's objects refer to; ``with_capacity``: and of the capacity for its pods."""
     (job,) = [each for each in objects if each["kind"] == "RayJob"]
     made = {(each["kind"], each["metadata"]["name"]) for each in objects}
     groups = pod_groups(job)
@@ -54,10 +55,10 @@ def _queue(api: KubernetesApi, job: Object) -> Iterator[Check]:
             return
     name = queue_of(job)
     if not name:
-        yield ok("queue", "none: pods are placed by the scheduler alone")
+        yield ok("queue", "none: only the scheduler decides on pods")
         return
     if looked_up(api, "/apis/kueue.x-k8s.io/v1beta2") is None:
-        action = "Install Kueue 0.18 or later, or leave platform.queue out."
+        action = "Install Kueue 0.18 or later, or remove platform.queue."
         yield fail("queue", "the cluster has no Kueue (kueue.x-k8s.io/v1beta2)", action)
         return
     path = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{api.namespace}/localqueues"
@@ -74,7 +75,7 @@ def _queue(api: KubernetesApi, job: Object) -> Iterator[Check]:
         yield fail("queue", said, "Ask the administrator.")
         return
     waiting = status.get("pendingWorkloads") or 0
-    yield ok("queue", f"LocalQueue {name} admits runs{f', and {waiting} wait' if waiting else ''}")
+    yield ok("queue", f"LocalQueue {name} admits runs{f'; {waiting} are waiting' if waiting else ''}")
 
 
 def _other_queue(api: KubernetesApi, scheduler: str, group: str | None, name: str) -> Check:
@@ -83,11 +84,11 @@ def _other_queue(api: KubernetesApi, scheduler: str, group: str | None, name: st
             "queue", f"the cluster has no {scheduler}", "Install it, or set platform.queue.kind: none."
         )
     action = f"Check that it exists, and that the KubeRay operator has batchScheduler.name for {scheduler}."
-    return warn("queue", f"queue {name} of {scheduler} is not looked at", action)
+    return warn("queue", f"queue {name} of {scheduler} was not checked", action)
 
 
 def _secrets(api: KubernetesApi, job: Object, specs: list[Object]) -> Iterator[Check]:
-    """Secrets by name and keys; their values are not looked at."""
+    """Secrets by name and keys; their values are not used."""
     wanted: dict[str, set[str]] = {}
     for spec in specs:
         for reference in spec.get("imagePullSecrets") or []:
@@ -102,7 +103,7 @@ def _secrets(api: KubernetesApi, job: Object, specs: list[Object]) -> Iterator[C
         secret = looked_up(api, f"/api/v1/namespaces/{api.namespace}/secrets/{name}")
         missing = sorted(keys - set((secret or {}).get("data") or {}))
         if secret is None:
-            action = f"Make it: kubectl create secret generic {name} --namespace {api.namespace} …"
+            action = f"Create it: kubectl create secret generic {name} --namespace {api.namespace} …"
             yield fail("secrets", f"there is no Secret {name} in {api.namespace}", action)
         elif missing:
             yield fail(
@@ -112,15 +113,15 @@ def _secrets(api: KubernetesApi, job: Object, specs: list[Object]) -> Iterator[C
             )
         else:
             with_keys = f", with {', '.join(sorted(keys))}" if keys else ""
-            yield ok("secrets", f"Secret {name} is there{with_keys}")
+            yield ok("secrets", f"Secret {name} exists{with_keys}")
 
 
 def _account(api: KubernetesApi, spec: Object, made: set[tuple[str, str]]) -> Iterator[Check]:
     name = spec.get("serviceAccountName") or "default"
     if ("ServiceAccount", name) in made:
-        yield ok("service account", f"{name}, made with the run; its token is not mounted")
+        yield ok("service account", f"{name}, created with the run; its token is not mounted")
     elif looked_up(api, f"/api/v1/namespaces/{api.namespace}/serviceaccounts/{name}") is None:
-        action = "Set platform.serviceAccount.create: true, or make it."
+        action = "Set platform.serviceAccount.create: true, or create it."
         yield fail("service account", f"there is no service account {name} in {api.namespace}", action)
     else:
         yield ok("service account", name)
@@ -134,13 +135,13 @@ def _classes(api: KubernetesApi, specs: list[Object]) -> Iterator[Check]:
     for key, (what, path) in paths.items():
         for name in sorted({spec[key] for spec in specs if spec.get(key)}):
             if looked_up(api, f"{path}/{name}") is None:
-                yield fail(what, f"there is no {what} {name}", "Make it, or correct the values.")
+                yield fail(what, f"there is no {what} {name}", "Create it, or correct the values.")
             else:
                 yield ok(what, name)
 
 
 def _image(api: KubernetesApi, spec: Object) -> Iterator[Check]:
-    """Whether nodes will get the image, as far as that can be known: kubelets list what they hold, up to 50."""
+    """Whether nodes have the image or can probably pull it. A kubelet lists up to 50 of its images."""
     container = spec["containers"][0]
     image, policy = container["image"], container.get("imagePullPolicy", "IfNotPresent")
     nodes = api.list("/api/v1/nodes")
@@ -154,7 +155,7 @@ def _image(api: KubernetesApi, spec: Object) -> Iterator[Check]:
                 "image", f"{said}, and pullPolicy is Never", "Load it onto every node that may run a pod."
             )
     elif "/" not in image and holders < len(nodes):
-        action = "Set platform.image.repository to the registry it was pushed to; a bare name is sought on Docker Hub."
+        action = "Set platform.image.repository to the registry it was pushed to; a bare name refers to Docker Hub."
         yield warn("image", f"{said}, and its name has no registry", action)
     else:
         yield ok("image", f"{said}; others pull it ({policy})")

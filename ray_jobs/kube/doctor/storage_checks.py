@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage checks: whether the volume of a run can be mounted by all of its pods."""
+"""Storage checks: whether all pods of a run can mount its volume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def storage_checks(api: KubernetesApi, spec: Object, is_shared: bool) -> Iterato
     ]
     if not claims:
         yield ok(
-            "storage", "no volume: an object store, which is not reached from here; `helm test` writes to it"
+            "storage",
+            "no volume but an object store, which is not checked from here; `helm test` writes to it",
         )
         return
     path = f"/api/v1/namespaces/{api.namespace}/persistentvolumeclaims/{claims[0]}"
@@ -40,13 +41,13 @@ def _claim(api: KubernetesApi, claim: Object, is_shared: bool) -> Iterator[Check
     size = ((claim.get("status") or {}).get("capacity") or {}).get("storage", "")
     if is_shared and "ReadWriteMany" not in modes:
         action = "Pods on more than one node need ReadWriteMany: another storage class, or an object store."
-        yield warn("storage", f"claim {name} is {', '.join(modes)}, so all pods must fit one node", action)
+        yield warn("storage", f"claim {name} is {', '.join(modes)}, so all pods must fit on one node", action)
     phase = (claim.get("status") or {}).get("phase")
     if phase == "Bound":
         yield ok("storage", f"claim {name} is bound ({', '.join(modes)}{f', {size}' if size else ''})")
     elif phase == "Lost":
         yield fail(
-            "storage", f"claim {name} has lost its volume", "Restore the volume, or make another claim."
+            "storage", f"claim {name} has lost its volume", "Restore the volume, or create another claim."
         )
     else:
         yield _unbound(api, name, kind)
@@ -63,6 +64,6 @@ def _unbound(api: KubernetesApi, name: str, kind: str | None) -> Check:
             "storage", f"claim {name} names storage class {kind}, which does not exist", "Correct the claim."
         )
     if storage_class.get("volumeBindingMode") == "WaitForFirstConsumer":
-        return ok("storage", f"claim {name} is bound when its first pod comes ({kind})")
+        return ok("storage", f"claim {name} will be bound when its first pod is scheduled ({kind})")
     action = f"See `kubectl describe pvc {name} --namespace {api.namespace}`."
     return fail("storage", f"claim {name} is not bound yet ({kind})", action)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers: why one does not start, or how it ended, by the status that the kubelet gives it."""
+"""Containers: why a container does not start, or how it ended, from the status that the kubelet reports."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of_container(pod: Object, status: Object, is_init: bool) -> Trouble | None:
     if reason == "CrashLoopBackOff":
         again = terminated_by(pod, status, last)
         times = status.get("restartCount", 0)
-        text = again.text if again else f"{who(pod)} ends at once"
+        text = again.text if again else f"{who(pod)} ends immediately"
         return Trouble(FATAL, f"{text}, and was started {times + 1} times", again.action if again else "")
     return None
 
@@ -70,13 +70,13 @@ def _image(image: str, reason: str, message: str) -> Trouble:
         action = "Load it onto every node, or set platform.image.pullPolicy: IfNotPresent."
         return Trouble(BLOCKED, f"{name} is not on the node, and pullPolicy is Never", action)
     if reason == "InvalidImageName":
-        return Trouble(BLOCKED, f"{name} is not a name of an image", "Correct platform.image.")
+        return Trouble(BLOCKED, f"{name} is not a valid image name", "Correct platform.image.")
     if any(
         word in said
         for word in ("unauthorized", "denied", "forbidden", "authentication required", "no basic auth")
     ):
-        action = "Name a Secret with a login in platform.image.pullSecrets, and check that the image exists."
-        return Trouble(BLOCKED, f"{name} cannot be pulled: its registry refuses", action)
+        action = "Add a Secret with a login to platform.image.pullSecrets, and check that the image exists."
+        return Trouble(BLOCKED, f"{name} cannot be pulled: its registry denies access", action)
     if "not found" in said or "manifest unknown" in said or "does not exist" in said:
         return Trouble(
             BLOCKED, f"{name} does not exist", "Correct platform.image.repository and tag, or push it."
@@ -85,17 +85,19 @@ def _image(image: str, reason: str, message: str) -> Trouble:
         word in said for word in ("no such host", "timeout", "connection refused", "unreachable", "deadline")
     ):
         return Trouble(
-            BLOCKED, f"{name} cannot be pulled: its registry is out of reach", "Check the nodes' network."
+            BLOCKED, f"{name} cannot be pulled: its registry cannot be reached", "Check the nodes' network."
         )
     if "no space left" in said:
-        return Trouble(BLOCKED, f"{name} cannot be pulled: the node's disk is full", "Free disk on the node.")
+        return Trouble(
+            BLOCKED, f"{name} cannot be pulled: the node's disk is full", "Free space on the node."
+        )
     cause = message.rpartition("desc = ")[2] or reason
     return Trouble(BLOCKED, f"{name} cannot be pulled: {cause}", "Check platform.image.")
 
 
 def _config_action(message: str) -> str:
     if "secret" in message.lower():
-        return "Make the Secret, or correct platform.secrets."
+        return "Create the Secret, or correct platform.secrets."
     if "configmap" in message.lower():
-        return "The ConfigMap belongs to the release: install it again."
+        return "The ConfigMap is part of the release: install that again."
     return "The image needs a numeric user: see platform.security." if "runAsNonRoot" in message else ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endings: how a run ended, by what KubeRay, Ray, the pods and the run directory say together.
+"""Endings: how a run ended, from KubeRay, Ray, the pods and the run directory together.
 
-None of them is the whole truth: KubeRay calls a stopped job Complete, and one whose submitter died Failed; a driver
-that was asked to stop fails with exit code 130; and success is a result.json that says so.
+None of them is sufficient alone: KubeRay calls a stopped job Complete, and one whose submitter died Failed. A driver
+that was asked to stop fails with exit code 130. Only result.json confirms success.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _CODES = {
     1: "training failed",
     2: "it was refused before training",
     3: "no Ray cluster could be joined",
-    126: "tadrib cannot be run in the image",
+    126: "the command tadrib cannot be executed in the image",
     127: "the command tadrib is not in the image",
 }
 _STOPPED_CODE = 130
 
 
 def complete(found: RunObjects, progress: Status | None) -> Status:
-    """A RayJob that is Complete: succeeded, stopped, or failed, which KubeRay takes for the same thing."""
+    """A RayJob that is Complete: succeeded, stopped or failed, which KubeRay does not distinguish."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     match status.get("jobStatus") or "":
         case "SUCCEEDED":
@@ -40,17 +40,16 @@ def complete(found: RunObjects, progress: Status | None) -> Status:
         case "FAILED":
             return failed(found, progress)
         case other:
-            why = f"has ended, and Ray never said how ({other or 'no job status'})"
+            why = f"has ended, but Ray did not report how ({other or 'no job status'})"
             return Status("failed", name, f"{name} {why}", _RESUME, error=why)
 
 
 def failed(found: RunObjects, progress: Status | None) -> Status:
-    """A RayJob that is Failed, and why, as a person would want to know it."""
+    """A RayJob that is Failed, and the reason that a user can act on."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     code = exit_code_in(status.get("message"))
-    if (
-        status.get("jobStatus") == "SUCCEEDED"
-    ):  # its submitter or KubeRay's bookkeeping failed, and not the run
+    # only its submitter or KubeRay's bookkeeping failed, not the run
+    if status.get("jobStatus") == "SUCCEEDED":
         return _succeeded(found, progress)
     if status.get("jobStatus") == "STOPPED" or code == _STOPPED_CODE:
         return _stopped(found, progress)
@@ -64,13 +63,13 @@ def failed(found: RunObjects, progress: Status | None) -> Status:
 
 
 def exit_code_in(message: str | None) -> int | None:
-    """The driver's exit code in Ray's words on a failed job."""
+    """The driver's exit code in Ray's message on a failed job."""
     match = _EXIT_CODE.search(message or "")
     return int(match[1]) if match else None
 
 
 def log_in(message: str | None) -> str:
-    """The end of the driver's log, which Ray adds to its words."""
+    """The end of the driver's log, which Ray appends to its message."""
     return (message or "").partition("chars):\n")[2]
 
 
@@ -84,7 +83,7 @@ def _succeeded(found: RunObjects, progress: Status | None) -> Status:
     facts: tuple[tuple[str, str], ...] = ()
     if status.get("reason"):
         facts = (
-            ("note", f"KubeRay says {status['reason']} of its own bookkeeping; the job itself succeeded"),
+            ("note", f"KubeRay reports {status['reason']} for its own bookkeeping; the job itself succeeded"),
         )
     return Status("succeeded", name, text, facts=facts)
 
@@ -113,7 +112,7 @@ def _reason(found: RunObjects, code: int | None) -> tuple[str, str]:
             action = (
                 trouble.action
                 if trouble and trouble.action
-                else "See with `tadrib doctor SPEC` what it waits for."
+                else "`tadrib doctor SPEC` shows what it is waiting for."
             )
             return (
                 f"it did not start within {words(spec.get('preRunningDeadlineSeconds') or 0)}{because}",
@@ -124,21 +123,21 @@ def _reason(found: RunObjects, code: int | None) -> tuple[str, str]:
                 return f"its head was lost: {killed.text}", killed.action
             action = "Check platform.networkPolicy.operatorNamespace, and platform.head.memory."
             return (
-                "the KubeRay operator could not reach its head for minutes, as after the loss of it",
+                "the KubeRay operator could not reach its head for minutes, perhaps because the head was lost",
                 action,
             )
         case "JobDeploymentStatusTransitionGracePeriodExceeded":
-            return "its submitter ended while Ray's job had not, and KubeRay gave it up", ""
+            return "its submitter ended before Ray's job did, and KubeRay gave up", ""
         case _:
-            return _by_its_own(
+            return _driver_reason(
                 status, code, killed.text if killed else "", killed.action if killed else "", said
             )
 
 
 def _submission(status: Object, said: str) -> tuple[str, str]:
-    """The trap: the submitter's pod died, and whether the job did is another question."""
+    """The submitter's pod died. Beware: the job itself may have been running."""
     if status.get("jobStatus") == "RUNNING":
-        text = "its submitter pod died, so KubeRay ended the run while it went on training"
+        text = "its submitter pod died, so KubeRay ended the run while it was training"
         return (
             f"{text} ({said})",
             "Submit it again to continue; platform.submissionMode: HTTPMode has no such pod.",
@@ -146,23 +145,23 @@ def _submission(status: Object, said: str) -> tuple[str, str]:
     return f"its job could not be submitted ({said})", "Check the image, and the log of the submitter's pod."
 
 
-def _by_its_own(status: Object, code: int | None, killed: str, action: str, said: str) -> tuple[str, str]:
+def _driver_reason(status: Object, code: int | None, killed: str, action: str, said: str) -> tuple[str, str]:
     log = log_in(status.get("message"))
     if named := re.findall(r"^✗ (.+)$", log, re.MULTILINE):
-        return named[-1].strip(), _cure(code)
+        return named[-1].strip(), _remedy(code)
     if killed:
         return killed, action
     if code is not None and (code < 0 or code > 128):
         return (
-            f"its driver was killed (exit code {code}), perhaps for want of memory",
+            f"its driver was killed (exit code {code}), perhaps because memory ran out",
             "Raise platform.head.memory.",
         )
     if code is not None:
-        return _CODES.get(code, f"its driver ended with exit code {code}"), _cure(code)
+        return _CODES.get(code, f"its driver ended with exit code {code}"), _remedy(code)
     return said, ""
 
 
-def _cure(code: int | None) -> str:
+def _remedy(code: int | None) -> str:
     return "Correct the spec, and submit it again." if code == 2 else ""
 
 

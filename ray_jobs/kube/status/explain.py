@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Explanation: recorded objects of a run, turned into how it is doing. Nothing is asked of a cluster here.
+"""Explanation: determines the status of a run from its objects, without requests to the cluster.
 
-Source of states and reasons: kuberay v1.7.0, ray-operator/apis/ray/v1/rayjob_types.go and
+The states of a RayJob (``jobDeploymentStatus``), in the usual order: none, Initializing, Running, then Complete or
+Failed; with a queue, Suspended before Initializing; with retries, Retrying after Running, then none again. The state
+ValidationFailed is final. Source: kuberay v1.7.0, ray-operator/apis/ray/v1/rayjob_types.go and
 controllers/ray/rayjob_controller.go.
 """
 
@@ -24,7 +26,7 @@ Object = dict[str, Any]
 
 
 def explain(found: RunObjects, now: datetime, progress: Status | None = None) -> Status:
-    """How the run is doing. ``progress`` is what its directory says, where that could be asked."""
+    """The status of the run. ``progress`` is the status from its directory, if that could be read."""
     job, name = found.job, run_of(found.job)
     status = job.get("status") or {}
     state = status.get("jobDeploymentStatus") or ""
@@ -49,7 +51,7 @@ _RESUME = "Submit it again to continue from its last checkpoint."
 
 
 def _invalid(name: str, status: Object) -> Status:
-    why = f"is refused by KubeRay, which will not look at it again: {line(status.get('message'))}"
+    why = f"was rejected by KubeRay, which will not retry it: {line(status.get('message'))}"
     action = "Correct spec or values, and submit it again."
     return Status("failed", name, f"{name} {why}", action, error=why)
 
@@ -60,28 +62,28 @@ def _invalid(name: str, status: Object) -> Status:
 def _before_running(found: RunObjects, state: str, now: datetime) -> Status:
     job, name = found.job, run_of(found.job)
     if (job["spec"].get("managedBy") or "ray.io/kuberay-operator") != "ray.io/kuberay-operator":
-        return Status("pending", name, f"{name} is run on another cluster, by {job['spec']['managedBy']}")
+        return Status(
+            "pending", name, f"{name} runs on another cluster, managed by {job['spec']['managedBy']}"
+        )
     if is_queued(job) and (job["spec"].get("suspend") or state in ("Suspended", "Suspending")):
         return _queued(found, now)
     if state in ("Suspended", "Suspending") or job["spec"].get("suspend"):
-        how = "is being suspended" if state == "Suspending" else "was suspended by hand (spec.suspend)"
-        return Status("stopped", name, f"{name} {how}, and holds no pods", _RESUME)
+        how = "is being suspended" if state == "Suspending" else "was suspended manually (spec.suspend)"
+        return Status("stopped", name, f"{name} {how}, and has no pods", _RESUME)
     if state == "Waiting":
-        text = f"{name} waits for somebody to submit a job to its cluster (InteractiveMode)"
+        text = f"{name} waits for a job to be submitted to its cluster (InteractiveMode)"
         return Status("pending", name, text)
     if state == "Initializing":
         return _initializing(found, now)
     if state:
         return Status("pending", name, f"{name} is in a state that this version does not know: {state}")
-    return _untouched(found, now)
+    return _not_yet_reconciled(found, now)
 
 
 def _queued(found: RunObjects, now: datetime) -> Status:
     name = run_of(found.job)
     if "workloads" in found.unread:
-        text = (
-            f"{name} waits in queue {queue_of(found.job)}, and you may not read Kueue's workloads to see why"
-        )
+        text = f"{name} waits in queue {queue_of(found.job)}; you may not read Kueue's workloads to see why"
         return Status("queued", name, text)
     wait = waiting(found.job, found.workload)
     if wait is None:
@@ -94,32 +96,32 @@ def _queued(found: RunObjects, now: datetime) -> Status:
     )
 
 
-def _untouched(found: RunObjects, now: datetime) -> Status:
-    """No status: the operator has not seen the RayJob, or resets it after a retry."""
+def _not_yet_reconciled(found: RunObjects, now: datetime) -> Status:
+    """No state: the operator has not seen the RayJob yet, or has reset it for a retry."""
     name, made = run_of(found.job), found.job["metadata"].get("creationTimestamp")
     if (found.job.get("status") or {}).get("failed"):
-        return Status("pending", name, f"{name} is being started again, as {failed_start(found)} failed")
+        return Status("pending", name, f"{name} is being restarted, as {failed_start(found)} failed")
     age = since(made, now)
     if age.endswith(" s") or not age:
         return Status("pending", name, f"{name} has been submitted and is starting")
-    text = f"{name} has been pending for {age}: no KubeRay operator has taken it up"
+    text = f"{name} has been pending for {age}: no KubeRay operator is processing it"
     return Status(
-        "pending", name, text, "Check with `tadrib doctor` that it runs and watches this namespace."
+        "pending", name, text, "Check with `tadrib doctor` that one is running and watches this namespace."
     )
 
 
 def _initializing(found: RunObjects, now: datetime) -> Status:
     name = run_of(found.job)
-    trouble = _uncreated(found) or worst(found.pods, found.events)
+    trouble = _not_created(found) or worst(found.pods, found.events)
     began = (found.job.get("status") or {}).get("startTime")
     if trouble is None:
         age = since(began, now)
         for_how_long = f" for {age}" if age else ""
         if not found.pods and "pods" in found.unread:
             return Status(
-                "pending", name, f"{name} has been starting{for_how_long}, and you may not read its pods"
+                "pending", name, f"{name} has been starting{for_how_long}; you may not read its pods"
             )
-        what = "its pods are being made" if not found.pods else "all pods run, and Ray is being waited for"
+        what = "its pods are being created" if not found.pods else "all pods are running; waiting for Ray"
         return Status("pending", name, f"{name} has been starting{for_how_long}: {what}")
     age = since(trouble.since or began, now)
     return Status(
@@ -130,8 +132,8 @@ def _initializing(found: RunObjects, now: datetime) -> Status:
     )
 
 
-def _uncreated(found: RunObjects) -> Trouble | None:
-    """Why the cluster or its pods cannot even be made: refused by quota, Pod Security or a webhook."""
+def _not_created(found: RunObjects) -> Trouble | None:
+    """Why the cluster or its pods cannot be created: rejected by a quota, Pod Security or a webhook."""
     conditions = ((found.cluster or {}).get("status") or {}).get("conditions") or []
     said = [
         each.get("message", "")
@@ -154,11 +156,11 @@ def _uncreated(found: RunObjects) -> Trouble | None:
         return Trouble(
             0,
             f"the namespace's ResourceQuota does not allow its pods: {text}",
-            "Ask for less, or for more quota.",
+            "Request less, or ask for more quota.",
         )
     if "PodSecurity" in text:
-        return Trouble(0, f"the namespace's Pod Security standard refuses its pods: {text}")
-    return Trouble(0, f"its pods cannot be made: {text}")
+        return Trouble(0, f"the namespace's Pod Security standard forbids its pods: {text}")
+    return Trouble(0, f"its pods cannot be created: {text}")
 
 
 # --- facts below the sentence

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of a run: what the cluster holds of it, each as the API server gives it."""
+"""Objects: reads the Kubernetes objects that belong to a run, as the API server returns them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tadrib.training.errors import Problem, SpecError
 Object = dict[str, Any]
 
 RUN, OBJECT = "tadrib/run", "tadrib/object"
-"""Labels by which a run, and all that belongs to one RayJob, are found."""
-_PODS_TO_ASK_ABOUT = 3
+"""Labels with the name of the run, and with the name of the RayJob that an object belongs to."""
+_PODS_TO_ASK_ABOUT = 3  # one request for events each; more pods rarely have other problems
 
 
 @dataclass(frozen=True, slots=True)
 class RunObjects:
-    """The RayJob of a run and what belongs to it; ``unread`` names kinds that we may not read."""
+    """The RayJob of a run and the objects that belong to it; ``unread`` has the kinds that may not be read."""
 
     job: Object
     cluster: Object | None = None
@@ -43,7 +43,7 @@ def rayjobs_path(namespace: str, name: str = "") -> str:
 
 
 def list_jobs(api: KubernetesApi, run: str | None = None) -> list[Object]:
-    """RayJobs of runs, or of one run; the newest first. Raises NotFound, in words, without KubeRay."""
+    """The RayJobs of all runs, or of one run, the newest first. Raises NotFound if KubeRay is not installed."""
     selector = {"labelSelector": f"{RUN}={run}" if run else RUN}
     try:
         jobs = api.list(rayjobs_path(api.namespace), **selector)
@@ -55,14 +55,14 @@ def list_jobs(api: KubernetesApi, run: str | None = None) -> list[Object]:
 
 
 def find_job(api: KubernetesApi, run: str) -> Object:
-    """The newest RayJob of a run, given by the run's name or by its own. Raises SpecError when there is none."""
+    """The newest RayJob of a run, given by the run's name or the RayJob's. Raises SpecError if there is none."""
     if jobs := list_jobs(api, run):
         return jobs[0]
     try:
         return api.get(rayjobs_path(api.namespace, run))
     except NotFound:
         names = sorted({run_of(job) for job in list_jobs(api)})
-        action = f"There are {', '.join(names)}." if names else "Name another --namespace, or submit it."
+        action = f"There are {', '.join(names)}." if names else "Give another --namespace, or submit it."
         problem = Problem(f"namespace {api.namespace}", f"has no run {run}.", action)
         raise SpecError("no such run", [problem]) from None
 
@@ -72,7 +72,7 @@ def run_of(job: Object) -> str:
 
 
 def read_objects(api: KubernetesApi, job: Object) -> RunObjects:
-    """All that says how the run of ``job`` is doing."""
+    """All objects that tell the status of the run of ``job``."""
     reader = _Reader(api)
     name, status = job["metadata"]["name"], job.get("status") or {}
     cluster_name = status.get("rayClusterName")
@@ -102,7 +102,7 @@ def read_objects(api: KubernetesApi, job: Object) -> RunObjects:
 
 
 def read_all_objects(api: KubernetesApi, jobs: list[Object]) -> list[RunObjects]:
-    """The same for many runs, by a few requests: without events and submitters."""
+    """The same for many runs with few requests, without events and submitters."""
     reader = _Reader(api)
     pods = (
         reader.list_of("pods", f"/api/v1/namespaces/{api.namespace}/pods", labelSelector="ray.io/cluster")
@@ -119,7 +119,7 @@ def read_all_objects(api: KubernetesApi, jobs: list[Object]) -> list[RunObjects]
 
 
 def workload_of(job: Object, workloads: list[Object]) -> Object | None:
-    """Kueue's Workload that the RayJob owns; of several, as an elastic job has, the newest."""
+    """Kueue's Workload for the RayJob; the newest of several, which an elastic job has."""
     uid = job["metadata"].get("uid")
     owned = [
         each
@@ -130,14 +130,14 @@ def workload_of(job: Object, workloads: list[Object]) -> Object | None:
 
 
 def read_spec(api: KubernetesApi, job: Object) -> tuple[str, Object]:
-    """Text and keys of the spec that the pods of a RayJob read. Raises NotFound."""
+    """The text and the keys of the spec that a RayJob's pods read. Raises NotFound."""
     path = f"/api/v1/namespaces/{api.namespace}/configmaps/{job['metadata']['name']}"
     text = (api.get(path).get("data") or {}).get(f"{run_of(job)}.yaml", "")
     return text, parse_yaml(text)[0] or {}
 
 
 def read_specs(api: KubernetesApi) -> dict[str, JobSpec]:
-    """The spec of each RayJob, by its name, in one request; none of those that may not, or cannot, be read."""
+    """The specs of all RayJobs by their names, in one request, without those that cannot or may not be read."""
     path, specs = f"/api/v1/namespaces/{api.namespace}/configmaps", {}
     for each in _Reader(api).list_of("configmaps", path, labelSelector=RUN):
         name, text = each["metadata"]["name"], (each.get("data") or {}).get(f"{run_of(each)}.yaml", "")
@@ -147,12 +147,12 @@ def read_specs(api: KubernetesApi) -> dict[str, JobSpec]:
 
 
 def run_directory(job: Object, spec: Object) -> str:
-    """The run directory, as commands inside of the head's container are to be given it."""
+    """The run directory, as the head's container sees it."""
     return inside(str(spec.get("storage_path") or "./runs"), run_of(job))
 
 
 class _Reader:
-    """Reads what may be read, and remembers what may not."""
+    """Reads objects, and records the kinds that may not be read."""
 
     def __init__(self, api: KubernetesApi) -> None:
         self._api = api
@@ -192,7 +192,7 @@ class _Reader:
 
 
 def _newness(job: Object) -> tuple[bool, str, int]:
-    """One that is being deleted comes last: a newer one takes its place."""
+    """The sort key of RayJobs by age. One that is being deleted counts as the oldest: another replaces it."""
     meta = job["metadata"]
     revision = (meta.get("annotations") or {}).get("tadrib/revision", "0")
     number = int(revision) if str(revision).isdigit() else 0

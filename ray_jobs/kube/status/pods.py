@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pods: what keeps those of a run from running, or ended them, as one sentence and the next action.
+"""Pods: why pods do not run, or what ended them, as one sentence and the next action.
 
 Source of the reasons: kubernetes v1.34, pkg/kubelet/images/types.go, pkg/kubelet/kuberuntime, pkg/kubelet/events.
 """
@@ -38,15 +38,15 @@ def is_leaving(pod: Object) -> bool:
 
 
 def worst(pods: Iterable[Object], events: Iterable[Object]) -> Trouble | None:
-    """The cause to tell first; of equal ones, that of the head, which everything waits for."""
-    told = list(events)
+    """The most important cause; of equal ones, the head's, which everything else waits for."""
+    all_events = list(events)
     ordered = sorted(pods, key=lambda pod: (not is_head(pod), pod["metadata"]["name"]))
-    troubles = [trouble for pod in ordered if (trouble := trouble_of(pod, told)) is not None]
+    troubles = [trouble for pod in ordered if (trouble := trouble_of(pod, all_events)) is not None]
     return min(troubles, key=lambda trouble: trouble.rank, default=None)
 
 
 def trouble_of(pod: Object, events: Iterable[Object] = ()) -> Trouble | None:
-    """Why this pod does not run as it should; None where it does, has succeeded, or is being deleted."""
+    """Why this pod is not ready; None if it is, has succeeded, or is being deleted."""
     if is_leaving(pod) or is_ready(pod) or _status(pod).get("phase") == "Succeeded":
         return None
     if taken := _taken_away(pod):
@@ -58,7 +58,7 @@ def trouble_of(pod: Object, events: Iterable[Object] = ()) -> Trouble | None:
 
 
 def ended_by(pod: Object) -> Trouble | None:
-    """What killed a container of the pod, now or before its restart; None where nothing did."""
+    """What ended a container of the pod, now or before its restart; None if nothing did."""
     if taken := _taken_away(pod):
         return taken
     for status, _ in _states(pod):
@@ -73,7 +73,7 @@ def _status(pod: Object) -> Object:
 
 
 def _states(pod: Object) -> Iterator[tuple[Object, bool]]:
-    """Status of each container, and whether it is one that runs before the others."""
+    """The status of each container, and whether it is an init container."""
     yield from ((status, True) for status in _status(pod).get("initContainerStatuses") or [])
     yield from ((status, False) for status in _status(pod).get("containerStatuses") or [])
 
@@ -82,14 +82,14 @@ def _taken_away(pod: Object) -> Trouble | None:
     status = _status(pod)
     if status.get("phase") == "Failed" and status.get("reason") and not status.get("containerStatuses"):
         said = clean(status.get("message") or "")
-        return Trouble(FATAL, f"{who(pod)} was taken off its node ({status['reason']}): {said}")
+        return Trouble(FATAL, f"{who(pod)} was removed from its node ({status['reason']}): {said}")
     if status.get("reason") == "Evicted":
         action = "Raise platform.scratch.size or memory, or find what fills the node."
         return Trouble(FATAL, f"{who(pod)} was evicted: {clean(status.get('message') or '')}", action)
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             said = clean(condition.get("message") or condition.get("reason") or "")
-            return Trouble(FATAL, f"{who(pod)} was taken off its node: {said}")
+            return Trouble(FATAL, f"{who(pod)} was removed from its node: {said}")
     return None
 
 
@@ -104,7 +104,7 @@ def _unplaced(pod: Object) -> Trouble | None:
     if _status(pod).get("phase", "Pending") == "Pending" and not pod["spec"].get("nodeName"):
         began = pod["metadata"].get("creationTimestamp")
         name = pod["spec"].get("schedulerName", "default-scheduler")
-        return Trouble(UNPLACED, f"the scheduler {name} has not taken up {who(pod)}", since=began)
+        return Trouble(UNPLACED, f"the scheduler {name} has not processed {who(pod)} yet", since=began)
     return None
 
 
@@ -113,7 +113,7 @@ def _placement_action(text: str) -> str:
         return "Check platform.storage.claim, and that the claim is bound."
     if "taint" in text or "nodeSelector" in text:
         return "Check tolerations and nodeSelector under platform.gpu, platform.workers and platform.head."
-    return "It starts when a node has room; `tadrib doctor SPEC` says whether any ever can."
+    return "It starts when a node has the capacity; `tadrib doctor SPEC` tells whether one ever can."
 
 
 def _mounting(pod: Object, events: Iterable[Object]) -> Trouble | None:
@@ -146,4 +146,4 @@ def _starting(pod: Object) -> Trouble:
         return Trouble(
             STARTS, f"{who(pod)} is being started on node {node}; its image may still be pulled", since=began
         )
-    return Trouble(STARTS, f"{who(pod)} runs and is not ready yet", since=began)
+    return Trouble(STARTS, f"{who(pod)} is running but not ready yet", since=began)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queues: why Kueue holds a run back, or took it off the cluster, as one sentence and the next action.
+"""Queues: why Kueue does not admit a run, or evicted it, as one sentence and the next action.
 
 Source of conditions and reasons: kueue ff69552e (0.20-devel), apis/kueue/v1beta2/workload_types.go; releases up to
 0.19 give Pending, Waiting and Inadmissible in place of the finer reasons of QuotaReserved.
@@ -16,50 +16,50 @@ Object = dict[str, Any]
 _NOT_RESERVED = {
     "WaitingForQuota": ("waits for quota", ""),
     "ExceedsMaxQuota": (
-        "asks for more than the queue can ever give",
-        "Ask for fewer workers, or for a larger quota of the ClusterQueue.",
+        "requests more than the queue's maximum",
+        "Request fewer workers, or ask for a larger quota of the ClusterQueue.",
     ),
     "NoMatchingFlavor": (
-        "fits no flavor of the queue",
+        "matches no flavor of the queue",
         "Compare platform.gpu.nodeSelector and tolerations with the ResourceFlavors.",
     ),
     "TopologyPlacementFailed": (
-        "cannot be placed as close together as it asks",
+        "cannot be placed as close together as it requires",
         "Set platform.queue.topology.mode: preferred.",
     ),
-    "WaitingForPreemptedWorkloads": ("waits for runs of lower priority to leave", ""),
-    "Misconfigured": ("names a queue that does not work", "Check platform.queue.name with `tadrib doctor`."),
-    "Suspended": ("waits in a queue that is stopped", "Ask the administrator; its stopPolicy says Hold."),
-    "PendingEvaluation": ("is about to be looked at", ""),
-    "WaitingForPodsReady": ("waits until the run admitted before it has all pods", ""),
+    "WaitingForPreemptedWorkloads": ("waits for preempted runs to end", ""),
+    "Misconfigured": ("uses a misconfigured queue", "Check platform.queue.name with `tadrib doctor`."),
+    "Suspended": ("waits in a queue that is stopped", "Ask the administrator; its stopPolicy is Hold."),
+    "PendingEvaluation": ("is about to be evaluated", ""),
+    "WaitingForPodsReady": ("waits until all pods of the previously admitted run are ready", ""),
     "Inadmissible": ("cannot be admitted", "Check platform.queue.name with `tadrib doctor`."),
     "OnHold": ("is on hold", ""),
     "Pending": ("waits for quota", ""),
-    "Waiting": ("waits until the run admitted before it has all pods", ""),
+    "Waiting": ("waits until all pods of the previously admitted run are ready", ""),
     "AdmissionGated": (
-        "is held back by an admission gate",
-        "Whoever set kueue.x-k8s.io/admission-gated-by lifts it.",
+        "is blocked by an admission gate",
+        "The controller that set kueue.x-k8s.io/admission-gated-by has to remove it.",
     ),
 }
 _EVICTED = {
     "Preempted": "was preempted",
-    "PodsReadyTimeout": "was sent back, as its pods did not become ready in time",
-    "AdmissionCheck": "was sent back by an admission check",
-    "ClusterQueueStopped": "was sent back, as the ClusterQueue was stopped",
-    "LocalQueueStopped": "was sent back, as the LocalQueue was stopped",
-    "NodeFailures": "was sent back, as nodes failed",
-    "FlavorMigration": "is moved to another flavor",
-    "EvictedOnManagerCluster": "was sent back by the manager cluster",
+    "PodsReadyTimeout": "was evicted, as its pods did not become ready in time",
+    "AdmissionCheck": "was evicted by an admission check",
+    "ClusterQueueStopped": "was evicted, as the ClusterQueue was stopped",
+    "LocalQueueStopped": "was evicted, as the LocalQueue was stopped",
+    "NodeFailures": "was evicted, as nodes failed",
+    "FlavorMigration": "is being moved to another flavor",
+    "EvictedOnManagerCluster": "was evicted on the manager cluster",
 }
 _DEACTIVATED = {
-    "RequeuingLimitExceeded": "it was sent back too often",
+    "RequeuingLimitExceeded": "it was evicted too often",
     "MaximumExecutionTimeExceeded": "it ran longer than kueue.x-k8s.io/max-exec-time-seconds allows",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a run is not admitted; ``is_over`` where the queue will not try again by itself."""
+    """Why a run is not admitted; ``is_over``: the queue will not retry it."""
 
     text: str
     action: str = ""
@@ -68,7 +68,7 @@ class Wait:
 
 
 def is_queued(job: Object) -> bool:
-    """Whether Kueue decides on the RayJob."""
+    """Whether Kueue manages the RayJob."""
     return bool(queue_of(job))
 
 
@@ -77,11 +77,11 @@ def queue_of(job: Object) -> str:
 
 
 def waiting(job: Object, workload: Object | None) -> Wait | None:
-    """Why Kueue does not let the RayJob run; None when it does."""
+    """Why Kueue does not admit the RayJob; None if it does."""
     made = job["metadata"].get("creationTimestamp")
     if workload is None:
-        action = "Check that Kueue runs and manages ray.io/rayjob in this namespace."
-        return Wait("Kueue has made no Workload of it", action, made)
+        action = "Check that Kueue is running and manages ray.io/rayjob in this namespace."
+        return Wait("Kueue has created no Workload for it", action, made)
     queue = f"queue {(workload.get('spec') or {}).get('queueName') or queue_of(job)}"
     conditions = {each["type"]: each for each in (workload.get("status") or {}).get("conditions") or []}
     if given_up := _deactivated(workload, conditions, queue):
@@ -109,14 +109,14 @@ def _deactivated(workload: Object, conditions: Object, queue: str) -> Wait | Non
     if not is_inactive and not _is_true(evicted):
         return None
     cause = (target or {}).get("reason") or reason.removeprefix("DeactivatedDueTo")
-    why = _DEACTIVATED.get(cause) or _said(target or evicted) or "somebody set spec.active: false"
+    why = _DEACTIVATED.get(cause) or _said(target or evicted) or "spec.active was set to false"
     action = "Submit it again to continue from its last checkpoint."
-    return Wait(f"{queue} gave it up: {why}", action, evicted.get("lastTransitionTime"), is_over=True)
+    return Wait(f"{queue} deactivated it: {why}", action, evicted.get("lastTransitionTime"), is_over=True)
 
 
 def _evicted(evicted: Object, conditions: Object, queue: str) -> Wait:
     reason = evicted.get("reason", "")
-    text = _EVICTED.get(reason, f"was sent back ({reason})")
+    text = _EVICTED.get(reason, f"was evicted ({reason})")
     preempted = conditions.get("Preempted")
     said = _said(preempted if _is_true(preempted) else evicted)
     action = "It continues from its last checkpoint when it is admitted again."
@@ -133,19 +133,19 @@ def _unchecked(workload: Object, admitted: Object | None, reserved: Object, queu
         first = open_checks[0]
         said = f": {first['message']}" if first.get("message") else ""
         return Wait(
-            f"it has its quota in {queue}, and check {first['name']} is {first['state']}{said}", since=began
+            f"it has quota in {queue}; admission check {first['name']} is {first['state']}{said}", since=began
         )
     if (admitted or {}).get("reason") == "PendingDelayedTopologyRequests":
-        return Wait(f"it has its quota in {queue}, and its topology is being found", since=began)
-    return Wait(f"it has its quota in {queue}, and is being admitted", since=began)
+        return Wait(f"it has quota in {queue}, and its topology is being assigned", since=began)
+    return Wait(f"it has quota in {queue}, and is being admitted", since=began)
 
 
 def _not_reserved(reserved: Object | None, conditions: Object, queue: str, made: str | None) -> Wait:
     began = (reserved or {}).get("lastTransitionTime") or made
     if _is_true(conditions.get("BlockedOnPreemptionGates")):
-        return Wait(f"in {queue} it could preempt others, and a preemption gate forbids it", since=began)
+        return Wait(f"in {queue} it could preempt others, but a preemption gate forbids it", since=began)
     if reserved is None:
-        return Wait(f"{queue} has not looked at it yet", since=made)
+        return Wait(f"{queue} has not evaluated it yet", since=made)
     text, action = _NOT_RESERVED.get(reserved.get("reason", ""), (f"waits ({reserved.get('reason')})", ""))
     said = _said(reserved)
     if "doesn't exist" in said and not action:
@@ -154,6 +154,6 @@ def _not_reserved(reserved: Object | None, conditions: Object, queue: str, made:
 
 
 def _said(condition: Object | None) -> str:
-    """What Kueue wrote, without its preamble on pod sets, which are groups of a RayCluster."""
+    """Kueue's message, without its preamble on pod sets, which are groups of a RayCluster."""
     text = " ".join(((condition or {}).get("message") or "").split()).rstrip(".")
     return re.sub(r"couldn't assign flavors to pod set (\S+):", r"\1:", text)

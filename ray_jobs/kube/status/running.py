@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running: how a run is doing that KubeRay calls Running, which it may say for ever; and one that it starts again."""
+"""Running: the status of a RayJob that is Running, which KubeRay may report long after the run is gone, or Retrying."""
 
 from __future__ import annotations
 
@@ -21,23 +21,21 @@ def running(found: RunObjects, now: datetime, progress: Status | None) -> Status
     job_status, name = status.get("jobStatus") or "", run_of(found.job)
     if job_status in ("SUCCEEDED", "STOPPED"):
         return complete(found, progress)
-    if job_status == "FAILED":  # KubeRay has not drawn the consequence yet
+    if job_status == "FAILED":  # KubeRay has not yet failed or retried the RayJob
         is_last = (status.get("failed") or 0) >= (found.job["spec"].get("backoffLimit") or 0)
         return failed(found, progress) if is_last else retrying(found, name)
-    if lost := _lost_sight(found, now):
+    if lost := _unreachable_head(found, now):
         return lost
     if job_status == "RUNNING":
-        return Status("running", name, _how_it_runs(found, now, progress), *_shortage(found))
+        return Status("running", name, _running_sentence(found, now, progress), *_shortage(found))
     if submitter := _broken_submitter(found):
-        return Status(
-            "pending", name, f"{name} has its cluster, but its job cannot be submitted: {submitter}"
-        )
+        return Status("pending", name, f"{name} has a cluster, but its job cannot be submitted: {submitter}")
     age = since(status.get("startTime"), now)
     text = f"{name} has been starting for {age}: its cluster is up and its job is being submitted"
     return Status("pending", name, text if age else f"{name} is starting: its job is being submitted")
 
 
-def _how_it_runs(found: RunObjects, now: datetime, progress: Status | None) -> str:
+def _running_sentence(found: RunObjects, now: datetime, progress: Status | None) -> str:
     name, status = run_of(found.job), found.job.get("status") or {}
     text = f"{name} is running"
     if progress is not None and progress.state == "running":
@@ -48,10 +46,10 @@ def _how_it_runs(found: RunObjects, now: datetime, progress: Status | None) -> s
 
 
 def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """What is wrong although the job runs: workers that are missing, a submitter that died."""
+    """Problems of a running job, as an action and facts: missing workers, a submitter that died."""
     facts = []
     if broken := _broken_submitter(found):
-        facts.append(("warning", f"{broken}; KubeRay may call the run failed while it goes on"))
+        facts.append(("warning", f"{broken}; KubeRay may report the run as failed while it is still running"))
     stuck = [pod for pod in found.pods if is_worker(pod) and not is_ready(pod) and not is_leaving(pod)]
     if trouble := worst(stuck, found.events):
         missing = sum(map(workers_in, stuck))
@@ -60,29 +58,27 @@ def _shortage(found: RunObjects) -> tuple[str, tuple[tuple[str, str], ...]]:
     return "", tuple(facts)
 
 
-def _lost_sight(found: RunObjects, now: datetime) -> Status | None:
-    """The head is gone, or the operator cannot reach it: KubeRay goes on saying Running, at times for ever."""
+def _unreachable_head(found: RunObjects, now: datetime) -> Status | None:
+    """The head is gone, or the operator cannot reach it: KubeRay still reports Running, sometimes forever."""
     status, name = found.job.get("status") or {}, run_of(found.job)
     heads = [pod for pod in found.pods if is_head(pod)]
     dead = next(
         (trouble for pod in heads if (trouble := trouble_of(pod, found.events)) and trouble.is_fatal), None
     )
-    action = (
-        "KubeRay ends it after 300 s without an answer, and starts it again where platform.retries allows it."
-    )
+    action = "KubeRay ends it after 300 s without an answer, and restarts it if platform.retries allows that."
     if dead:
         return Status("pending", name, f"{name} has lost its head: {dead.text}", dead.action or action)
     failing = since(status.get("jobStatusCheckFailureStartTime"), now)
     if failing:
         text = f"{name} may be running, but the KubeRay operator has not reached its head for {failing}"
-        why = "Check platform.networkPolicy.operatorNamespace, and that the head has memory to answer."
+        why = "Check platform.networkPolicy.operatorNamespace, and that the head has enough memory."
         return Status("running", name, text, why)
     if status.get("jobStatus") and not heads and found.pods and "pods" not in found.unread:
         return Status(
-            "pending", name, f"{name} has lost its head, and its pod has not been made again", action
+            "pending", name, f"{name} has lost its head, and its pod has not been created again", action
         )
     if status.get("jobStatus") and not found.pods and not found.unread:
-        return Status("pending", name, f"{name} has lost its pods, though its RayJob says Running", action)
+        return Status("pending", name, f"{name} has lost its pods, though its RayJob is Running", action)
     return None
 
 
@@ -93,19 +89,19 @@ def _broken_submitter(found: RunObjects) -> str:
             return f"its submitter pod died ({each.get('reason')}: {line(each.get('message'))})"
     submitters = [pod for pod in found.pods if not is_head(pod) and not is_worker(pod)]
     trouble = worst(submitters, found.events)
-    return f"its submitter does not run: {trouble.text}" if trouble and not found.unread else ""
+    return f"its submitter is not running: {trouble.text}" if trouble and not found.unread else ""
 
 
 def retrying(found: RunObjects, name: str) -> Status:
-    """KubeRay keeps reason and message of the failed start until its cluster is gone."""
+    """The status of a RayJob that is being retried. KubeRay keeps reason and message until the old cluster is gone."""
     ended = failed(found, None)
     why = ended.sentence.partition(": ")[2] or "its driver was stopped"
-    text = f"{name} is being started again from its last checkpoint, as {failed_start(found)} failed: {why}"
+    text = f"{name} is being restarted from its last checkpoint, as {failed_start(found)} failed: {why}"
     return Status("pending", name, text)
 
 
 def failed_start(found: RunObjects) -> str:
-    """The start that failed; KubeRay counts it when it retries."""
+    """``start 1 of 3``: the one that failed. KubeRay counts it only when it retries."""
     status = found.job.get("status") or {}
     count = status.get("failed") or 0
     is_counted = status.get("jobDeploymentStatus") != "Running"
@@ -113,5 +109,5 @@ def failed_start(found: RunObjects) -> str:
 
 
 def line(text: str | None) -> str:
-    """One line of what some controller wrote."""
+    """A controller's message as one line."""
     return " ".join((text or "no reason was given").split()).rstrip(".")[:400]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scheduling: what the scheduler says of a pod for which it has no node, in words.
+"""Scheduling: translates the scheduler's message on a pod that fits no node.
 
-Source of its sentences: kubernetes v1.34, pkg/scheduler/framework/types.go (FitError) and the plugins of
+Source of the messages: kubernetes v1.34, pkg/scheduler/framework/types.go (FitError) and the plugins of
 pkg/scheduler/framework/plugins.
 """
 
@@ -15,7 +15,7 @@ from tadrib.ray_jobs.kube.status.units import quantity
 Object = dict[str, Any]
 
 _NODES = re.compile(r"^(\d+)/(\d+) nodes are available: (.*)$", re.DOTALL)
-# after the reasons, preemption and resource claims have their say
+# what follows the reasons is about preemption and resource claims
 _AFTER_REASONS = re.compile(r"\.(?:\s|$)")
 _REASON = re.compile(r"^(\d+) (.*)$", re.DOTALL)
 _WORDS = (
@@ -38,17 +38,18 @@ _WORDS = (
     ),
     (r"node\(s\) were not ready", "{n} {is} not ready"),
     (r"node\(s\) had condition.*", "{n} {is} under pressure"),
-    (r"Too many pods", "{n} ha{ve} no room for another pod"),
-    (r"cannot allocate all claims", "{n} cannot give what its resource claim asks for"),
+    (r"Too many pods", "{n} ha{ve} the maximum number of pods"),
+    (r"cannot allocate all claims", "{n} cannot satisfy its resource claims"),
 )
 
 
 def no_node(message: str, requests: Object) -> str:
-    """``0/3 nodes have 8 free nvidia.com/gpu``: a scheduler's message, with what the pod asks for put in."""
+    """The scheduler's message with the pod's requests inserted: ``0/3 nodes have 8 free nvidia.com/gpu``."""
     match = _NODES.match(message.strip())
     if match is None:
         return (
-            message.partition(" preemption:")[0].strip().rstrip(".") or "the scheduler has not looked at it"
+            message.partition(" preemption:")[0].strip().rstrip(".")
+            or "the scheduler has not processed it yet"
         )
     free, total, rest = match.groups()
     rest = _AFTER_REASONS.split(rest)[0]
@@ -73,7 +74,7 @@ def amount(resource: str, requests: Object) -> str:
 
 
 def requests_of(spec: Object) -> Object:
-    """What a pod asks of its node: the sum of its containers, or its largest init container where that is more."""
+    """A pod's effective requests: the sum over its containers, or those of its largest init container if larger."""
     total: dict[str, str] = {}
     for container in spec.get("containers") or []:
         for name, asked in _requests(container).items():
@@ -95,7 +96,7 @@ def _plain(number: Any) -> str:
 
 
 def _split(rest: str) -> list[str]:
-    """The reasons, which are divided by commas; those inside of braces are not."""
+    """Split the reasons at commas, except at commas within braces."""
     return re.split(r",\s(?![^{]*\})", rest.strip())
 
 

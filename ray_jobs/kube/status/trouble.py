@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trouble: what is wrong with a pod, and how a person calls the pod."""
+"""Trouble: what is wrong with a pod, and the pod's name in messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 Object = dict[str, Any]
 
 FATAL, BLOCKED, UNPLACED, STARTS = range(4)
+"""Ranks: a container ended, it cannot start, the pod has no node, or it is starting."""
 LABEL = "tadrib/workers"
 """Of worker pods, where the spec or the platform chose how many workers a pod has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with one pod or several: ``rank`` orders causes before their consequences."""
+    """What is wrong with one or several pods. ``rank`` sorts causes before their consequences."""
 
     rank: int
     text: str
@@ -25,7 +26,7 @@ class Trouble:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether a container ended, or its pod was taken away."""
+        """Whether a container ended, or its pod was removed."""
         return self.rank == FATAL
 
 
@@ -43,12 +44,12 @@ def workers_in(pod: Object) -> int:
 
 
 def who(pod: Object) -> str:
-    """How a person calls the pod."""
+    """The pod's name in messages: ``the head``, ``worker NAME`` or ``pod NAME``."""
     if is_head(pod):
         return "the head"
     return f"worker {pod['metadata']['name']}" if is_worker(pod) else f"pod {pod['metadata']['name']}"
 
 
 def clean(message: str) -> str:
-    """One line, without the addresses that change with each event."""
+    """A message as one line of at most 300 characters."""
     return re.sub(r"\s+", " ", message).strip().rstrip(".")[:300]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times and quantities as Kubernetes writes them, and as people say them."""
+"""Units: parses Kubernetes' times and quantities, and formats durations."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def quantity(text: str | int | float) -> Decimal:
 
 
 def moment(text: str | None) -> datetime | None:
-    """The time in an object; None where it has none."""
+    """A time from an object; None if it has none."""
     return datetime.fromisoformat(text) if text else None
 
 
 def since(then: str | None, now: datetime) -> str:
-    """How long ago ``then`` was: ``40 s``, ``4 min``, ``2 h 5 min``, ``3 days``; empty where it is not known."""
+    """The time since ``then``: ``40 s``, ``4 min``, ``2 h 5 min``, ``3 days``; empty if unknown."""
     began = moment(then)
     return "" if began is None else words((now - began).total_seconds())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kept rows: those that a run began with, which it goes on with while they are whole."""
+"""Prepared rows: whether a run can continue with the rows that it began with."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.names import DATA
 
 
-def are_whole(spec: JobSpec, run: RunDirectory) -> bool:
-    """Whether the rows prepared by an earlier start can be used; says so when they cannot, or are no longer those of
-    the dataset.
+def are_usable(spec: JobSpec, run: RunDirectory) -> bool:
+    """Whether the rows prepared by an earlier launch can be used. Warns if they cannot, or if the dataset has changed.
 
-    Raises DataError when they are damaged and the dataset has changed: the run would go on with other rows.
+    Raises DataError if they are corrupt and the dataset has changed: the run would continue with other rows.
     """
     damage = run.data_damage()
     changed = changed_datasets(spec, run)
     if damage is None:
         for problem in changed:
             warn(
-                f"{problem.where}: {problem.message} The run goes on with the rows of then; {problem.action}"
+                f"{problem.where}: {problem.message} The run continues with the earlier rows; {problem.action}"
             )
         return True
     if changed:
         raise DataError(
-            f"the prepared rows of {run} are damaged ({damage}) and cannot be made again", changed
+            f"the prepared rows of {run} are corrupt ({damage}) and cannot be prepared again", changed
         )
-    warn(f"the prepared rows of the run are damaged ({damage}); they are prepared again from the dataset")
+    warn(f"the prepared rows of the run are corrupt ({damage}); they are prepared again from the dataset")
     return False
 
 
 def changed_datasets(spec: JobSpec, run: RunDirectory) -> list[Problem]:
-    """Each dataset whose content is no longer that which the run's rows were prepared from."""
+    """Every dataset whose content has changed since the run's rows were prepared."""
     from tadrib.training.data.fingerprint import fingerprints
 
     manifest = run.files.manifest(DATA)
@@ -44,7 +43,7 @@ def changed_datasets(spec: JobSpec, run: RunDirectory) -> list[Problem]:
         Problem(
             key,
             f"{names[key]} has changed since the run began.",
-            "put the old content back, or start over on the new with --fresh.",
+            "restore the old content, or start over with the new content with --fresh.",
         )
         for key in before.keys() & now.keys()
         if before[key] != now[key]

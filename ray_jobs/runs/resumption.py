@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts of a run: whether anything is left to do in its directory, and whether the spec is the same."""
+"""Resumption: whether a run has finished, whether a spec can continue it, and how its directory is made ready."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from tadrib.training.run.result import Result
 
 
 def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
-    """The result of a run that is done; None when it is to start or to continue.
+    """The result of a run that has finished; None if it is to start or to continue.
 
-    Success takes the weights as well as the result: without them the run goes on from its last checkpoint.
+    A run has finished if it succeeded and its final weights are intact; without them it continues from its last
+    checkpoint.
 
-    Raises SpecError with every difference when the directory holds another spec's checkpoints or result, ResourceError
-    when the weights of a run that succeeded are damaged and no checkpoint is left to make them from.
+    Raises SpecError with every difference if the directory holds a run of another spec; ResourceError if the weights of
+    a run that succeeded are corrupt and no checkpoint is left to restore them from.
     """
     result = run.read_result()
     done = result is not None and result.status == "succeeded"
@@ -32,15 +33,15 @@ def finished(spec: JobSpec, run: RunDirectory) -> Result | None:
     if done and (damage := run.final_damage()):
         _require_checkpoint(run, damage)
         done = False
-    if not done and (problem := _shards_that_do_not_fit(spec, run)):
-        raise SpecError(f"{run} cannot be continued with other workers", [problem])
+    if not done and (problem := _shard_mismatch(spec, run)):
+        raise SpecError(f"{run} cannot be continued with another number of workers", [problem])
     return result if done else None
 
 
 def begin(spec: JobSpec, run: RunDirectory) -> None:
-    """Make the directory ready for this start; what an earlier one left without a checkpoint is removed, but for final
-    weights, which are set aside."""
-    _tell_of_the_last_start(run)
+    """Make the directory ready for this launch. Without a checkpoint, what an earlier launch left is removed, except
+    final weights, which are set aside."""
+    _warn_about_last_launch(run)
     run.result_file.unlink(missing_ok=True)
     run.files.remove(RESULT)
     run.files.remove(STOP)
@@ -49,14 +50,14 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     if is_new:
         for path, step in misnamed(run.checkpoints).items():
             warn(
-                f"{path} is a checkpoint of step {step} by its manifest, but not by its name; the run begins anew. To"
-                f" continue from it, stop, rename it to {checkpoint_of(step)} and start again"
+                f"{path} is a checkpoint of step {step} by its manifest, but not by its name; the run starts from the"
+                f" beginning. To continue from it, stop, rename it to {checkpoint_of(step)} and start again"
             )
         run.metrics.rewind(-1)
         run.discard(run.data)
         if run.has_final():
             warn(
-                f"final/ is of an earlier start that left no checkpoint; it is kept as {run.set_aside(run.final)}"
+                f"final/ is from an earlier launch without a checkpoint; it is kept as {run.set_aside(run.final)}"
             )
     if is_new or run.files.read(ID) is None:
         run.files.write(ID, uuid.uuid4().hex[:8])
@@ -64,26 +65,26 @@ def begin(spec: JobSpec, run: RunDirectory) -> None:
     run.push(run.spec_file)
 
 
-def _tell_of_the_last_start(run: RunDirectory) -> None:
+def _warn_about_last_launch(run: RunDirectory) -> None:
     checkpoint, result = run.latest_checkpoint(), run.read_result()
     if checkpoint and not run.spec_file.exists():
-        warn("spec.yaml of the run is missing; the spec given is taken for the one that it began with")
-    goes_on = f"goes on from {checkpoint.name}" if checkpoint else "begins anew"
+        warn("the run's spec.yaml is missing; the run is assumed to have begun with the spec given")
+    resumes = f"continues from {checkpoint.name}" if checkpoint else "starts from the beginning"
     if result is None and run.files.read(RESULT) is not None:
-        warn(f"result.json is damaged, so how the run ended is not known; it {goes_on}")
+        warn(f"result.json is corrupt, so it is unknown how the run ended; it {resumes}")
     elif result is not None and result.status == "succeeded":
-        warn(f"{run.final_damage()}, although the run had succeeded; it {goes_on} to make its weights again")
+        warn(f"{run.final_damage()}, although the run succeeded; it {resumes} to restore its weights")
 
 
 def _require_checkpoint(run: RunDirectory, damage: str) -> None:
     if run.latest_checkpoint() is None:
-        message = f"{damage}, and there is no checkpoint to make the weights again from."
-        action = "Put them back from a copy, or train again with --fresh, which keeps what is there."
-        raise ResourceError("the model of this run is damaged", [Problem(str(run), message, action)])
+        message = f"{damage}, and there is no checkpoint to restore the weights from."
+        action = "Restore them from a backup, or train again with --fresh, which keeps the existing files."
+        raise ResourceError("the model of this run is corrupt", [Problem(str(run), message, action)])
 
 
 def set_aside(run: RunDirectory) -> str:
-    """Move what the directory holds beside it, for a start from nothing; returns where to."""
+    """Move the contents of the directory to a new one beside it, and return the new location."""
     base, mark, query = run.location.partition("?")
     number = 1
     while (aside := RunDirectory(f"{base}.before-{number}{mark}{query}")).has_anything():
@@ -92,8 +93,8 @@ def set_aside(run: RunDirectory) -> str:
     return str(aside)
 
 
-def _shards_that_do_not_fit(spec: JobSpec, run: RunDirectory) -> Problem | None:
-    """ZeRO cuts the optimizer's states into one shard per worker; another number of workers cannot read them."""
+def _shard_mismatch(spec: JobSpec, run: RunDirectory) -> Problem | None:
+    """ZeRO shards the optimizer's states by worker; another number of workers cannot load them."""
     settings = read_settings(spec.config.strategy, spec.config.deepspeed)
     checkpoint = run.latest_checkpoint()
     if checkpoint is None or settings is None or zero_stage(settings) == 0:
@@ -104,6 +105,6 @@ def _shards_that_do_not_fit(spec: JobSpec, run: RunDirectory) -> Problem | None:
     return Problem(
         "resources.num_workers",
         f"{spec.world_size}, but {checkpoint.name} holds the optimizer in {manifest.num_workers} shards, one for each"
-        " worker that saved it, and DeepSpeed cannot cut them anew.",
+        " worker that saved it, and DeepSpeed cannot reshard them.",
         f"Set resources.num_workers: {manifest.num_workers} to continue, or start over with --fresh.",
     )
