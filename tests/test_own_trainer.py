@@ -95,7 +95,7 @@ def test_a_subclass_keeps_our_engine_with_lora(tmp_path):
 
 def test_settings_of_no_method_are_refused_with_the_classes_that_have_one():
     with pytest.raises(
-        SpecError, match=r"CommonConfig holds the settings of no method\. Use one of SFTConfig"
+        SpecError, match=r"CommonConfig is not the settings of a method\. Use one of SFTConfig"
     ):
         PlainTrainer(CommonConfig())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values: what the two charts take, beside the spec of a run."""
+"""Values: the values of both charts, other than the spec of a run."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ class JobGpu(Gpu):
 
 
 class JobPlatform(PlatformSettings):
-    """What the administrator decides for runs."""
+    """The settings of the cluster's administrator for runs."""
 
     gpu: JobGpu = JobGpu()
     submissionMode: Literal["HTTPMode", "K8sJobMode"] = "HTTPMode"
-    """HTTPMode: the operator starts the job. K8sJobMode: a submitter pod does, and its log is the job's.
-    SidecarMode is missing, as KubeRay gives its container no security context."""
+    """HTTPMode: the operator submits the job. K8sJobMode: a submitter pod does, and its log is the job's.
+    SidecarMode is not supported, as KubeRay gives its container no security context."""
     restartOn: Literal["upgrade", "change"] = "upgrade"
-    """upgrade: each `helm upgrade` starts every run again, which resumes it. change: only a run whose spec,
-    platform or `restart` changed; for releases with several runs, and for GitOps."""
+    """upgrade: each `helm upgrade` restarts every run, which resumes it. change: only a run whose spec,
+    platform or `restart` has changed; for releases with several runs, and for GitOps."""
     retries: Annotated[int, Field(ge=0)] = 2
-    """Times that a failed start is repeated on a new cluster; the run resumes from its last checkpoint."""
+    """Number of retries of a failed run, each on a new cluster; the run resumes from its last checkpoint."""
     ttlSecondsAfterFinished: Annotated[int, Field(ge=0)] = 60
-    """Seconds for which pods stay after the end; what a run leaves is in its run directory."""
+    """Seconds for which pods are kept after the end; results are in the run directory."""
     deadlines: Deadlines = Deadlines()
     submitter: Submitter = Submitter()
 
 
 class Job(Section):
-    """One run: a spec, and what differs for it."""
+    """One run: a spec, and settings that differ for it."""
 
     spec: dict[str, Any] | None = None
     """The spec, verbatim."""
     specFile: str | None = None
-    """The text of a spec, by --set-file jobs.NAME.specFile=FILE; its bytes are kept."""
+    """The text of a spec, from --set-file jobs.NAME.specFile=FILE; it is not changed."""
     restart: str | int = ""
-    """Anything; a change starts the run again where restartOn is `change`."""
+    """Any value; changing it restarts the run if restartOn is `change`."""
     platform: JobPlatform | None = None
-    """What differs from `platform` for this run."""
+    """Settings of `platform` that differ for this run."""
 
 
 class TrainingJobValues(Section):
     """Values of the chart training-job."""
 
     jobs: dict[str, Job] = Field(default_factory=dict)
-    """Runs; each becomes a RayJob and a ConfigMap with its spec."""
+    """The runs, each of which becomes a RayJob and a ConfigMap with its spec."""
     platform: JobPlatform = JobPlatform()
 
 
@@ -66,9 +66,9 @@ class WorkerGroup(Section):
     """Pods of one kind; each has room for one worker of a run, or for one on each of its GPUs."""
 
     min: Annotated[int, Field(ge=0)] = 1
-    """Pods at start, and fewest."""
+    """Minimum number of pods, and their number at the start."""
     max: Annotated[int, Field(ge=1)] = 1
-    """Most pods; above `min`, the autoscaler adds them when a run asks for them."""
+    """Maximum number of pods; if above `min`, the autoscaler adds them when a run requests them."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """GPUs of each pod."""
     cpu: Quantity = "2"
@@ -83,5 +83,5 @@ class RayClusterValues(Section):
     workerGroups: dict[Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")], WorkerGroup] = (
         Field(default_factory=dict)
     )
-    """Groups of worker pods, by name. None means one group `cpu` of one to four pods."""
+    """Groups of worker pods by name. The default is one group, `cpu`, of one to four pods."""
     platform: PlatformSettings = PlatformSettings()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PlatformSettings: what the administrator of a cluster decides, as the charts take it under `platform`."""
+"""PlatformSettings: the settings of a cluster's administrator, which both charts take under `platform`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Labels = dict[str, str]
 
 
 class Section(BaseModel):
-    """Keys of a values file; an unknown one is refused."""
+    """Keys of a values file; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Image(Section):
     repository: Text = "tadrib"
-    """Image of head, workers, submitter and test; one for all, so that Ray's versions agree."""
+    """Image of head, workers, submitter and test: the same for all, so that Ray's versions agree."""
     tag: str = ""
     """Tag; empty means the chart's appVersion."""
     digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
-    """Digest, used in place of the tag."""
+    """Digest, used instead of the tag."""
     pullPolicy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull the image."""
     pullSecrets: list[Text] = []
@@ -34,16 +34,16 @@ class Image(Section):
 
 class Topology(Section):
     mode: Literal["", "preferred", "required"] = ""
-    """Whether workers should or must be close to each other; kueue and volcano read it."""
+    """Whether workers should or must be close to each other; read by kueue and volcano."""
     level: str = ""
     """Kueue: node label of the level, such as cloud.provider.com/topology-rack. Volcano: highest tier, a number."""
 
 
 class Queue(Section):
     kind: Literal["none", "kueue", "volcano", "yunikorn", "kai"] = "none"
-    """What decides when a job starts."""
+    """The scheduler that decides when a job starts."""
     name: str = ""
-    """Its queue; for kueue the LocalQueue of the namespace."""
+    """Name of the queue; for kueue, a LocalQueue of the namespace."""
     priority: str = ""
     """Kueue: a WorkloadPriorityClass. Volcano: a PriorityClass."""
     topology: Topology = Topology()
@@ -51,18 +51,18 @@ class Queue(Section):
 
 class Dra(Section):
     enabled: bool = False
-    """Claim GPUs by Dynamic Resource Allocation (Kubernetes 1.34 or later) in place of an extended resource."""
+    """Claim GPUs by Dynamic Resource Allocation (Kubernetes 1.34 or later) instead of an extended resource."""
     deviceClass: Text = "gpu.nvidia.com"
-    """DeviceClass that the claims name."""
+    """DeviceClass of the claims."""
 
 
 class Gpu(Section):
     resource: Text = "nvidia.com/gpu"
-    """Extended resource that stands for one GPU, also of a slice such as nvidia.com/mig-1g.10gb."""
+    """Extended resource for one GPU, or for a slice of one, such as nvidia.com/mig-1g.10gb."""
     runtimeClass: str = ""
-    """RuntimeClass of worker pods that have GPUs; seldom needed where the container runtime has CDI."""
+    """RuntimeClass of worker pods with GPUs; rarely needed if the container runtime supports CDI."""
     nodeSelector: Labels = {}
-    """Nodes for worker pods that have GPUs, such as nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3."""
+    """Nodes for worker pods with GPUs, such as nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3."""
     tolerations: list[dict[str, Any]] = [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     ]
@@ -72,11 +72,11 @@ class Gpu(Section):
 
 class Head(Section):
     cpu: Quantity = "2"
-    """CPU of the head, which runs the driver and no worker."""
+    """CPU of the head, which runs the driver but no worker."""
     memory: Quantity = "8Gi"
-    """Memory of the head; below 5Gi Ray's own processes are killed sooner or later."""
+    """Memory of the head; below 5Gi, Ray's own processes are eventually killed."""
     nodeSelector: Labels = {}
-    """Nodes for the head: never ones that are reclaimed, as its loss restarts the run."""
+    """Nodes for the head; not spot nodes, as losing the head restarts the run."""
     tolerations: list[dict[str, Any]] = []
     """Taints that the head tolerates."""
     affinity: dict[str, Any] = {}
@@ -85,7 +85,7 @@ class Head(Section):
 
 class Workers(Section):
     memory: Quantity = "8Gi"
-    """Memory of a worker whose spec names none in resources.memory_per_worker."""
+    """Memory of a worker whose spec has no resources.memory_per_worker."""
     resources: dict[str, str | int] = {}
     """Further resources of each worker, such as rdma/ib: 1 or vpc.amazonaws.com/efa: 1; a pod gets those of its workers
     together."""
@@ -94,7 +94,7 @@ class Workers(Section):
     nodeSelector: Labels = {}
     """Nodes for workers, with or without GPUs."""
     tolerations: list[dict[str, Any]] = []
-    """Taints that workers tolerate, beside those of `gpu`."""
+    """Taints that workers tolerate, in addition to those of `gpu`."""
     affinity: dict[str, Any] = {}
     """Affinity of workers."""
 
@@ -117,7 +117,7 @@ class Storage(Section):
     claim: str = ""
     """PersistentVolumeClaim (ReadWriteMany) for data, models and runs; mounted at one path in head and workers."""
     mountPath: Annotated[str, Field(pattern=r"^/[^ ]+[^/ ]$")] = "/mnt/tadrib"
-    """Where it is mounted. Relative paths of a spec start here."""
+    """Mount path of the volume. Relative paths of a spec start here."""
     objectStore: ObjectStore = ObjectStore()
 
 
@@ -132,27 +132,27 @@ class SecretVariable(Section):
 
 class ServiceAccount(Section):
     create: bool = True
-    """Make a service account for the pods. It has no rights in the cluster and its token is not mounted."""
+    """Create a service account for the pods. It has no rights in the cluster, and its token is not mounted."""
     name: str = ""
-    """Its name; empty means the name of the release, or `default` where none is made."""
+    """Its name; empty means the name of the release, or `default` if none is created."""
     annotations: Labels = {}
-    """Annotations, by which clouds give it access to a bucket."""
+    """Annotations, for instance those by which a cloud grants access to a bucket."""
 
 
 class ApiServer(Section):
     cidr: Text = "0.0.0.0/0"
-    """Addresses of the API server, which the autoscaler asks for pods."""
+    """Addresses of the API server, from which the autoscaler requests pods."""
     ports: list[int] = [443, 6443]
     """Ports of the API server."""
 
 
 class NetworkPolicy(Section):
     enabled: bool = True
-    """Allow pods what they need and nothing else. Without it the namespace's own policies decide."""
+    """Allow pods only the connections they need. Without it, the namespace's own policies apply."""
     operatorNamespace: Text = "kuberay-system"
-    """Namespace of the KubeRay operator, which has to reach the dashboard."""
+    """Namespace of the KubeRay operator, which must be able to reach the dashboard."""
     monitoringNamespace: Text = "monitoring"
-    """Namespace of Prometheus, which reads the metrics ports."""
+    """Namespace of Prometheus, which scrapes the metrics ports."""
     apiServer: ApiServer = ApiServer()
     ingress: list[dict[str, Any]] = []
     """Further ingress rules, such as one for pods that submit to a shared cluster."""
@@ -162,26 +162,26 @@ class NetworkPolicy(Section):
             "ports": [{"port": 443, "protocol": "TCP"}],
         }
     ]
-    """Further egress rules. The default is HTTPS to anywhere (hub, object store) but node metadata."""
+    """Further egress rules. The default is HTTPS to anywhere (hub, object store) except node metadata."""
 
 
 class Deadlines(Section):
     preRunningSeconds: Seconds | None = None
-    """Seconds until all pods must run; null means 1800, or no limit under a gang scheduler, which queues pods."""
+    """Seconds within which all pods must run; null means 1800, or no limit with a gang scheduler, which queues pods."""
     activeSeconds: Seconds | None = 604800
-    """Seconds after which a start of the run is ended, finished or not; null means no limit."""
+    """Seconds after which a RayJob is ended, even if it has not finished; null means no limit."""
 
 
 class Grace(Section):
     terminationSeconds: Seconds = 120
     """Seconds from SIGTERM to SIGKILL for head and workers."""
     drainSeconds: Seconds = 90
-    """Of these, seconds in which Ray drains a node and the run saves its checkpoint; at least 10 fewer."""
+    """Seconds of these in which Ray drains a node and the run saves its checkpoint; at least 10 fewer."""
 
 
 class Autoscaler(Section):
     enabled: bool = True
-    """Allow runs with resources.num_workers: {min, max}. A run with a number never gets an autoscaler."""
+    """Allow runs with resources.num_workers: {min, max}. A run with a fixed number never gets an autoscaler."""
     idleTimeoutSeconds: Seconds = 300
     """Seconds after which a worker pod without work is removed."""
     cpu: Quantity = "500m"
@@ -192,9 +192,9 @@ class Autoscaler(Section):
 
 class Auth(Section):
     enabled: bool = True
-    """Require a token of whoever talks to Ray. Without it, whoever reaches a Ray port runs code."""
+    """Require a token from every client of Ray. Without it, anybody who can reach a Ray port can execute code."""
     secret: str = ""
-    """Secret with the token under the key auth_token; empty lets KubeRay make one."""
+    """Secret with the token under the key auth_token; if empty, KubeRay creates one."""
 
 
 class Shm(Section):
@@ -205,12 +205,12 @@ class Shm(Section):
 
 class Scratch(Section):
     size: Quantity = "50Gi"
-    """Most that a pod may write to its /tmp, the only other place that can be written."""
+    """Size limit of a pod's /tmp, the only writable folder beside the storage."""
 
 
 class Security(Section):
     runAsUser: int | None = 1000
-    """Numeric user; null leaves it to the image, or to a platform that assigns one."""
+    """Numeric user; null means that of the image, or one that the platform assigns."""
     runAsGroup: int | None = 1000
     """Numeric group."""
     fsGroup: int | None = 1000
@@ -218,7 +218,7 @@ class Security(Section):
 
 
 class PlatformSettings(Section):
-    """What the administrator of the cluster decides."""
+    """The settings of the cluster's administrator."""
 
     image: Image = Image()
     rayVersion: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = "2.60.0"

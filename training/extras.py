@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extras: which packages come with ``tadrib[training]``, ``tadrib[ray]`` and ``tadrib[kubernetes]``, and what is said
-where they are not installed."""
+"""Extras: the packages of ``tadrib[training]``, ``tadrib[ray]`` and ``tadrib[kubernetes]``, and the error if one is not
+installed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PACKAGES: dict[Extra, tuple[str, ...]] = {
     "ray": ("ray", "filelock", "requests", "grpc"),
     "kubernetes": ("kubernetes",),
 }
-"""By the names they are imported by, those that come with these packages included; ``ray`` has ``training`` too."""
+"""By import name, including packages that these depend on; the extra ``ray`` includes ``training``."""
 _TRIED: dict[Extra, tuple[str, ...]] = {
     "training": ("torch", "transformers"),
     "ray": ("torch", "transformers", "ray"),
@@ -51,17 +51,17 @@ _TRIED: dict[Extra, tuple[str, ...]] = {
 
 
 class MissingExtra(ResourceError, ImportError):
-    """Packages of an extra are not installed; an ImportError as well, for programs that do without."""
+    """Packages of an extra are not installed. Also an ImportError, for programs that can do without them."""
 
 
 def require(extra: Extra) -> None:
-    """Raise MissingExtra unless the main packages of ``extra`` are installed; imports none of them."""
+    """Raise MissingExtra unless the main packages of ``extra`` are installed, without importing them."""
     if missing := [name for name in _TRIED[extra] if not _is_installed(name)]:
         raise _missing(missing, extra)
 
 
 def explained(error: ImportError) -> ImportError:
-    """MissingExtra for a package of an extra that is not installed; any other error as it is."""
+    """``error`` as MissingExtra if it is about a package of an extra; any other error unchanged."""
     name = (error.name or "").partition(".")[0]
     for extra, packages in PACKAGES.items():
         if isinstance(error, ModuleNotFoundError) and name in packages:

@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "a directory without a volume": (
         {"jobs": a_job()["jobs"]},
-        'jobs.run: storage_path "./runs" is a directory, and no volume is mounted that workers share',
+        'jobs.run: storage_path "./runs" is a directory, but no shared volume is mounted',
     ),
     "a directory beside the volume": (
         a_job(storage_path="/mnt/tadrib-old/runs"),
@@ -89,7 +89,7 @@ REFUSED = {
     ),
     "a range of workers without an autoscaler": (
         a_job({"autoscaler": {"enabled": False}}, resources={"num_workers": {"min": 1, "max": 2}}),
-        "is {min: 1, max: 2}, and the platform allows no autoscaler. Write one number",
+        "is {min: 1, max: 2}, but the platform has no autoscaler. Give one number",
     ),
     "a drain that outlasts the grace period": (
         a_job({"grace": {"drainSeconds": 115}}),
@@ -99,20 +99,23 @@ REFUSED = {
         a_job({**KAI, "submissionMode": "K8sJobMode"}),
         "K8sJobMode, but KubeRay refuses it with KAI, whose gang would wait for the submitter",
     ),
-    "a queue without its kind": (a_job({"queue": {"name": "q"}}), "but kind is none, so no scheduler would"),
+    "a queue without its kind": (
+        a_job({"queue": {"name": "q"}}),
+        "but kind is none, so it would have no effect",
+    ),
     "a queue without its name": (
         a_job({"queue": {"kind": "kueue"}}),
-        "kind is kueue, but name is empty. Name the queue: for kueue the LocalQueue",
+        "kind is kueue, but name is empty. Give the queue's name: for kueue, a LocalQueue",
     ),
     "a priority that KAI does not read": (
         a_job({"queue": {**KAI["queue"], "priority": "high"}}),
-        "kai takes no priority from a label of the job.",
+        "kai does not read a priority from the job's labels.",
     ),
     "a topology that YuniKorn does not read": (
         a_job(
             {"queue": {"kind": "yunikorn", "name": "q", "topology": {"mode": "required", "level": "rack"}}}
         ),
-        "there is no label or annotation by which yunikorn reads it from a RayJob.",
+        "yunikorn does not read it from a RayJob.",
     ),
     "a topology without a level": (
         a_job({"queue": {**KUEUE, "topology": {"mode": "required"}}}),
@@ -123,11 +126,11 @@ REFUSED = {
             {"queue": {**KUEUE, "topology": {"mode": "required", "level": "rack"}}},
             resources={"num_workers": {"min": 1, "max": 2}},
         ),
-        "kueue places no elastic job by topology unless an alpha feature",
+        "kueue does not place elastic jobs by topology without an alpha feature",
     ),
     "a tier of Volcano that is a label": (
         a_job({"queue": {"kind": "volcano", "name": "q", "topology": {"mode": "required", "level": "rack"}}}),
-        'volcano wants the number of the highest tier, got "rack".',
+        'volcano requires the number of the highest tier, got "rack".',
     ),
     "a credential by its name": (
         a_job({"env": {"HF_TOKEN": "x"}}),
@@ -136,7 +139,7 @@ REFUSED = {
     "a credential by its look": (a_job({"env": {"NOTE": FAKE_TOKEN}}), "platform.env.NOTE looks like a"),
     "a credential in the spec": (
         a_job(dataset_path=f"https://user:{FAKE_TOKEN}@host/x"),
-        "jobs.run: spec.dataset_path holds something that looks like a credential, and it would be in a ConfigMap.",
+        "jobs.run: spec.dataset_path contains something that looks like a credential, which would be stored in a",
     ),
     "a credential elsewhere on the platform": (
         a_job({"serviceAccount": {"annotations": {"for": "s3://me:hunter2@bucket"}}}),
@@ -179,13 +182,13 @@ def test_helm_refuses_a_credential_in_a_spec_file_as_the_launcher_does(line, tmp
     """The schema does not see a spec that is given as a file."""
     where, secret = credentials.REFUSED[line]
     text = refused("training-job", a_job_of_text(f"method: dpo\nname: run\n{line}\n"), tmp_path)
-    assert f"jobs.run: spec.{where} holds something that looks like a credential" in text
+    assert f"jobs.run: spec.{where} contains something that looks like a credential" in text
     assert secret not in text
 
 
 def test_helm_refuses_a_credential_in_a_comment(tmp_path):
     values = a_job_of_text(f"method: dpo\nname: run\ndataset_path: d\n# {credentials.TOKEN}\n")
-    assert "jobs.run: the text of the spec holds something" in refused("training-job", values, tmp_path)
+    assert "jobs.run: the text of the spec contains something" in refused("training-job", values, tmp_path)
 
 
 @pytest.mark.parametrize("line", credentials.ORDINARY)
@@ -218,8 +221,8 @@ def test_two_jobs_may_not_write_one_run_directory(tmp_path):
 def test_claims_of_gpus_need_kubernetes_1_34(tmp_path):
     values = a_job({"gpu": {"dra": {"enabled": True}}}, resources=GPUS)
     text = refused("training-job", values, tmp_path, kube="1.33.2")
-    assert "claims need Kubernetes 1.34 (resource.k8s.io/v1), and this is v1.33.2." in text
-    assert "Set dra.enabled: false to ask for nvidia.com/gpu instead." in text
+    assert "claims require Kubernetes 1.34 (resource.k8s.io/v1), but this is v1.33.2." in text
+    assert "Set dra.enabled: false to request nvidia.com/gpu instead." in text
 
 
 def test_an_old_kubernetes_is_refused(tmp_path):
@@ -248,14 +251,14 @@ def test_helm_refuses_for_a_shared_cluster(values, said, tmp_path):
 def test_a_release_without_jobs_makes_nothing_and_says_how_to_add_one():
     done = helm("install", "r", str(CHARTS / "training-job"), "--dry-run=client", "-n", "team-a")
     assert done.returncode == 0, messages(done)
-    assert "No job is given, so nothing was made." in done.stdout
+    assert "There are no jobs, so no RayJob was created." in done.stdout
     assert "kind: RayJob" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["yes", "no", "on", "12", "0x1f", "1e5", "null", "007", "true"])
 def test_a_name_that_helm_does_not_take_for_text_is_refused_with_the_way_out(name, tmp_path):
     said = refused("training-job", a_job_of_text(f"method: sft\nname: {name}\ndataset_path: d\n"), tmp_path)
-    assert "which is no text to Helm. Put it in quotes." in said
+    assert "which Helm does not read as text. Put it in quotes." in said
     quoted = a_job_of_text(f'method: sft\nname: "{name}"\ndataset_path: d\n')
     assert one(render("training-job", quoted, tmp_path), "RayJob")
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tadrib.ray_jobs.driver.display import Display
-from tadrib.ray_jobs.driver.launch import _Start
+from tadrib.ray_jobs.driver.launch import _Launch
 from tadrib.ray_jobs.runs.lock import locked
 from tadrib.training.config import JobSpec
 from tadrib.training.loop.checkpoint_manager import FolderCheckpointManager, SavedCheckpoint
@@ -67,5 +67,5 @@ def save(manager, run: RunDirectory, step: int) -> None:
 
 def recorded(run: RunDirectory, fence: Fence) -> None:
     spec = JobSpec(method="sft", name="run", dataset_path="rows.jsonl")
-    start = _Start(spec, run, Display(io.StringIO()), fence, threading.Event(), "tadrib train", 0.0)
+    start = _Launch(spec, run, Display(io.StringIO()), fence, threading.Event(), "tadrib train", 0.0)
     start._record("failed")

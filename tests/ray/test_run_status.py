@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tadrib.ray_jobs.cli.comparison import compare_run
-from tadrib.ray_jobs.cluster.endings import reason, together
+from tadrib.ray_jobs.cluster.endings import combined, failure_reason
 from tadrib.ray_jobs.cluster.jobs import JobDetails
 from tadrib.ray_jobs.local.runs import LocalRuns
 from tadrib.ray_jobs.paths import relative_keys, require_directory, require_persistent_storage
@@ -205,13 +205,13 @@ def job(status: str, code: int | None = None, message: str | None = None) -> Job
     ],
 )
 def test_neither_job_nor_result_alone_decides(details, state, expected):
-    assert together(details, Status(state, "run", run_directory="/runs/run")).state == expected
+    assert combined(details, Status(state, "run", run_directory="/runs/run")).state == expected
 
 
 def test_why_a_job_failed_is_said_by_its_exit_code_or_by_ray():
-    assert "tadrib was not found" in reason(job("FAILED", 127))
-    assert "killed (exit code -9)" in reason(job("FAILED", -9))
-    assert reason(job("FAILED", None, "Failed to set up the environment\nmore")) == (
+    assert "tadrib was not found" in failure_reason(job("FAILED", 127))
+    assert "killed (exit code -9)" in failure_reason(job("FAILED", -9))
+    assert failure_reason(job("FAILED", None, "Failed to set up the environment\nmore")) == (
         "Failed to set up the environment"
     )
 

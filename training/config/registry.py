@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registry: the methods, each with its parts. Parts that load torch or TRL are named here and loaded where they are
-used, so that checking a spec takes milliseconds."""
+"""Registry: the training methods, each with its parts. Parts that import torch or TRL are given by name, and imported
+when they are used, so that validating a spec takes milliseconds."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from tadrib.training.errors import Problem, SpecError
 
 @dataclass(frozen=True)
 class Method:
-    """A training method. The names of its parts are ``package.module:attribute``.
+    """A training method. Its parts are given as ``package.module:attribute``.
 
-    ``config`` are its settings, which have its name, ``row`` names the row model (`training.data.rows.models.Row`),
-    ``trainer`` the trainer that joins config, rows and loss (`training.base_trainer.BaseTrainer`), and ``trl`` what the
-    method is to TRL (`training.trl_engine.translation.Translation`), or is None where TRL has no such method.
+    ``config`` is the class of its settings, which also has its name; ``row`` its row model
+    (`training.data.rows.models.Row`); ``trainer`` the trainer that combines config, rows and loss
+    (`training.base_trainer.BaseTrainer`); ``trl`` its translation (`training.trl_engine.translation.Translation`),
+    or None if TRL has no such method.
     """
 
     config: type[CommonConfig]
@@ -54,7 +55,7 @@ class Method:
         """Raises SpecError where TRL has no such method."""
         if self.trl is None:
             problem = Problem("engine", f"trl, which has no method {self.name}.", "Remove engine.")
-            raise SpecError("TRL has no equal", [problem])
+            raise SpecError("TRL has no such method", [problem])
         return resolve_name(self.trl)
 
 
@@ -73,20 +74,20 @@ METHODS: dict[str, Method] = {
         Method(SimPOConfig, f"{_ROWS}:SimPORow", f"{_PREFERENCE}:SimPOTrainer", f"{_TRL}:SIMPO"),
     )
 }
-"""The methods by name, in the order of the documentation."""
+"""All methods by name, in the order of the documentation."""
 
 
 def known_method(name: Any) -> Any:
-    """``name``, which pydantic refuses as it does a word that is none of a Literal's unless it is that of a method."""
+    """Return ``name`` if it is a method; otherwise raise the error that pydantic raises for a Literal."""
     if isinstance(name, str) and name in METHODS:
         return name
     raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, METHODS))})
 
 
 def method_of(config: CommonConfig) -> str:
-    """The method whose settings ``config`` holds. Raises SpecError for the settings of none."""
+    """The name of the method that ``config`` has settings for. Raises SpecError if there is none."""
     if config.method in METHODS:
         return config.method
     kinds = ", ".join(method.config.__name__ for method in METHODS.values())
-    message = f"{type(config).__name__} holds the settings of no method."
+    message = f"{type(config).__name__} is not the settings of a method."
     raise SpecError("no method to train", [Problem("config", message, f"Use one of {kinds}.")])

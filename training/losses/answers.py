@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers: what the losses compare, as records that the engine makes of a batch and that a loss takes whole.
+"""Answers: the inputs of the losses, as records that the engine creates from a batch.
 
-Shapes: A answers, P pairs, G groups, M negatives. A loss whose record lacks an input that it needs fails with the name
-of that input.
+Dimensions: A answers, P pairs, G groups, M negatives, E examples. A loss that needs an optional input of its record
+raises an error with the name of that input if it is missing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Input = TypeVar("Input", Tensor, int)
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A scored answers.
+    """A answers with their scores.
 
-    ``log_probs``, [A], are those under the policy, each the sum over an answer's tokens; ``reference``, [A], the same
-    under the reference model. A length-normalised loss divides by ``lengths``, int [A], as a rule the numbers of
-    tokens. Raises ValueError for inputs of unequal shape, which PyTorch would broadcast in silence.
+    ``log_probs``, [A]: log-probabilities under the policy, each summed over an answer's tokens, in nats. ``reference``,
+    [A]: the same under the reference model. ``lengths``, int [A]: what a length-normalised loss divides by, usually the
+    number of tokens. Raises ValueError for inputs of unequal shape, which PyTorch would broadcast silently.
     """
 
     log_probs: Tensor
@@ -34,7 +34,7 @@ class Answers:
                 _require_equal(name, values, "log_probs", self.log_probs)
 
     def __getitem__(self, which: Tensor | slice) -> Answers:
-        """Some of the answers, by their numbers, a mask or a slice."""
+        """The answers selected by indices, a mask or a slice."""
         parts = (self.log_probs, self.reference, self.lengths)
         return Answers(*(None if part is None else part[which] for part in parts))  # type: ignore[arg-type]
 
@@ -52,9 +52,9 @@ class Answers:
 class Pairs:
     """P chosen answers, each with one rejected answer to the same prompt.
 
-    Of the whole optimizer step, ``num_pairs`` counts the pairs, which the loss is averaged over, and
-    ``num_chosen_tokens`` the tokens of chosen answers, once for each pair; a likelihood term alone needs it. Raises
-    ValueError for unequal numbers of answers.
+    ``num_pairs``: pairs in the whole optimizer step, over which the loss is averaged. ``num_chosen_tokens``: tokens of
+    their chosen answers, counted once per pair; only a likelihood term needs it. Raises ValueError for unequal numbers
+    of chosen and rejected answers.
     """
 
     chosen: Answers
@@ -68,12 +68,12 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """G chosen answers, each with one or many negatives to the same prompt, M in all.
+    """G chosen answers, each with one or more negatives to the same prompt, M in total.
 
-    ``group_of_negative``, int [M] in 0..G-1, is the chosen answer that a negative belongs to, and ``weights``, [M],
-    what it counts for among those of its group. Of the whole optimizer step, ``num_groups`` counts the groups, which
-    the loss is averaged over, and ``num_chosen_tokens`` the tokens of chosen answers. Raises ValueError for other
-    numbers of groups or weights than of negatives.
+    ``group_of_negative``, int [M] in 0..G-1: the chosen answer that a negative is compared with. ``weights``, [M]: its
+    weight among the negatives of its group. ``num_groups``: groups in the whole optimizer step, over which the loss is
+    averaged. ``num_chosen_tokens``: tokens of their chosen answers. Raises ValueError unless each negative has a group
+    and a weight.
     """
 
     chosen: Answers
@@ -90,10 +90,10 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class JudgedAnswers:
-    """E answers that come one by one, each judged by itself.
+    """E answers, each judged on its own (KTO).
 
-    ``desirable``, bool [E], says which were judged good. ``num_examples`` counts the answers of the whole optimizer
-    step, which the loss is averaged over. Raises ValueError for unequal numbers of answers and judgements.
+    ``desirable``, bool [E]: which were judged good. ``num_examples``: answers in the whole optimizer step, over which
+    the loss is averaged. Raises ValueError for unequal numbers of answers and judgements.
     """
 
     answers: Answers
@@ -105,7 +105,7 @@ class JudgedAnswers:
 
 
 def needed(value: Input | None, name: str, meaning: str) -> Input:
-    """``value``, an optional input that this loss cannot do without. Raises ValueError where it was not given."""
+    """``value``, an optional input that this loss requires. Raises ValueError if it is None."""
     if value is None:
         raise ValueError(f"this loss needs {name} ({meaning}), found None")
     return value

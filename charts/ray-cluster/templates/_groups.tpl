@@ -1,7 +1,7 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 
-{{/* The worker groups as the library takes them, as JSON: {groups: […], elastic: …}. A key that is left out of a group
-     has the default of tools/chart_values.py. */}}
+{{/* The worker groups in the form that the library expects, as JSON: {groups: […], elastic: …}. A key that is missing in
+     a group has the default of tools/chart_values.py. */}}
 {{- define "cluster.groups" -}}
 {{- $groups := list -}}
 {{- $elastic := false -}}
@@ -17,7 +17,7 @@
 {{- $limits := dict "cpu" ($given.cpu | default "2") "memory" ($given.memory | default "8Gi") -}}
 {{- $groups = append $groups (dict "name" $name "min" $min "max" $max "workers" (max 1 $gpus) "gpus" $gpus "limits" $limits) -}}
 {{- end -}}
-{{- if and $elastic (not .Values.platform.autoscaler.enabled) }}{{- fail "workerGroups: a group has max above min, and platform.autoscaler.enabled is false. Set them equal, or allow the autoscaler." }}{{- end -}}
+{{- if and $elastic (not .Values.platform.autoscaler.enabled) }}{{- fail "workerGroups: a group has max above min, but platform.autoscaler.enabled is false. Set them equal, or enable the autoscaler." }}{{- end -}}
 {{- dict "groups" $groups "elastic" $elastic | toJson -}}
 {{- end -}}
 

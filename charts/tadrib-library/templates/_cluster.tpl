@@ -49,7 +49,7 @@ workerGroupSpecs:
       {{- $limits := include "tadrib.workerLimits" (dict "platform" $platform "group" .) | fromYaml }}
       {{- $worker := dict "role" "worker" "workers" .workers "workersLabel" (get . "label") "gpus" .gpus "limits" $limits "group" $platform.workers "groupName" .name }}
       {{- $_ := set $worker "podAnnotations" (include "tadrib.workerAnnotations" $ | fromYaml) }}
-      {{- /* merge takes an empty value for a missing one, so what only the head has is left out */}}
+      {{- /* merge treats an empty value as missing, so keys that only the head has are omitted */}}
       {{- include "tadrib.podTemplate" (merge $worker (omit $ "groups" "specs")) | nindent 6 }}
   {{- end }}
 {{- end -}}
@@ -90,7 +90,7 @@ object-store-memory: {{ div (mul (trimSuffix $unit . | int64) (get $units $unit)
 {{- end -}}
 {{- end -}}
 
-{{/* The autoscaler alone gets a service-account token: the code of a run, beside it in the pod, has none. */}}
+{{/* Only the autoscaler's container gets a service-account token; the code of a run, in the same pod, has none. */}}
 {{- define "tadrib.autoscaler" -}}
 version: v2
 idleTimeoutSeconds: {{ int .platform.autoscaler.idleTimeoutSeconds }}

@@ -1,6 +1,6 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 {{/* Environment of a container, as a list of name and value or secretKeyRef. Also takes `role`: head, worker,
-     submitter or check. Home and caches are on the one scratch volume, as nothing else can be written. */}}
+     submitter or check. Home and caches are on the scratch volume, the only writable one. */}}
 
 {{- define "tadrib.environment" -}}
 {{- $platform := .platform -}}

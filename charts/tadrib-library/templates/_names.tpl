@@ -15,7 +15,7 @@ tadrib/method: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* What a network policy or monitor selects the pods of one object by. */}}
+{{/* The labels by which a network policy or monitor selects the pods of one object. */}}
 {{- define "tadrib.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name | quote }}

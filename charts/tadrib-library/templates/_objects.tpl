@@ -1,5 +1,5 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* Objects beside the RayJob or RayCluster that both charts make. */}}
+{{/* Objects that both charts create beside the RayJob or RayCluster. */}}
 
 {{- define "tadrib.networkPolicy" -}}
 {{- $network := .platform.networkPolicy -}}

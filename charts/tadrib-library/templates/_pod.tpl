@@ -1,5 +1,5 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* One pod template for head, workers, submitter and the test of a release. Beside the common keys it takes:
+{{/* One pod template for head, workers, submitter and the test of a release. In addition to the common keys it takes:
      role, limits (dict of resources), group (placement: nodeSelector, tolerations, affinity), command (a list, or
      empty where KubeRay writes it), specs (name of a ConfigMap to mount at /etc/tadrib), workers, gpus, workersLabel,
      autoscaled. */}}
@@ -18,7 +18,7 @@ metadata:
     {{- range $key, $value := .platform.podLabels }}
     {{ $key }}: {{ $value | quote }}
     {{- end }}
-  {{- /* autoscalers of nodes take pods of a controller they do not know for ones that they may move */}}
+  {{- /* without these, node autoscalers may evict pods to consolidate nodes */}}
   {{- $still := dict "cluster-autoscaler.kubernetes.io/safe-to-evict" "false" "karpenter.sh/do-not-disrupt" "true" }}
   {{- $own := ternary $still (dict) (has .role (list "head" "worker")) }}
   {{- with mergeOverwrite $own .platform.podAnnotations (.podAnnotations | default dict) }}
@@ -91,7 +91,7 @@ resourceClaims:
 {{- end }}
 {{- end -}}
 
-{{/* Where the pod may run: that of its group, and that of GPUs where it has some. */}}
+{{/* Where the pod may run: the placement of its group, and that of GPUs if it has any. */}}
 {{- define "tadrib.placement" -}}
 {{- $gpu := ternary .platform.gpu (dict) (gt (int .gpus) 0) -}}
 {{- with mergeOverwrite (dict) ($gpu.nodeSelector | default dict) (.group.nodeSelector | default dict) }}
@@ -108,7 +108,7 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* KubeRay takes the dashboard port by its name; the last two are scraped where the autoscaler runs. */}}
+{{/* KubeRay finds the dashboard port by its name; the last two are scraped if there is an autoscaler. */}}
 {{- define "tadrib.ports" -}}
 {{- if eq .role "head" -}}
 - {name: gcs-server, containerPort: 6379}

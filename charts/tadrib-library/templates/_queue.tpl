@@ -1,5 +1,5 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* Queues: the labels and annotations by which each scheduler takes a RayJob or RayCluster. KubeRay copies the labels
+{{/* Queues: the labels and annotations by which each scheduler manages a RayJob or RayCluster. KubeRay copies the labels
      of a RayJob to its RayCluster, and the scheduler's plugin in KubeRay copies them on to pods. */}}
 
 {{- define "tadrib.queueLabels" -}}
@@ -27,15 +27,14 @@ kai.scheduler/queue: {{ $queue.name | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Kueue admits a job that the autoscaler resizes only as an elastic one. */}}
+{{/* Kueue admits a job with an autoscaler only if it is marked as elastic. */}}
 {{- define "tadrib.queueAnnotations" -}}
 {{- if and (eq .platform.queue.kind "kueue") .elastic -}}
 kueue.x-k8s.io/elastic-job: "true"
 {{- end -}}
 {{- end -}}
 
-{{/* Annotations of worker pods: secondary networks, and topology, which is asked for on workers alone, as they
-     exchange gradients. */}}
+{{/* Annotations of worker pods: secondary networks, and topology. Only workers request it, as they exchange gradients. */}}
 {{- define "tadrib.workerAnnotations" -}}
 {{- $queue := .platform.queue -}}
 {{- with .platform.workers.networks }}

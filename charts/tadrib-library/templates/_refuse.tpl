@@ -1,5 +1,5 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* Combinations that the schema cannot see and a cluster would refuse late, or never. `fail` ends the rendering. */}}
+{{/* Combinations that the schema cannot express, and that a cluster would reject late or never. `fail` ends rendering. */}}
 
 {{- define "tadrib.refusePlatform" -}}
 {{- $platform := .platform -}}
@@ -7,7 +7,7 @@
 {{- fail (printf "platform.grace: drainSeconds (%d) must be at least 10 below terminationSeconds (%d), or Kubernetes kills the pod while its checkpoint is being saved. Raise terminationSeconds." (int $platform.grace.drainSeconds) (int $platform.grace.terminationSeconds)) -}}
 {{- end -}}
 {{- if and $platform.gpu.dra.enabled (semverCompare "<1.34.0-0" .root.Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "platform.gpu.dra: claims need Kubernetes 1.34 (resource.k8s.io/v1), and this is %s. Set dra.enabled: false to ask for %s instead." .root.Capabilities.KubeVersion.Version $platform.gpu.resource) -}}
+{{- fail (printf "platform.gpu.dra: claims require Kubernetes 1.34 (resource.k8s.io/v1), but this is %s. Set dra.enabled: false to request %s instead." .root.Capabilities.KubeVersion.Version $platform.gpu.resource) -}}
 {{- end -}}
 {{- if and $platform.auth.enabled (semverCompare "<2.52.0-0" $platform.rayVersion) -}}
 {{- fail (printf "platform.rayVersion: %s, but Ray requires tokens only since 2.52.0, so KubeRay refuses it with auth. Use an image with a newer Ray, or set platform.auth.enabled: false." $platform.rayVersion) -}}
@@ -20,32 +20,32 @@
 {{- $platform := .platform -}}
 {{- $queue := $platform.queue -}}
 {{- if and (eq $queue.kind "none") (or $queue.name $queue.priority $queue.topology.mode) -}}
-{{- fail "platform.queue: name, priority or topology is set, but kind is none, so no scheduler would read it. Set kind to kueue, volcano, yunikorn or kai." -}}
+{{- fail "platform.queue: name, priority or topology is set, but kind is none, so it would have no effect. Set kind to kueue, volcano, yunikorn or kai." -}}
 {{- end -}}
 {{- if and (ne $queue.kind "none") (not $queue.name) -}}
-{{- fail (printf "platform.queue: kind is %s, but name is empty. Name the queue: for kueue the LocalQueue of this namespace." $queue.kind) -}}
+{{- fail (printf "platform.queue: kind is %s, but name is empty. Give the queue's name: for kueue, a LocalQueue of this namespace." $queue.kind) -}}
 {{- end -}}
 {{- if and (eq $queue.kind "kai") (eq (get $platform "submissionMode" | default "HTTPMode") "K8sJobMode") -}}
 {{- fail "platform.submissionMode: K8sJobMode, but KubeRay refuses it with KAI, whose gang would wait for the submitter, which waits for the gang. Set submissionMode: HTTPMode." -}}
 {{- end -}}
 {{- if and $queue.priority (has $queue.kind (list "yunikorn" "kai")) -}}
-{{- fail (printf "platform.queue.priority: %s takes no priority from a label of the job. Leave it empty, and set platform.priorityClass." $queue.kind) -}}
+{{- fail (printf "platform.queue.priority: %s does not read a priority from the job's labels. Leave it empty, and set platform.priorityClass." $queue.kind) -}}
 {{- end -}}
 {{- if and $queue.topology.mode (has $queue.kind (list "yunikorn" "kai")) -}}
-{{- fail (printf "platform.queue.topology: there is no label or annotation by which %s reads it from a RayJob. Use kueue or volcano, or leave topology.mode empty." $queue.kind) -}}
+{{- fail (printf "platform.queue.topology: %s does not read it from a RayJob. Use kueue or volcano, or leave topology.mode empty." $queue.kind) -}}
 {{- end -}}
 {{- if and $queue.topology.mode (not $queue.topology.level) -}}
 {{- fail "platform.queue.topology: mode is set, but level is empty. Give the node label (kueue) or the highest tier (volcano)." -}}
 {{- end -}}
 {{- if and (eq $queue.kind "kueue") $queue.topology.mode .elastic -}}
-{{- fail "platform.queue.topology: kueue places no elastic job by topology unless an alpha feature (ElasticJobsViaWorkloadSlicesWithTAS) is on. Give one number of workers, or leave topology.mode empty." -}}
+{{- fail "platform.queue.topology: kueue does not place elastic jobs by topology without an alpha feature (ElasticJobsViaWorkloadSlicesWithTAS). Give one number of workers, or leave topology.mode empty." -}}
 {{- end -}}
 {{- if and (eq $queue.kind "volcano") $queue.topology.mode (not (regexMatch "^[0-9]+$" $queue.topology.level)) -}}
-{{- fail (printf "platform.queue.topology.level: volcano wants the number of the highest tier, got %q." $queue.topology.level) -}}
+{{- fail (printf "platform.queue.topology.level: volcano requires the number of the highest tier, got %q." $queue.topology.level) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What a RayJob says can be read by everybody; a few variables would also break what KubeRay manages. */}}
+{{/* Many users may read a RayJob, so it must not contain credentials; some variables would break what KubeRay manages. */}}
 {{- define "tadrib.refuseEnvironment" -}}
 {{- $managed := list "RAY_ADDRESS" "RAY_AUTH_TOKEN" "RAY_AUTH_MODE" "RAY_REDIS_ADDRESS" "REDIS_USERNAME" "REDIS_PASSWORD" "RAY_enable_autoscaler_v2" "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S" "RAY_JOB_STOP_WAIT_TIME_S" "RAY_CLUSTER_NAME" "RAY_CLUSTER_NAMESPACE" -}}
 {{- $set := dict -}}
@@ -53,21 +53,21 @@
 {{- range $number, $secret := .platform.secrets }}{{- $_ := set $set $secret.env (printf "secrets[%d]: %s" $number $secret.env) }}{{- end -}}
 {{- range $name := $managed -}}
 {{- with get $set $name -}}
-{{- fail (printf "platform.%s: this variable is set by KubeRay or by this chart. Take it out; see grace, auth and autoscaler." .) -}}
+{{- fail (printf "platform.%s: this variable is set by KubeRay or by this chart. Remove it; see grace, auth and autoscaler." .) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $value := merge (dict) .platform.env .platform.nccl -}}
 {{- if include "tadrib.credentials" (dict "path" "env" "value" (dict $name $value)) -}}
-{{- fail (printf "platform.env.%s looks like a credential, and everybody who can read the RayJob could read it. Put it into a Secret and name that in platform.secrets: [{env: %s, secret: …, key: …}]." $name $name) -}}
+{{- fail (printf "platform.env.%s looks like a credential, and everybody who can read the RayJob could read it. Put it into a Secret and refer to that in platform.secrets: [{env: %s, secret: …, key: …}]." $name $name) -}}
 {{- end -}}
 {{- end -}}
 {{- with include "tadrib.credentials" (dict "path" "platform" "value" (omit .platform "env" "nccl" "secrets" "auth")) -}}
-{{- fail (printf "%s looks like a credential, and everybody who can read the RayJob could read it. Take it out and revoke it; the pods' environment comes from platform.secrets, an image's pull secret from platform.image.pullSecrets." (splitList "\n" . | first)) -}}
+{{- fail (printf "%s looks like a credential, and everybody who can read the RayJob could read it. Remove and revoke it; the pods' environment comes from platform.secrets, an image's pull secret from platform.image.pullSecrets." (splitList "\n" . | first)) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The paths of all that looks like a credential in a value, one a line, by the patterns of _secrets.tpl; what is
-     found is never printed. Takes path and value. */}}
+{{/* The paths of everything in a value that looks like a credential, one per line, by the patterns of _secrets.tpl; the
+     credentials themselves are never printed. Takes path and value. */}}
 {{- define "tadrib.credentials" -}}
 {{- $path := .path -}}
 {{- if kindIs "map" .value -}}

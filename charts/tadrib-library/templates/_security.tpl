@@ -1,5 +1,5 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* The Pod Security Standard `restricted`, and a root file system that cannot be written. */}}
+{{/* The Pod Security Standard `restricted`, and a read-only root file system. */}}
 
 {{- define "tadrib.podSecurity" -}}
 runAsNonRoot: true

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `helm test` runs in a pod of the release: each spec is read by the image's own code, and a file is
-written to its run storage, read back and removed."""
+"""Check, run by `helm test` in a pod of the release: validates each spec with the image's own code, and writes a file
+to its run storage, reads it back and removes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def try_storage(place: str) -> None:
 
 
 def main(folder: str) -> int:
-    """Check every spec in ``folder``; returns the exit code."""
+    """Check every spec in ``folder``, and return the exit code."""
     failed = False
     for path in sorted(Path(folder).glob("*.yaml")):
         try:

@@ -1,8 +1,8 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
-{{/* One entry of `jobs` read: its spec, its platform, and the name of its RayJob. Everything else of this chart starts
-     from the dict that "job.read" gives as YAML. */}}
+{{/* Reads one entry of `jobs`: its spec, its platform, and the name of its RayJob. All other templates of this chart use
+     the dict that "job.read" returns as YAML. */}}
 
-{{/* Takes root and key. Gives text (of the spec), spec (parsed), platform, name, run, method, elastic, group. */}}
+{{/* Takes root and key. Returns text (of the spec), spec (parsed), platform, name, run, method, elastic, group. */}}
 {{- define "job.read" -}}
 {{- $entry := get .root.Values.jobs .key -}}
 {{- $platform := mergeOverwrite (deepCopy .root.Values.platform) (deepCopy ($entry.platform | default dict)) -}}
@@ -33,17 +33,17 @@
 {{- printf "%s\n" $text -}}
 {{- end -}}
 
-{{/* The parsed spec. What a pod would refuse anyway is left to it, save for what this chart itself reads. */}}
+{{/* The parsed spec. Only what this chart itself reads is checked; the pod checks the rest. */}}
 {{- define "job.spec" -}}
 {{- $where := printf "jobs.%s" .key -}}
 {{- if and .entry.spec .entry.specFile }}{{- fail (printf "%s: has both spec and specFile. Keep one." $where) }}{{- end -}}
 {{- if not .text }}{{- fail (printf "%s: has neither spec nor specFile. Write the spec under spec, or pass --set-file %s.specFile=FILE." $where $where) }}{{- end -}}
 {{- $spec := fromYaml .text -}}
 {{- $found := include "tadrib.credentials" (dict "path" "spec" "value" $spec) | splitList "\n" | first -}}
-{{- if or $found (include "tadrib.hasSecret" .text) }}{{- fail (printf "%s: %s holds something that looks like a credential, and it would be in a ConfigMap. Take it out, revoke it, and use platform.secrets." $where ($found | default "the text of the spec")) }}{{- end -}}
+{{- if or $found (include "tadrib.hasSecret" .text) }}{{- fail (printf "%s: %s contains something that looks like a credential, which would be stored in a ConfigMap. Remove it, revoke it, and use platform.secrets." $where ($found | default "the text of the spec")) }}{{- end -}}
 {{- if or (not $spec) (hasKey $spec "Error") }}{{- fail (printf "%s: the spec is not a YAML mapping: %s" $where (get ($spec | default dict) "Error" | default "it is empty")) }}{{- end -}}
 {{- if and (hasKey $spec "name") (not (kindIs "string" $spec.name)) -}}
-{{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %v, which is no text to Helm. Put it in quotes." $where $spec.name) -}}
+{{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %v, which Helm does not read as text. Put it in quotes." $where $spec.name) -}}
 {{- end -}}
 {{- range list "method" "name" "dataset_path" -}}
 {{- if not (get $spec .) }}{{- fail (printf "%s: the spec has no %s. Check the file with: tadrib validate FILE" $where .) }}{{- end -}}
@@ -99,7 +99,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Where the run directory would be lost with its pod, or two jobs would write one. */}}
+{{/* Refuses a run whose directory would be lost with its pod, or would not be on the mounted volume. */}}
 {{- define "job.refuse" -}}
 {{- $job := .job -}}
 {{- $where := printf "jobs.%s" $job.key -}}
@@ -107,15 +107,15 @@
 {{- $storage := $job.platform.storage -}}
 {{- if not (contains "://" $path) -}}
 {{- if not $storage.claim -}}
-{{- fail (printf "%s: storage_path %q is a directory, and no volume is mounted that workers share and that outlives them. Set platform.storage.claim to a ReadWriteMany claim, or storage_path to an object store such as s3://bucket/runs." $where $path) -}}
+{{- fail (printf "%s: storage_path %q is a directory, but no shared volume is mounted that outlives the pods. Set platform.storage.claim to a ReadWriteMany claim, or storage_path to an object store such as s3://bucket/runs." $where $path) -}}
 {{- end -}}
 {{- if and (hasPrefix "/" $path) (not (hasPrefix (printf "%s/" $storage.mountPath) (printf "%s/" $path))) -}}
-{{- fail (printf "%s: storage_path %q is outside %s, where the volume is mounted. Write a path below it; a relative one starts there." $where $path $storage.mountPath) -}}
+{{- fail (printf "%s: storage_path %q is outside %s, where the volume is mounted. Give a path below it; relative paths start there." $where $path $storage.mountPath) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $job.elastic (not $job.platform.autoscaler.enabled) -}}
 {{- $workers := int $job.group.workers -}}
-{{- fail (printf "%s: resources.num_workers is {min: %d, max: %d}, and the platform allows no autoscaler. Write one number, or set platform.autoscaler.enabled: true." $where (mul $job.group.min $workers) (mul $job.group.max $workers)) -}}
+{{- fail (printf "%s: resources.num_workers is {min: %d, max: %d}, but the platform has no autoscaler. Give one number, or set platform.autoscaler.enabled: true." $where (mul $job.group.min $workers) (mul $job.group.max $workers)) -}}
 {{- end -}}
 {{- $topology := $job.platform.queue.topology -}}
 {{- $node := int $job.platform.gpu.perNode -}}
@@ -125,7 +125,7 @@
 {{- include "tadrib.refusePlatform" (dict "root" .root "platform" $job.platform "elastic" $job.elastic) -}}
 {{- end -}}
 
-{{/* The run directory as a person would type it: relative paths start at the mounted volume. */}}
+{{/* The run directory as the user knows it: relative paths start at the mounted volume. */}}
 {{- define "job.directory" -}}
 {{- $path := get .spec "storage_path" | default "./runs" | trimSuffix "/" -}}
 {{- if not (or (contains "://" $path) (hasPrefix "/" $path)) -}}
