@@ -79,7 +79,7 @@ kind-up: $(INSTALLED) ## Make a kind cluster with the CPU image, the KubeRay ope
 
 .PHONY: kind-test
 kind-test: $(INSTALLED) ## Run charts and command line on that cluster, or on the one of KUBECONFIG, with IMAGE
-	@$(BIN)/python -m pytest -s -m cluster tests/cluster
+	@$(BIN)/python -m pytest -s -m cluster tests/kind
 
 .PHONY: kind-down
 kind-down: ## Delete the kind cluster

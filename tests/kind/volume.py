@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from tadrib.training.config import METHODS
-from tests.cluster.programs import Cluster, wait
-from tests.cluster.settings import CLAIM, FOLDER, IMAGE, NAMESPACE, OWN
+from tests.kind.programs import Cluster, wait
+from tests.kind.settings import CLAIM, FOLDER, IMAGE, NAMESPACE, OWN
 from tests.kubectl import MANIFESTS
 from tests.tiny import EXAMPLES
 

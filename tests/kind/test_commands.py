@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tests.charts.helm import write_values
-from tests.cluster.programs import wait
-from tests.cluster.settings import STEPS, long_spec, platform
+from tests.kind.programs import wait
+from tests.kind.settings import STEPS, long_spec, platform
 
 pytestmark = pytest.mark.cluster
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.charts.helm import CHARTS, write_values
-from tests.cluster.programs import Cluster, wait
-from tests.cluster.run import left
-from tests.cluster.settings import CPU, OWN, PRESET_STEPS, WORKER_MEMORY, long_spec, platform
+from tests.kind.programs import Cluster, wait
+from tests.kind.run import left
+from tests.kind.settings import CPU, OWN, PRESET_STEPS, WORKER_MEMORY, long_spec, platform
 
 pytestmark = pytest.mark.cluster
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from tadrib.ray_jobs.kube.helm import find_helm
 from tests.charts.helm import ROOT
-from tests.cluster.settings import NAMESPACE
+from tests.kind.settings import NAMESPACE
 from tests.kubectl import find_kubectl
 
 Object = dict[str, Any]

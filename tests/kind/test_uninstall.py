@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.run import left
-from tests.cluster.settings import OWN, STEPS
-from tests.cluster.volume import POD, ROWS
+from tests.kind.run import left
+from tests.kind.settings import OWN, STEPS
+from tests.kind.volume import POD, ROWS
 
 pytestmark = pytest.mark.cluster
 

@@ -7,7 +7,7 @@ import pytest
 
 from tadrib.training.config import METHODS
 from tests.charts.helm import CHARTS
-from tests.cluster.settings import PRESET_STEPS, platform, preset_changes
+from tests.kind.settings import PRESET_STEPS, platform, preset_changes
 
 pytestmark = pytest.mark.cluster
 

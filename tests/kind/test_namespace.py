@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.settings import IMAGE, NAMESPACE, OWN
+from tests.kind.settings import IMAGE, NAMESPACE, OWN
 
 pytestmark = pytest.mark.cluster
 

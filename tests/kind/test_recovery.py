@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from tests.cluster.programs import wait
-from tests.cluster.settings import STEPS
+from tests.kind.programs import wait
+from tests.kind.settings import STEPS
 
 pytestmark = pytest.mark.cluster
 

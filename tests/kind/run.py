@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.charts.helm import CHARTS, write_values
-from tests.cluster.programs import Cluster, wait
-from tests.cluster.settings import NAMESPACE, OWN
-from tests.cluster.volume import Volume
+from tests.kind.programs import Cluster, wait
+from tests.kind.settings import NAMESPACE, OWN
+from tests.kind.volume import Volume
 
 Object = dict[str, Any]
 
@@ -91,7 +91,7 @@ class Run:
     def wait_for_a_checkpoint(self) -> int:
         """The step of its newest checkpoint, while it runs."""
         steps = wait(f"a checkpoint of {self.name}", self._checkpoints_of_the_unfinished)
-        assert not self.result(), f"{self.name} ended too soon: raise STEPS of tests/cluster/settings.py"
+        assert not self.result(), f"{self.name} ended too soon: raise STEPS of tests/kind/settings.py"
         return steps[-1]
 
     def _checkpoints_of_the_unfinished(self) -> list[int]:

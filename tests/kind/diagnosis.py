@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-from tests.cluster.programs import Cluster
-from tests.cluster.settings import FOLDER, OWN
-from tests.cluster.volume import POD
+from tests.kind.programs import Cluster
+from tests.kind.settings import FOLDER, OWN
+from tests.kind.volume import POD
 
 _LINES = 40
 _STATUS = r'jsonpath={range .items[*]}{.metadata.name}{": "}{.status}{"\n"}{end}'

@@ -12,11 +12,11 @@ import pytest
 
 from tadrib.ray_jobs.kube.helm import find_helm
 from tadrib.training.errors import ResourceError
-from tests.cluster.diagnosis import diagnose
-from tests.cluster.programs import Cluster
-from tests.cluster.run import Run
-from tests.cluster.settings import FOLDER, IMAGE, NAMESPACE, long_spec, platform
-from tests.cluster.volume import Volume
+from tests.kind.diagnosis import diagnose
+from tests.kind.programs import Cluster
+from tests.kind.run import Run
+from tests.kind.settings import FOLDER, IMAGE, NAMESPACE, long_spec, platform
+from tests.kind.volume import Volume
 from tests.kubectl import find_kubectl, kustomize
 from tests.marks import skip_unless_asked_for
 

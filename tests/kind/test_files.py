@@ -18,7 +18,7 @@ from tests.charts.helm import CHARTS, ROOT, of_kind, one, render_file, write_val
 from tests.charts.kuberay_rules import problems
 from tests.charts.pod_security import violations
 from tests.charts.pods import templates
-from tests.cluster import settings, volume
+from tests.kind import settings, volume
 from tests.kubectl import MANIFESTS
 
 UP, DOWN = MANIFESTS / "kind" / "up.sh", MANIFESTS / "kind" / "down.sh"
