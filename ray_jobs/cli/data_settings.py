@@ -61,6 +61,7 @@ def data_settings(
         name = _known(method)
         config = METHODS[name].config()
     if model is not None:
+        config = config.model_copy()
         config.model_name = model
     if (model is None and spec_path is None) or not with_tokenizer:
         return DataSettings(name, config, None, spec_path is not None)

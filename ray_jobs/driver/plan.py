@@ -14,10 +14,9 @@ from tadrib.training.run.directory import RunDirectory
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``spec`` is what the driver prepares and the workers train: its defaults are adjusted, and as a worker's machine
-    and working directory may be others, paths that exist here are absolute and the text of a DeepSpeed file stands in
-    place of its path. ``notices`` are what the user must be told: each default that was replaced and each setting
-    without effect.
+    """``spec`` is what the driver prepares and the workers train. Its defaults are adjusted. As workers may be on other
+    machines, paths that exist here are absolute, and a DeepSpeed file is replaced by its text. ``notices`` is what the
+    user must be told: each default that was adjusted, and each setting without effect.
     """
 
     spec: JobSpec
@@ -25,29 +24,34 @@ class Plan:
 
     @classmethod
     def of(cls, given: JobSpec, run: RunDirectory) -> Plan:
-        """The plan of a start of the spec ``given``, by which a run is known again and which stays as it is.
+        """The plan of a launch of the spec ``given``, which stays the spec that identifies the run.
 
-        Raises SpecError or ResourceError when the strategy's DeepSpeed cannot be used.
+        Raises SpecError or ResourceError if the strategy's DeepSpeed cannot be used.
         """
-        placed = given.with_config(given.config)
+        placed = given
         if run.store is None:
-            placed.storage_path = str(run.path.parent)
+            placed = given.model_copy(update={"storage_path": str(run.path.parent)})
         resolved = resolve(placed)
-        _settle_strategy(resolved.spec.config)
-        for key, value, mark in list(resolved.spec.config.paths()):
-            if mark.must_exist and is_here(value):
-                resolved.spec.config.place(key, os.path.abspath(value))
-        return cls(resolved.spec, tuple(resolved.notices))
+        config = resolved.spec.config
+        # the values are not checked again: they are those that passed, written differently
+        config = config.with_paths(
+            {
+                key: os.path.abspath(value)
+                for key, value, mark in config.paths()
+                if mark.must_exist and is_here(value)
+            }
+        ).model_copy(update=_deepspeed(resolved.spec.config))
+        return cls(resolved.spec.with_config(config), tuple(resolved.notices))
 
 
-def _settle_strategy(config: CommonConfig) -> None:
-    """Put the text of a DeepSpeed file in place of its path, which other machines may not have."""
+def _deepspeed(config: CommonConfig) -> dict[str, str | None]:
+    """The text of the run's DeepSpeed file in place of its path, which other machines may not have; empty without."""
     settings = read_settings(config.strategy, config.deepspeed)
     if settings is None:
-        return
+        return {}
     from tadrib.training.model.deepspeed import check_tools
     from tadrib.training.model.hardware import warn_about_preset
 
     warn_about_preset(config)
     check_tools(settings)
-    config.deepspeed = as_text(config.deepspeed)
+    return {"deepspeed": as_text(config.deepspeed)}

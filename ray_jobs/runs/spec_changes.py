@@ -67,9 +67,7 @@ def _began_with(run: RunDirectory, content: bytes) -> dict[str, Any]:
 
 def self_contained(spec: JobSpec) -> JobSpec:
     """The spec with the text of a DeepSpeed file in place of its path, so that changes of the file are detected."""
-    config = spec.config.model_copy()
-    config.deepspeed = as_text(config.deepspeed)
-    return spec.with_config(config)
+    return spec.with_config(spec.config.model_copy(update={"deepspeed": as_text(spec.config.deepspeed)}))
 
 
 def _by_setting(mapping: dict[str, Any]) -> dict[str, Any]:

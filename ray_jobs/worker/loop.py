@@ -116,8 +116,7 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     if not spec.resources.gpus_per_worker:
         here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         pin_to_own_cores(here, count, spec.resources.cpus_per_worker)
-    config = spec.config.model_copy()
-    config.output_dir = str(run.checkpoints)
+    config = spec.config.model_copy(update={"output_dir": str(run.checkpoints)})
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
     trainer.reference_cache = inside(spec.storage_path, "reference-cache")
     trainer.planned_workers = planned_workers(spec, start.rows_per_step)

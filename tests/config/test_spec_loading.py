@@ -227,14 +227,25 @@ def test_specs_that_differ_in_a_setting_of_the_method_are_not_equal():
     assert spec != JobSpec(method="sft", name="run", dataset_path="d", lora_r=8)
 
 
-def test_the_method_of_a_spec_cannot_be_changed():
-    spec = JobSpec(method="sft", name="run", dataset_path="d")
-    with pytest.raises(SpecError, match="method: cannot be changed"):
-        spec.method = "dpo"
-    spec.name = "other"
+@pytest.mark.parametrize(("key", "value"), [("method", "dpo"), ("name", "other"), ("storage_path", "/other")])
+def test_a_spec_cannot_be_changed(key, value):
+    spec = JobSpec(method="sft", name="run", dataset_path="d", resources={"num_workers": 2})
+    with pytest.raises(
+        SpecError, match=rf"{key}: cannot be changed\. Make a changed copy: replace\({key}=…\)"
+    ):
+        setattr(spec, key, value)
+    with pytest.raises(SpecError, match=r"resources\.num_workers: cannot be changed"):
+        spec.resources.num_workers = 3
+    assert (spec.method, spec.run_dir, spec.world_size) == ("sft", "./runs/run", 2)
+
+
+def test_a_spec_gives_a_changed_copy_that_is_checked_as_a_whole():
+    spec = JobSpec(method="sft", name="run", dataset_path="d", lora_r=8, resources={"num_workers": 2})
+    other = spec.replace(name="other", lora_r=4)
+    assert (other.run_dir, other.config.lora_r, other.world_size) == ("./runs/other", 4, 2)
+    assert (spec.run_dir, spec.config.lora_r) == ("./runs/run", 8)
     with pytest.raises(SpecError, match="Did you mean other-run"):
-        spec.name = "Other Run"
-    assert spec.run_dir == "./runs/other"
+        spec.replace(name="Other Run")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

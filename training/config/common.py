@@ -266,16 +266,16 @@ class CommonConfig(Section):
         for number, source in enumerate(self.datasets):
             yield f"datasets[{number}].path", source.path, ROWS
 
-    def place(self, key: str, value: str) -> None:
-        """Set the path that `paths` calls ``key``."""
+    def with_paths(self, paths: Mapping[str, str]) -> Self:
+        """A copy with other values for keys that `paths` gives; they are taken as they are."""
+        changes: dict[str, Any] = {key: path for key, path in paths.items() if not key.startswith("datasets[")}
         moved = [
-            source.model_copy(update={"path": value}) if key == f"datasets[{number}].path" else source
+            source.model_copy(update={"path": paths.get(f"datasets[{number}].path", source.path)})
             for number, source in enumerate(self.datasets)
         ]
         if moved != self.datasets:
-            self.datasets = moved
-        elif not key.startswith("datasets["):
-            setattr(self, key, value)
+            changes["datasets"] = moved
+        return self.model_copy(update=changes)
 
     @property
     def sources(self) -> list[DataSource]:

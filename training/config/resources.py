@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from tadrib.training.config.rules.job import QUANTITY
-from tadrib.training.config.section import Section
+from tadrib.training.config.section import FrozenSection
 from tadrib.training.config.types import Index, Positive, Workers
 
 _UNITS = {
@@ -39,7 +39,7 @@ def _number_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-class Resources(Section):
+class Resources(FrozenSection):
     """The workers a run asks for; one worker is one training process."""
 
     key_prefix: ClassVar[str] = "resources."

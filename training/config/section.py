@@ -92,6 +92,16 @@ class Section(BaseModel):
         raise SpecError(type(self).__name__, problems) from None
 
 
+class FrozenSection(Section):
+    """Settings that never change: `replace` gives a changed copy."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            action = f"Make a changed copy: replace({name}=…)."
+            self._refuse([Problem(f"{self.key_prefix}{name}", "cannot be changed.", action)])
+        super().__setattr__(name, value)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What could be read of a mapping: a view of the values that parsed, and the problems of those that did

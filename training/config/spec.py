@@ -18,7 +18,7 @@ from tadrib.training.config.resources import Resources
 from tadrib.training.config.rules.adjusters import settle
 from tadrib.training.config.rules.conflicts import conflicts
 from tadrib.training.config.run_name import NAME_LENGTH, RUN_NAME
-from tadrib.training.config.section import Section, read_section
+from tadrib.training.config.section import FrozenSection, read_section
 from tadrib.training.config.types import MAY_CHANGE, Index, LocalPath, Location, MayChange, Positive, marks
 from tadrib.training.config.view import View
 from tadrib.training.config.yaml.text import to_yaml
@@ -26,11 +26,14 @@ from tadrib.training.config.yaml.written import plain
 from tadrib.training.errors import Problem, SpecError, nearest
 
 
-class JobSpec(Section):
+class JobSpec(FrozenSection):
     """One run: a method, its settings, and the workers it wants.
 
     Built from flat keys, as they stand in YAML: ``JobSpec(method="dpo", name="arabic-dpo", dataset_path=…,
     beta=0.2)``. The method's settings are then at ``spec.config``. Raises SpecError with every problem found.
+
+    A spec is frozen: the driver, every worker and each later launch must mean the same one. ``spec.replace(beta=0.1)``
+    gives a changed copy.
     """
 
     method: Annotated[
@@ -77,12 +80,9 @@ class JobSpec(Section):
         super()._accept(job)
         self._config = METHODS[self.method].config(**config)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "method":
-            self._refuse(
-                [Problem("method", "cannot be changed, as the settings depend on it.", "Build a new spec.")]
-            )
-        super().__setattr__(name, value)
+    def replace(self, **changes: Any) -> JobSpec:
+        """A copy with keys of the job or of its method's settings changed, validated as a whole. Raises SpecError."""
+        return type(self)(**{**self.as_given(), **changes})
 
     @property
     def config(self) -> CommonConfig:
