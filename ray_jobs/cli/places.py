@@ -50,8 +50,7 @@ def place(
     of the environment, else this machine."""
     if kubernetes or namespace or context:
         if address is not None:
-            message = "--address and --kubernetes select different places; give one of them."
-            raise typer.BadParameter(message)
+            raise typer.BadParameter("give --address or --kubernetes, not both.")
         from tadrib.ray_jobs.kube.runs import KubernetesRuns
 
         return KubernetesRuns(namespace, context, values or [], queue)

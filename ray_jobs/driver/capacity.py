@@ -96,6 +96,7 @@ def _remedy(fitting: int, resources: Resources, nodes: list[dict[str, float]], j
     lower = [
         f"resources.{keys[name]}={int(most[name])}" for name, amount in bundle.items() if most[name] < amount
     ]
+    # fewer workers, then smaller workers, then what no number can fix
     if fitting:
         action = f"Use resources.num_workers={fitting}, or a larger cluster (RAY_ADDRESS)."
     elif one_node:

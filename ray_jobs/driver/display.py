@@ -66,6 +66,7 @@ class Display:
         elif isinstance(event, Note):
             self.warn(event.text)
         elif isinstance(event, AttemptStarted):
+            # progress of the previous attempt no longer counts, neither for the bar nor for an interrupt
             self.step, self._line_tenths = None, 0
             if event.step:
                 self.note(f"continuing after step {event.step}")
@@ -82,7 +83,7 @@ class Display:
 
     def _enter(self, phase: Phase) -> None:
         known, self._doing = self._doing, phase
-        if phase.text == known.text:
+        if phase.text == known.text:  # only its counts have changed
             return
         self._phase_began, self._line_tenths = time.monotonic(), 0
         if not self.console.is_terminal:
@@ -160,6 +161,7 @@ class Display:
 
     def _seconds_left(self) -> float | None:
         counted = self._counted
+        # by this attempt's own steps: those before its start took no time now
         if counted is None or counted.done == counted.start:
             return None
         return counted.seconds / (counted.done - counted.start) * (counted.planned - counted.done)

@@ -51,7 +51,7 @@ def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False, ti
         StoppedError: the user stopped it.
     """
     run = RunDirectory(spec.run_dir)
-    run.pull()
+    run.pull()  # spec, metrics and result, from a run in an object store
     result = None if fresh else finished(spec, run)
     if result is not None:
         print_finished(result, run, changed_datasets(spec, run))
@@ -62,6 +62,7 @@ def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False, ti
     require_inputs(spec, has_rows=run.latest_checkpoint() is not None and not fresh)
     disk.check_space(run, spec.config)
     run.create()
+    # set by the lock's thread when another launch takes the run over; the supervisor then ends this one
     lost = threading.Event()
     with locked(run, on_loss=lost.set, timeout=timeout) as fence:
         if fresh:
@@ -74,6 +75,7 @@ def launch(spec: JobSpec, *, command: str | None = None, fresh: bool = False, ti
                 begin(spec, run)
                 with Mirror(run, lambda: [] if fence.is_lost() else state_files(run)):
                     result = this.run()
+            # within the redirection, so that the summary is in driver.log too
             display.close()
             print_summary(display.console, result, run)
     return result
@@ -102,13 +104,13 @@ class _Launch:
             outcome = self._train()
             if not outcome.stopped:
                 self._require_complete(outcome)
-        except KeyboardInterrupt as error:
+        except KeyboardInterrupt as error:  # a second Ctrl-C, or one before the first step
             raise self._stopped("aborted") from error
         except Exception as error:
             failure = self._failure(error)
             self._record("failed", error=report(failure), resume=self._command)
             raise failure.error from error
-        if outcome.stopped:
+        if outcome.stopped:  # workers saved a checkpoint and returned
             raise self._stopped("stopped")
         evaluation = held_out(outcome.evaluation or {}) or None
         return self._record(
@@ -130,6 +132,7 @@ class _Launch:
         from tadrib.ray_jobs.driver.capacity import require_capacity
         from tadrib.ray_jobs.driver.ray_cluster import cluster
 
+        # capacity is checked without waiting for the data: a run that cannot fit fails first
         with cluster(spec.resources) as is_own:
             require_capacity(spec.resources, joined=not is_own, timeout=self._timeout)
             if not is_own:
@@ -151,6 +154,7 @@ class _Launch:
         )
 
     def _require_complete(self, outcome: Outcome) -> None:
+        # Ray reports success for any loop that returned
         if outcome.steps_done < outcome.steps_planned:
             raise TrainingError(f"training ended after step {outcome.steps_done} of {outcome.steps_planned}")
         if damage := self._run.final_damage():
@@ -177,6 +181,7 @@ class _Launch:
         Raises TakenOverError, and writes nothing, if another launch has taken the run over.
         """
         self._fence.require()
+        # from the display and the metrics, as a failed run has no outcome
         step, rows = self._display.step, self._run.metrics.read()
         seconds = round(time.monotonic() - self._began, 3)
         facts.setdefault("tokens", max((row.get("num_tokens", 0) for row in rows), default=0))
@@ -201,6 +206,7 @@ class _Launch:
         try:
             self._run.write_result(result)
         except OSError as error:
+            # a failure is already being raised, and says more than a full disk
             if status == "succeeded":
                 raise disk.full(self._run) from error
         if rows:

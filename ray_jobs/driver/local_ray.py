@@ -14,7 +14,7 @@ from tadrib.training.errors import ClusterError, Problem
 
 _OBJECT_STORE_BYTES = 256 * 1024**2  # little more than events goes through Ray; gradients do not
 _ERROR_LINE = re.compile(r"^\[[\d:, -]+ [EFC] |^\S*Error: ")  # of Ray's C++ logs and of Python
-_MOST_BYTES = 100_000
+_MOST_BYTES = 100_000  # of the end of a log
 _LOGS_ACTION = (
     "See Ray's logs in {}. If Ray of an earlier run is still running, run `ray stop --force`; then try again."
 )
@@ -32,7 +32,7 @@ def start() -> None:
     except Exception as error:
         if _is_permanent(error):
             raise _start_error(error, began) from error
-        _end_partial_start()
+        _end_partial_start()  # processes that are left would keep their ports and memory
         began = time.time()
         try:
             _init()
@@ -93,7 +93,9 @@ def _action(message: str, folder: Path, logs: Path | None) -> str:
 def newest_session(folder: Path, began: float) -> Path | None:
     """The logs of the newest session, created at ``began`` (seconds since the epoch) or later."""
     sessions = [each for each in folder.glob("session_*/logs") if each.parent.name != "session_latest"]
-    recent = [each for each in sessions if each.stat().st_mtime >= began - 1]
+    recent = [
+        each for each in sessions if each.stat().st_mtime >= began - 1
+    ]  # some file systems round times down
     return max(recent, key=lambda each: each.stat().st_mtime, default=None)
 
 

@@ -31,6 +31,7 @@ class Attempt:
         if self.failure is None or other.failure is None:
             return False
         same = (self.failure.kind, self.failure.message) == (other.failure.kind, other.failure.message)
+        # with progress in between, the same message may have another cause: a node that is lost now and then
         return same and other.step <= self.step
 
 
@@ -99,7 +100,7 @@ class Mailbox:
             self._attempts.append(Attempt(event.step))
             group.start_step = event.step
         elif isinstance(event, ReadyToResize):
-            self._save = False
+            self._save = False  # `has_saved` is now true, and Ray Train replaces the workers
         elif isinstance(event, Step) and self._attempts:
             self._attempts[-1].step = event.done
         elif isinstance(event, Failure) and self._attempts and self._attempts[-1].failure is None:
@@ -108,6 +109,7 @@ class Mailbox:
     def final_failure(self) -> Failure | None:
         """The failure of the last attempt if another would only repeat it: a fatal one, or the same one twice without
         progress in between."""
+        # an attempt that was resized, or whose worker was killed, has no failure and cannot be repeated
         failures = [attempt for attempt in self._attempts[-2:] if attempt.failure is not None]
         last = failures[-1].failure if failures and failures[-1] is self._attempts[-1] else None
         if last is None or last.fatal:

@@ -36,6 +36,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
     nodes = [node for node in ray.nodes() if node["NodeID"] != here and holds_workers(node, spec.resources)]
     if not nodes:
         return
+    # a file with a random name: a node that has a folder of the same path is not fooled
     token = run.path / f".preflight-{uuid.uuid4().hex}"
     is_shared = not is_url(spec.run_dir)
     wanted = {
@@ -45,6 +46,7 @@ def check_nodes(spec: JobSpec, run: RunDirectory) -> None:
     }
     token.touch()
     try:
+        # all tasks are started before the first answer is awaited
         answers = {node["NodeID"]: _ask(node, wanted) for node in nodes}
         problems = [
             problem
@@ -103,6 +105,7 @@ def _ask(node: dict[str, Any], wanted: dict[str, Any]) -> Any:
         return found
 
     there = {"ray.io/node-id": node["NodeID"]}
+    # without CPUs, so that it also runs on a node that is fully reserved
     task: Any = ray.remote(num_cpus=0, max_retries=0, label_selector=there)(look)
     return task.remote(wanted)
 

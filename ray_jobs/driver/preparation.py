@@ -40,14 +40,14 @@ def prepare(spec: JobSpec, run: RunDirectory, display: Display) -> None:
     from tadrib.training.model.limits import require_rows_fit
     from tadrib.training.model.tokenizer import load_tokenizer
 
-    sources = fingerprints(spec.config)
+    sources = fingerprints(spec.config)  # before reading: a change while the rows are read is noticed later
     tokenizer = load_tokenizer(spec.config)
     store = inside(spec.storage_path, PREPARED)
     with followed(display.show):
         data = prepare_data(spec.config, spec.method, tokenizer, rejected_dir=run.path, store=store)
     require_rows_fit(spec.config, spec.method, data.extent, tokenizer)
     data.save(run.data, sources)
-    if run.store is not None:
+    if run.store is not None:  # workers on other machines download the rows from there
         from tadrib.training.files.store_folders import upload_folder
 
         upload_folder(run.store, run.data, DATA)

@@ -58,6 +58,7 @@ def _connect(address: str, resources: Resources | None) -> bool:
     if address not in ("", "local", "auto"):
         _join(address, f"RAY_ADDRESS={address}")
         return False
+    # a Ray that was killed leaves its address behind, so an address alone proves nothing
     running = address_here() if address != "local" else None
     if running is not None and is_listening(running):
         _join(running, f"the Ray of this machine, {running},")
@@ -86,6 +87,7 @@ def _join(address: str, where: str) -> None:
     if not is_listening(address):
         raise ConnectionError("nothing answers there.")
     use_token()
+    # the check speaks to the GCS; an address with a scheme is Ray Client's
     if "://" not in address:
         require_valid_token(address, where)
     ray.init(address=address)

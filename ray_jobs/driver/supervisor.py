@@ -40,12 +40,12 @@ from tadrib.training.model.hub import names_hub
 from tadrib.training.run.directory import RunDirectory
 from tadrib.training.run.fence import Fence
 
-_SECONDS_BETWEEN_POLLS = 0.1
+_SECONDS_BETWEEN_POLLS = 0.1  # of the main loop, and so the longest delay of Ctrl-C
 _SECONDS_BETWEEN_WORKER_POLLS, _OUTSIDE_STEPS = (
     1.0,
     0.25,
 )  # of workers; a poll takes about a millisecond of a worker's time
-_SECONDS_TO_ANSWER, _SECONDS_TO_END = 0.5, 2.0
+_SECONDS_TO_ANSWER, _SECONDS_TO_END = 0.5, 2.0  # for workers to answer a poll, and for Ray Train to abort
 _SECONDS_TO_NEW_NODES = 30.0  # between checks whether an elastic run can be resized
 _SECONDS_TO_STOP_FILE, _IN_STORE = 1.0, 5.0  # between checks for it, on a file system and in an object store
 
@@ -93,6 +93,7 @@ class Supervisor:
                 # the last events, which workers flush before they return
                 self._poll_workers()
             finally:
+                # on any error: without it, workers would go on until Ray is shut down
                 training.abort()
                 thread.join(_SECONDS_TO_END)
         if self._error is not None or self._outcome is None:
@@ -134,6 +135,7 @@ class Supervisor:
             run_config=run_config(
                 name=self._spec.name,
                 storage_path=str(self._run.path / ".ray"),
+                # Ray does not count preemptions and resizes as failures
                 failure_config=FailureConfig(max_failures=self._spec.max_failures),
                 worker_runtime_env={"env_vars": {"TQDM_DISABLE": "1"}},  # progress bars clutter log files
             ),
@@ -163,6 +165,7 @@ class Supervisor:
             elif isinstance(event, ReadyToResize):
                 self._is_resized = True
             elif isinstance(event, AttemptStarted):
+                # the rows after that step were computed by the previous attempt, and will be computed again
                 self._announce_restart()
                 self._count_workers(event.workers)
                 self._run.metrics.rewind(event.step or -1, event.history)
@@ -221,6 +224,7 @@ class Supervisor:
             return False
         self._answered = self._interrupts
         self._mailbox.request_stop()
+        # before the first step there is nothing to save, and workers may be minutes from hearing of it
         if self._interrupts > 1 or self._display.step is None:
             raise KeyboardInterrupt
         wait = "this step" if self._display.in_steps else self._display.phase
@@ -231,7 +235,7 @@ class Supervisor:
     @contextmanager
     def _interrupts_counted(self) -> Iterator[None]:
         """Within the context, count SIGINT and SIGTERM. Only the main thread can handle signals."""
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():  # as in a notebook or a test
             yield
             return
 

@@ -34,10 +34,12 @@ def begin(run: RunDirectory, link: Link, rank: int) -> ResumePoint | None:
     """
     if link.wait_for_data() is not None:
         return None
+    # step 2: only rank 0 chooses, as ranks on several machines could see different files
     if rank == 0:
         found = newest_whole(run.checkpoints, run.store, say=lambda text: link.post(Note(text)))
         step = (step_of(found.name) or 0) if found else 0
         link.post(AttemptStarted(step, int(os.environ["WORLD_SIZE"]), history(found) if found else ()))
+    # step 3: the driver has rewound metrics.jsonl to that step
     step = link.wait_for_start_step()
     _download_inputs(run, step)
     if not step:

@@ -15,7 +15,7 @@ from tadrib.ray_jobs.compat.ray_preemption import default_grace_seconds, preempt
 from tadrib.ray_jobs.events import Metrics, Note, ReadyToResize, Step
 from tadrib.ray_jobs.worker.link import Link
 
-_SECONDS_BETWEEN_STEP_EVENTS = 0.5
+_SECONDS_BETWEEN_STEP_EVENTS = 0.5  # steps may take milliseconds; the display shows two a second
 _SECONDS_FOR_RAY = 30.0  # after a node's deadline; by then Ray has ended the remaining workers
 
 
@@ -77,6 +77,7 @@ class StopTogether(TrainerCallback):
         self._link = link
         self._commit = commit
         self._notice: object = None
+        # what the previous step has seen: a notice and an order are followed once
         self._save_requested = self._resizing = False
         # three flags: stop, save because a node is preempted, save because the number of workers changes
         self._requests = torch.zeros(3, dtype=torch.int32)
@@ -116,6 +117,7 @@ class StopTogether(TrainerCallback):
                 )
         if self._resizing:
             control.should_save = True
+        # after the last step the run has finished, and is not stopped
         if stop and state.global_step < state.max_steps:
             self.stopped = True
             control.should_save = True
@@ -126,6 +128,7 @@ class StopTogether(TrainerCallback):
     ) -> None:
         if not self._resizing:
             return
+        # the next workers start as soon as the driver hears of it, so the checkpoint must be complete by then
         self._commit()
         if self._link is not None:
             self._link.post(ReadyToResize())

@@ -28,6 +28,7 @@ def pin_to_own_cores(worker: int, workers: int, cpus_per_worker: float) -> None:
 def share_of(cores: Sequence[int], worker: int, workers: int, cpus_per_worker: float) -> Sequence[int]:
     """The cores of ``worker``, counted from 0; empty unless ``workers`` use all ``cores`` in equal shares."""
     each = int(cpus_per_worker)
+    # a single worker may use every core anyway; fractions and remainders cannot be divided
     if workers < 2 or each != cpus_per_worker or each * workers != len(cores):
         return []
     return cores[worker * each : (worker + 1) * each]

@@ -76,7 +76,7 @@ def relaying(relay: Any, link: Link) -> Iterator[None]:
             try:
                 orders = ray.get(relay.push.remote(attempt, link.pending()))
             except RayError:
-                os._exit(1)
+                os._exit(1)  # the main thread may be in a collective that never returns
             link.sent(orders)
 
     thread = threading.Thread(target=exchange, name="relay", daemon=True)
@@ -84,6 +84,7 @@ def relaying(relay: Any, link: Link) -> Iterator[None]:
     try:
         yield
     finally:
+        # every event was flushed by now; nothing may be posted after the worker has returned
         done.set()
         thread.join()
 

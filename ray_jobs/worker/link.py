@@ -50,6 +50,7 @@ class Link:
 
     def exchange(self, orders: Orders) -> list[Event]:
         """Called by the driver: set its orders and return the events since its last call."""
+        # one lock for both directions: a worker that sees an order knows that its events were taken
         with self._exchanged:
             events, self._events = self._events, []
             self._orders = orders

@@ -52,7 +52,7 @@ def train_loop(config: dict[str, Any]) -> Outcome | None:
     job: WorkerJob = config["job"]
     rank = int(os.environ["RANK"])
     run = RunDirectory(job.run_path)
-    run.create()
+    run.create()  # with an object store, every machine has a working copy of its own
     log = run.logs / worker_log(rank)
     send_output_to(log)
     link = LINK
@@ -74,6 +74,7 @@ def train_loop(config: dict[str, Any]) -> Outcome | None:
             # before the exception: Ray ends the other workers as soon as one has raised
             link.post(failure)
             link.flush()
+            # only a failure that is not fatal may be the consequence of a preemption
             if not failure.fatal:
                 wait_out_preemption()
             raise failure.error from error
@@ -110,15 +111,17 @@ def _train(spec: JobSpec, run: RunDirectory, fence: Fence, link: Link, rank: int
     if start is None:
         return None
     models.require()
-    post = link.post if rank == 0 else lambda event: None
+    post = link.post if rank == 0 else lambda event: None  # all ranks are in the same phase
     post(Phase("loading the model"))
     torch.set_num_threads(max(1, int(spec.resources.cpus_per_worker)))
+    # a worker with a GPU leaves its cores idle most of the time
     if not spec.resources.gpus_per_worker:
         here, count = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         pin_to_own_cores(here, count, spec.resources.cpus_per_worker)
     config = spec.config.model_copy(update={"output_dir": str(run.checkpoints)})
     trainer = create_trainer(spec.method, config, PreparedData.load(run.data), engine=spec.engine)
     trainer.reference_cache = inside(spec.storage_path, "reference-cache")
+    # the global batch stays that of the first launch, so that the loss curve does not depend on the number of workers
     trainer.planned_workers = planned_workers(spec, start.rows_per_step)
     stop = StopTogether(link if rank == 0 else None, lambda: trainer.get_trainer().checkpoint_manager.close())
     trainer.add_callback(stop)
@@ -146,12 +149,14 @@ def _run(
     rank: int,
 ) -> Outcome:
     has_held_out = trainer.data.eval is not None
+    # a run that continues has the untrained model's metrics in its history
     if has_held_out and start.checkpoint is None:
         post(Phase("evaluating the untrained model"))
         trainer.evaluate()
     post(Phase("training"))
     metrics = trainer.train(resume_from_checkpoint=start.checkpoint)
     engine = trainer.get_trainer()
+    # uploads run in the background: a stop or a success is only reported once the last checkpoint is committed
     post(Phase("committing checkpoints"))
     engine.checkpoint_manager.close()
     if stop.stopped:
@@ -180,6 +185,7 @@ def _save(trainer: Any, run: RunDirectory, fence: Fence, rank: int) -> None:
     if rank == 0:
         seal(aside)
         fence.require()
+        # a folder cannot be replaced by one rename; killed between the two, the run has no final/ and continues
         if run.final.exists():
             shutil.rmtree(before, ignore_errors=True)  # left by a launch that was killed right here
             run.final.rename(before)
@@ -197,6 +203,7 @@ def _outcome(trainer: Any, metrics: dict, evaluation: dict | None, *, stopped: b
     state, path = trainer.state, getattr(trainer, "path_choice", None)
     rows = [row for row in state.log_history if "tokens_per_second" in row]
     last = rows[-1] if rows else {}
+    # later ones win: the trainer's own summary over the last logged row, our mean speed over both
     metrics = {**last, **metrics, **_speed(rows), "peak_memory_bytes": _peak_memory_bytes()}
     return Outcome(
         stopped=stopped,

@@ -43,7 +43,7 @@ class Watchdog(TrainerCallback):
         self._factor, self._seconds = factor, seconds
         self._main = threading.main_thread().ident
         self._times: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
-        self._step, self._began = 0, 0.0
+        self._step, self._began = 0, 0.0  # 0.0: no step is running, as during evaluation and saving
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def on_step_begin(
@@ -80,11 +80,13 @@ class Watchdog(TrainerCallback):
                 file=stacks,
                 flush=True,
             )
-            faulthandler.dump_traceback(file=stacks, all_threads=True)
+            faulthandler.dump_traceback(
+                file=stacks, all_threads=True
+            )  # in C: works whatever the threads hold
         self._link.post(self._failure(seconds, file))
         self._link.flush(timeout=_SECONDS_FOR_OTHER_WORKERS)
         time.sleep(_SECONDS_FOR_OTHER_WORKERS)
-        os._exit(EXIT_CODE)
+        os._exit(EXIT_CODE)  # not sys.exit: cleaning up would wait for the collective that hangs
 
     def _failure(self, seconds: float, file: Path) -> Failure:
         median = f"; the median is {statistics.median(self._times):.2f} s" if self._times else ""
@@ -93,6 +95,7 @@ class Watchdog(TrainerCallback):
         if frame is not None:
             innermost = traceback.extract_stack(frame)[-1]
             place = f"{innermost.filename}:{innermost.lineno} in {innermost.name}"
+
         message = f"step {self._step} has taken {seconds:.0f} s{median}"
         error = located_error(f"hung: {message}", place, file)
         return Failure(error, HUNG, message, place, str(file), rank=self._rank)

@@ -173,7 +173,7 @@ def test_a_context_that_does_not_exist_is_3(cluster, tadrib):
 def test_two_places_at_once_are_refused(cluster, tadrib):
     done = tadrib("status", "x", "-k", "--address", "http://head:8265")
     assert done.code == 2
-    assert "give one of them" in done.err
+    assert "not both" in done.err
 
 
 # --- list

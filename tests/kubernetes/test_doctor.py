@@ -39,14 +39,14 @@ def test_a_good_cluster_passes_every_check(files, tadrib):
         "rayjobs and rayclusters of ray.io/v1",
         "quay.io/kuberay/operator:v1.7.0 in namespace kuberay-system",
         "you may submit, follow and stop runs in team-a",
-        "LocalQueue gpu admits runs, and 2 wait",
+        "LocalQueue gpu admits runs; 2 are waiting",
         "claim tadrib is bound (ReadWriteMany)",
         "Secret huggingface is there, with token",
         "Secret registry is there",
         "arabic-dpo, created with the run; its token is not mounted",
         "registry.example/tadrib:0.1.0, on 3 of 3 nodes already",
         "capacity for the head",
-        "room for 4 workers",
+        "capacity for 4 workers",
         "1 nvidia.com/gpu",
     ):
         assert said in done.out
@@ -56,7 +56,7 @@ def test_a_good_cluster_passes_every_check(files, tadrib):
 def test_without_a_spec_the_cluster_and_what_the_values_name_are_checked(files, tadrib):
     checks = found(tadrib("doctor", *files[1:], "--json"))
     assert checks["secrets"]["verdict"] == "ok"
-    assert not any(name.startswith("room for") for name in checks)
+    assert not any(name.startswith("capacity for") for name in checks)
 
 
 @pytest.mark.parametrize(("harm", "name", "verdict", "said"), BROKEN.values(), ids=BROKEN)

@@ -67,7 +67,7 @@ def test_stop_asks_the_driver_and_keeps_kuberay_from_starting_it_again(running, 
     done = tadrib("stop", "arabic-dpo", "-k")
     assert done.code == 130
     assert done.out.startswith("■ arabic-dpo was stopped: step 41 of 100")
-    assert "asking arabic-dpo to save a checkpoint and end" in done.err
+    assert "asking arabic-dpo to save a checkpoint and stop" in done.err
     assert ["tadrib", "stop", "runs/arabic-dpo", "--timeout", "2"] in running.commands
     assert cluster.objects[f"{JOBS}/{NAME}"]["spec"]["backoffLimit"] == 0
     patched = cluster.requests.index(("PATCH", f"{JOBS}/{NAME}"))
@@ -85,7 +85,7 @@ def test_stop_deletes_a_run_that_waits(cluster, tadrib):
     cluster.add(rayjob("Suspended", queue="gpu", spec={"suspend": True}), workload())
     done = tadrib("stop", "arabic-dpo", "-k")
     assert done.code == 130
-    assert "its RayJob arabic-dpo-1a2b3c is gone" in done.out
+    assert "its RayJob arabic-dpo-1a2b3c was deleted" in done.out
     assert f"{JOBS}/{NAME}" not in cluster.objects
     assert tadrib("status", "arabic-dpo", "-k").code == 2
 

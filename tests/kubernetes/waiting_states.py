@@ -106,7 +106,7 @@ WAITING = {
     "image needs a login": (
         "pending",
         "has been pending for 4 min: the image registry.example/tadrib:0.1.0 cannot be pulled: its registry "
-        "refuses",
+        "denies access",
         rayjob("Initializing"),
         {"pods": [waits("ErrImagePull", "pull access denied, authorization failed", "head")]},
     ),

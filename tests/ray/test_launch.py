@@ -173,7 +173,7 @@ def test_more_workers_than_ray_has_are_refused_with_a_number_that_fits(tmp_path)
 
 def test_workers_too_large_for_any_node_are_told_the_largest_size(tmp_path):
     with pytest.raises(
-        ResourceError, match=r"room for 0. The largest node allows resources.cpus_per_worker=2"
+        ResourceError, match=r"enough for 0. The largest node allows resources.cpus_per_worker=2"
     ):
         launch(spec_in(tmp_path, resources={"num_workers": 1, "cpus_per_worker": 3}))
 

@@ -29,7 +29,7 @@ class RunDirectory:
     `create`.
 
     ``files`` are those of the run wherever it keeps them. With a URL, they are in ``store``, and ``path`` is this
-    machine's working copy: `pull` brings the small files here, `push` takes them there, checkpoints and data travel as
+    machine's working copy: `pull` downloads the small files, `push` uploads one, and checkpoints and data are transferred as
     whole folders.
     """
 
@@ -66,7 +66,7 @@ class RunDirectory:
     # --- between the working copy and the store
 
     def pull(self) -> None:
-        """Bring spec, metrics and result here from the store; what it does not have goes here too."""
+        """Download spec, metrics and result from the store; delete local copies of what it does not have."""
         if self.store is None:
             return
         for file in (self.spec_file, self.metrics.path, self.result_file):
@@ -151,7 +151,7 @@ class RunDirectory:
         return block and f"{PREPARED}/{block}"
 
     def download_final(self) -> str | None:
-        """Have the final weights of a store's run on this machine; returns what is wrong with them, None if nothing."""
+        """Download the final weights of a run in a store. Returns what is wrong with them; None if they are intact."""
         if self.store is None:
             return None
         from tadrib.training.files.store_folders import download_folder
