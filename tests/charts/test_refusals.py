@@ -240,7 +240,7 @@ def test_an_old_kubernetes_is_refused(tmp_path):
         ({"platform": {"retries": 1}}, "additional properties 'retries' not allowed"),
         (
             {"workerGroups": {"cpu": {"min": 1, "max": 2}}, "platform": {"autoscaler": {"enabled": False}}},
-            "a group has max above min, and platform.autoscaler.enabled is false.",
+            "a group has max above min, but platform.autoscaler.enabled is false.",
         ),
     ],
 )

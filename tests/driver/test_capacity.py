@@ -24,7 +24,7 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
         (
             {"num_workers": 1, "memory_per_worker": "20Gi"},
             [NODE],
-            "a worker of 1 CPU, 20.0 GiB memory was asked for",
+            "a worker of 1 CPU, 20.0 GiB memory was requested",
         ),
         ({"num_workers": {"min": 5, "max": 9}}, [NODE], "5 workers"),
         (

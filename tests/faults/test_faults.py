@@ -372,7 +372,7 @@ def test_an_elastic_run_starts_with_the_node_there_is_and_goes_on_with_two_after
     spec = write_spec(tmp_path, "run", resources={"num_workers": {"min": 1, "max": 2}})
     training = Training(spec, environment=on(nodes))
     training.wait_for_step(15)
-    assert "1 of 2 workers are there" in training.output
+    assert "1 of 2 workers are available" in training.output
     nodes.add_node()
     [worker] = workers_on(nodes)
     send(worker, signal.SIGKILL)

@@ -181,7 +181,7 @@ def test_no_library_has_a_word_in_what_compare_prints(dpo_run):
 def test_compare_says_what_is_missing(dpo_run, tmp_path):
     with pytest.raises(SpecError, match=r"no prompt was given. Give --prompt TEXT"):
         tadrib("compare", str(dpo_run.path))
-    with pytest.raises(SpecError, match=r"dpo-runn holds no run. Did you mean .*dpo-run\?"):
+    with pytest.raises(SpecError, match=r"dpo-runn is not a run. Did you mean .*dpo-run\?"):
         tadrib("compare", str(dpo_run.path.with_name("dpo-runn")), "--prompt", "x")
     with pytest.raises(SpecError, match=r"--file: .*none.txt"):
         tadrib("compare", str(dpo_run.path), "--file", str(tmp_path / "none.txt"))

@@ -90,7 +90,7 @@ def test_two_workers_train_to_the_end_and_a_second_start_trains_nothing(tmp_path
     assert launch(spec) == result
     assert "It has finished" in capfd.readouterr().out
     assert (run.final / "model.safetensors").stat().st_mtime_ns == weights
-    with pytest.raises(SpecError, match=r"learning_rate: was 0.001 and is 0.002"):
+    with pytest.raises(SpecError, match=r"learning_rate: was 0.001 and is now 0.002"):
         launch(spec_in(tmp_path, eval_dataset_path=held_out, learning_rate=2e-3))
 
 
@@ -243,7 +243,7 @@ def test_a_disk_that_fills_up_is_named_with_the_bytes_free(tmp_path, small_disk)
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, small_disk):
     (small_disk / "filler").write_bytes(bytes(40 * 1024**2))
-    with pytest.raises(ResourceError, match=r"writes at least .* MiB, and .* are free there"):
+    with pytest.raises(ResourceError, match=r"writes at least .* MiB, but only .* are free there"):
         launch(spec_in(tmp_path, storage_path=str(small_disk)))
     assert os.listdir(small_disk) == ["filler"]
 

@@ -267,7 +267,7 @@ def test_a_driver_that_is_killed_is_no_success_however_fresh_its_heartbeat(clust
     assert "its driver was killed" in status.stdout
     here = cluster.tadrib("status", str(run), cwd=project)
     assert here.returncode == 1
-    assert "long ended without a word" in here.stdout
+    assert "long ended without a result" in here.stdout
 
 
 def test_what_ray_calls_success_needs_a_result_that_says_so(cluster, project, server):

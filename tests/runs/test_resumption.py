@@ -163,7 +163,7 @@ def test_a_damaged_spec_of_a_run_is_named_with_the_ways_out(tmp_path, content, c
         finished(spec, run)
     [problem] = refused.value.problems
     assert problem.where == str(run.spec_file)
-    assert "is damaged" in problem.message
+    assert "is corrupt" in problem.message
     assert "--fresh" in problem.action
 
     run.spec_file.unlink()
@@ -215,7 +215,7 @@ def test_a_run_of_a_different_spec_is_not_continued_and_every_difference_is_name
     with pytest.raises(SpecError) as refused:
         finished(spec_in(tmp_path, lora_r=4, seed=7), run)
     assert [problem.where for problem in refused.value.problems] == ["lora_r", "seed"]
-    assert "was 16 and is 4" in str(refused.value)
+    assert "was 16 and is now 4" in str(refused.value)
 
 
 def test_what_does_not_change_the_training_may_change_between_starts(tmp_path):
@@ -231,7 +231,7 @@ def test_an_upgrade_that_brings_a_key_continues_the_run_unless_the_key_is_set(tm
     run.spec_file.write_text("".join(line for line in lines if line != "packing: true\n"))
     assert finished(spec_in(tmp_path), run) is None
     assert finished(spec_in(tmp_path, packing=True), run) is None
-    with pytest.raises(SpecError, match="packing: was None and is False"):
+    with pytest.raises(SpecError, match="packing: was None and is now False"):
         finished(spec_in(tmp_path, packing=False), run)
 
 
@@ -270,5 +270,5 @@ def test_a_deepspeed_file_that_changed_is_a_difference_of_the_settings_in_it(tmp
     assert finished(spec, run) is None
 
     file.write_text('{"zero_optimization": {"overlap_comm": true, "stage": 1}}')
-    with pytest.raises(SpecError, match=r"deepspeed\.zero_optimization\.overlap_comm: was False and is True"):
+    with pytest.raises(SpecError, match=r"deepspeed\.zero_optimization\.overlap_comm: was False and is now True"):
         finished(spec, run)

@@ -29,8 +29,8 @@ class RunDirectory:
     `create`.
 
     ``files`` are those of the run wherever it keeps them. With a URL, they are in ``store``, and ``path`` is this
-    machine's working copy: `pull` downloads the small files, `push` uploads one, and checkpoints and data are transferred as
-    whole folders.
+    machine's working copy: `pull` downloads the small files, `push` uploads one, and checkpoints and data are
+    transferred as whole folders.
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
