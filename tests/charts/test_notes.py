@@ -44,7 +44,7 @@ def test_notes_name_the_run_its_workers_and_its_rayjob(tmp_path):
         (a_job(storage_path="s3://bucket/runs/"), "s3://bucket/runs/run/result.json"),
         (a_job({"queue": {"kind": "kueue", "name": "q"}}), "kubectl get workloads --namespace team-a"),
         (a_job(), "Each `helm upgrade` restarts every run of this release from its last checkpoint."),
-        (a_job({"restartOn": "change"}), "each run whose spec, platform or restart has changed, from its last checkpoint."),
+        (a_job({"restartOn": "change"}), "each run whose spec, platform or restart has changed"),
     ],
 )
 def test_notes_fit_what_was_installed(values, said, tmp_path):
