@@ -42,7 +42,7 @@ def test_a_good_cluster_passes_every_check(files, tadrib):
         "LocalQueue gpu admits runs; 2 are waiting",
         "claim tadrib is bound (ReadWriteMany)",
         "Secret huggingface exists, with token",
-        "Secret registry is there",
+        "Secret registry exists",
         "arabic-dpo, created with the run; its token is not mounted",
         "registry.example/tadrib:0.1.0, on 3 of 3 nodes already",
         "capacity for the head",
