@@ -274,8 +274,8 @@ def test_a_spec_with_datasets_is_the_same_when_it_is_written_and_read(tmp_path: 
     assert [source.label for source in spec.config.sources] == ["math", "x"]
     assert not spec.config.best_is_greatest
     assert spec.view()["run.eval_data"]
-    spec.config.place("datasets[1].path", "/abs/x.jsonl")
-    assert [value for key, value, _ in spec.paths() if key.startswith("datasets")] == [
+    moved = spec.with_config(spec.config.with_paths({"datasets[1].path": "/abs/x.jsonl"}))
+    assert [value for key, value, _ in moved.paths() if key.startswith("datasets")] == [
         "data/مسائل.jsonl",
         "/abs/x.jsonl",
     ]

@@ -268,7 +268,9 @@ class CommonConfig(Section):
 
     def with_paths(self, paths: Mapping[str, str]) -> Self:
         """A copy with other values for keys that `paths` gives; they are taken as they are."""
-        changes: dict[str, Any] = {key: path for key, path in paths.items() if not key.startswith("datasets[")}
+        changes: dict[str, Any] = {
+            key: path for key, path in paths.items() if not key.startswith("datasets[")
+        }
         moved = [
             source.model_copy(update={"path": paths.get(f"datasets[{number}].path", source.path)})
             for number, source in enumerate(self.datasets)
