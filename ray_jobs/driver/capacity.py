@@ -13,7 +13,6 @@ from tadrib.training.waiting import wait_until
 
 _SECONDS_BETWEEN_POLLS = 1.0
 _TITLE = "Ray does not have the resources for this run"
-_TITLE = "Ray does not have the resources for this run"
 
 
 def worker_bundle(resources: Resources) -> dict[str, float]:

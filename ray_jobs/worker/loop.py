@@ -71,7 +71,6 @@ def train_loop(config: dict[str, Any]) -> Outcome | None:
         except Exception as error:
             failure = describe(error, run, log=log, rank=rank)
             # before the exception: Ray ends the other workers as soon as one has raised
-            # before the exception: Ray ends the other workers as soon as one has raised
             link.post(failure)
             link.flush()
             # only a failure that is not fatal may be the consequence of a preemption
