@@ -30,8 +30,8 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
         (
             {"num_workers": 4, "workers_per_node": 2, "gpus_per_worker": 1},
             [{"CPU": 8.0, "GPU": 3.0}, {"CPU": 8.0, "GPU": 1.0}],
-            "4 workers of 1 CPU, 1 GPU each, 2 on a node, were requested; Ray has 16 CPUs, 4 GPUs on 2 nodes, enough for"
-            " 2. Use resources.num_workers=2",
+            "4 workers of 1 CPU, 1 GPU each, 2 on a node, were requested; Ray has 16 CPUs, 4 GPUs on 2 nodes, "
+            "enough for 2. Use resources.num_workers=2",
         ),
         (
             {"num_workers": 16, "workers_per_node": 8, "gpus_per_worker": 1},
