@@ -33,11 +33,11 @@ def require_directory(directory: Path, spec: JobSpec, keys: Container[str]) -> N
     for key, value, mark in spec.paths():
         if key not in keys:
             continue
-        if not directory.is_dir() or (mark.must_exist and not is_here(str(directory / value))):
+        if not directory.is_dir():
             message = (
                 f"{value} is relative to {directory}, where it was submitted; the cluster has no such folder."
             )
-        elif mark.must_exist and not (directory / value).exists():
+        elif mark.must_exist and not is_here(str(directory / value)):
             message = f"{value} is {directory / value} where it was submitted; the cluster has no such file."
         else:
             continue

@@ -76,7 +76,7 @@ def _known(method: str | None) -> str:
     names = ", ".join(METHODS)
     if method is None:
         problem = Problem(
-            "--method", "is missing, and there is no --spec that has it.", f"Use one of {names}."
+            "--method", "is missing, and no --spec was given that has it.", f"Use one of {names}."
         )
     else:
         close = nearest(method, METHODS)

@@ -36,7 +36,7 @@ HEAD, NODE = {"memory": 8 * 1024**3}, {"CPU": 4.0, "GPU": 1.0, "memory": 16 * 10
         (
             {"num_workers": 16, "workers_per_node": 8, "gpus_per_worker": 1},
             [{"CPU": 64.0, "GPU": 4.0}] * 4,
-            "on 4 nodes, room for 0. Use resources.workers_per_node=4: no node fits more workers.",
+            "on 4 nodes, enough for 0. Use resources.workers_per_node=4: no node fits more workers.",
         ),
         ({"num_workers": 1}, [HEAD], "No node has any CPU for workers: use another cluster"),
     ],

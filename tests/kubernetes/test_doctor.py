@@ -73,10 +73,10 @@ def test_what_is_broken_is_found(harm, name, verdict, said, files, cluster, tadr
 @pytest.mark.parametrize(
     ("per_node", "name", "verdict", "said", "action"),
     [
-        (2, "room for 2 pods of 2 workers", "ok", "16 cpu, 128Gi memory, 2 nvidia.com/gpu each", ""),
+        (2, "capacity for 2 pods of 2 workers", "ok", "16 cpu, 128Gi memory, 2 nvidia.com/gpu each", ""),
         (
             4,
-            "room for 1 pod of 4 workers",
+            "capacity for 1 pod of 4 workers",
             "fail",
             "0/3 nodes have 4 free nvidia.com/gpu, even when they are empty",
             "The largest node holds 2 of these workers: set resources.workers_per_node: 2, or add nodes.",

@@ -57,4 +57,4 @@ def test_a_dataset_that_changed_before_a_resume_is_told_by_its_place_in_the_list
     assert list(after.train) == list(before.train)
     [told] = [record.message for record in caplog.records if "has changed" in record.message]
     assert told.startswith(f"datasets[1].path: {tmp_path / 'middle.jsonl'} has changed since the run began.")
-    assert "The run goes on with the rows of then" in told
+    assert "The run continues with the earlier rows" in told
