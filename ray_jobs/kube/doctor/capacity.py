@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capacity: whether the pods of a run find room on the nodes, now or ever, by what nodes can give and pods ask for.
+"""Capacity: whether the pods of a run fit on the nodes, now or ever, by allocatable resources and requests.
 
-The scheduler knows more (affinity, topology, claims of devices); this looks at readiness, cordons, taints, node
-selectors and requests, and places the largest pods first.
+The scheduler considers more (affinity, topology, device claims). This checks readiness, cordons, taints, node selectors
+and requests, and places the largest pods first.
 """
 
 from __future__ import annotations
