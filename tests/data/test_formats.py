@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
 
 from tadrib.training.config.dataset.layout import AS_RECOGNISED, Layout
 from tadrib.training.data.encoding import Encoded, Encoder, parts_of
+from tadrib.training.data.formats.registry import FORMATS
 from tadrib.training.data.formats.row_reader import RowReader
 from tadrib.training.data.group import Group
 from tadrib.training.data.prepare import prepare_data
 from tadrib.training.data.report.check import check_data
+from tadrib.training.data.report.table import render
 from tadrib.training.data.rows.row_problem import RowError
 from tests.data.builders import assistant, build_tokenizer, config, user, write_jsonl
 from tests.data.test_meaningful_fields import TOOL_TEMPLATE, TOOLS
@@ -412,8 +419,74 @@ REFUSED: dict[str, tuple[str, dict, str]] = {
 }
 
 
+def test_a_refusal_shows_the_lines_of_a_spec_that_would_read_the_row(tmp_path: Path) -> None:
+    def shown(value: dict, **keys: Any) -> str:
+        path = write_jsonl(tmp_path / "rows.jsonl", [value])
+        console = Console(file=io.StringIO(), width=1000)
+        console.print(render(check_data(path, "sft", config("sft", path, **keys), None)))
+        return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]
+
+    asked = {"question": "a", "the: answer": "b"}
+    columns = {"instruction": "question", "response": "the: answer"}
+    said = shown(asked)
+    assert (
+        "or name it in the spec:\n      columns:\n        instruction: question\n        response: …" in said
+    )
+    assert "Training accepts these data." in shown(asked, columns=columns)
+    turns = {"conversations": [told("visitor", "a"), told("gpt", "b")]}
+    assert "\n      tags:\n        user: visitor" in shown(turns)
+    assert "Training accepts these data." in shown(turns, tags={"user": "visitor"})
+    context = {"instruction": "a", "context": "b", "response": "c"}
+    assert "\n      columns:\n        input: context" in shown(context)
+    assert "Training accepts these data." in shown(context, columns={"input": "context"})
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_used_is_refused_by_name(case: str) -> None:
     method, value, message = REFUSED[case]
     with pytest.raises(RowError, match=message):
         RowReader(method).read(value)
+
+
+_KEYS = (
+    "from",
+    "value",
+    "role",
+    "content",
+    "type",
+    "text",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "score",
+)
+_COLUMNS = (
+    "conversations",
+    "messages",
+    "history",
+    "chosen",
+    "rejected",
+    "completions",
+    "scores",
+    "tools",
+    "text",
+)
+_JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_no_value_breaks_a_format(data: st.DataObject) -> None:
+    """Any row is read or refused by name, also where a format is forced on it."""
+    method, name, build = FORMS[data.draw(st.sampled_from(sorted(FORMS)))]
+    row = build(data.draw(st.integers(0, 5)))[0]
+    for _ in range(data.draw(st.integers(1, 2))):
+        row[data.draw(st.sampled_from([*row, *_COLUMNS]))] = data.draw(_JUNK)
+    forced = data.draw(st.sampled_from(["auto", name, *sorted(FORMATS)]))
+    with suppress(RowError):
+        RowReader(method, Layout(format=forced)).read(row)

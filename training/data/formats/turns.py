@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tadrib.training.config.dataset.layout import TAGS
+from tadrib.training.data.rows.columns import as_yaml
 from tadrib.training.data.rows.messages import Message, fail
 from tadrib.training.data.rows.row_problem import RepeatedKeys, shown
 from tadrib.training.data.rows.tool_use import parsed
@@ -77,7 +78,7 @@ def _role(found: str, column: str, tags: Mapping[str, str]) -> str:
     close = nearest(found, roles)
     hint = f"Did you mean {close}? " if close else ""
     known = "system, user (human), assistant (gpt), tool (observation), function_call"
-    action = f"{hint}Or say in the spec what it means:\ntags:\n  user: {found}"
+    action = f"{hint}Or say in the spec what it means:\n      tags:\n        user: {as_yaml(found)}"
     raise fail("bad_role", f"{column}.role", f"expected one of {known}; found {shown(found)}.", action)
 
 

@@ -28,11 +28,16 @@ def render(report: DataReport) -> RenderableType:
     told = {f"{each.name}: {text}" for each in report.sources for text in (*each.warnings, *each.refusals)}
     notes = (warning for warning in report.warnings if warning not in told)
     parts += [Text(visible(f"note: {warning}"), style="yellow") for warning in notes]
-    parts += [Text(visible(refusal), style="red") for refusal in report.refusals if refusal not in told]
+    parts += [Text(_lines(refusal), style="red") for refusal in report.refusals if refusal not in told]
     parts.append(_verdict(report))
     if report.eval is not None:
         parts.append(render(report.eval))
     return RenderGroup(*parts)
+
+
+def _lines(refusal: str) -> str:
+    """A refusal as it is shown, on lines of its own where it shows those of a spec."""
+    return "\n".join(map(visible, refusal.split("\n")))
 
 
 def _facts(report: DataReport) -> Table:

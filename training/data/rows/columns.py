@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,6 +14,7 @@ from tadrib.training.data.rows.row_problem import RowProblem, shown
 from tadrib.training.errors import clip, named, nearest
 
 _KINDS_OF_ROWS = 128  # sets of columns whose problems are remembered: a file's rows mostly have the same ones
+_PLAIN = re.compile(r"…|[^\W\d][\w -]*\w|[^\W\d]")
 _TYPO_RATIO = 0.8  # an unknown column this similar to an optional one is a typo; otherwise it is extra data
 # Names that other formats use. They are only suggested: a wrong guess would train on nonsense.
 _OTHER_NAMES = {
@@ -28,12 +31,18 @@ _OTHER_NAMES = {
 
 def _spec_lines(columns: Mapping[str, str]) -> str:
     """The lines of a spec that read ``columns`` (ours: theirs), after an action that is not finished."""
-    names = [f"        {ours}: {theirs}" for ours, theirs in columns.items()]
+    names = [f"        {ours}: {as_yaml(theirs)}" for ours, theirs in columns.items()]
     return "\n".join([", or name it in the spec:", "      columns:", *names])
 
 
 def _rename(theirs: str, ours: str) -> str:
     return f"Rename the column to {ours!r}{_spec_lines({ours: theirs})}"
+
+
+def as_yaml(name: str) -> str:
+    """A name as it stands in YAML, cut if it is long; what could be read otherwise is quoted."""
+    short = clip(name)
+    return short if _PLAIN.fullmatch(short) else json.dumps(short, ensure_ascii=False)
 
 
 _AS_MESSAGES = "Write the row as messages, with"
@@ -83,7 +92,7 @@ def missing_columns(
     """A problem for each of the ``missing`` columns. Its action names the one of ``present`` that was probably meant;
     the first one gives the lines of a spec that read them all."""
     unknown = [name for name in present if name not in known]
-    names = {column: clip(_meant(column, unknown) or "…") for column in missing}
+    names = {column: _meant(column, unknown) or "…" for column in missing}
     found = f"found {named(present)}" if present else "the row has no columns"
     problems = []
     for column in missing:
