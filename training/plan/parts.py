@@ -16,8 +16,8 @@ from tadrib.training.plan.shape import Shape
 
 GIB = 1024**3
 _NF4, _INT8 = 0.5 + 1 / 64 + 4 / (64 * 256), 1.0
-_LOGIT = 14
-"""Bytes of a logit while a chunk of the head is scored, as in `training.engine.scorer`."""
+_LOGIT_ON_GPU, _LOGIT_ON_CPU = 14, 8
+"""Bytes of a logit while a chunk of the head is scored: in 16 bits, float32 and again, or in float32 twice."""
 _FIXED = 1.5 * GIB
 _STATES = {"adamw": 8, "ademamix": 12, "lion": 4, "rmsprop": 4, "adagrad": 4, "sgd": 0}
 """Bytes of an optimizer's float32 states for each trained weight."""
@@ -130,7 +130,8 @@ def _activations(config: CommonConfig, shape: Shape, tokens: int, size: int, on_
 def _head(config: CommonConfig, shape: Shape, tokens: int, on_gpu: bool) -> float:
     chunk = min(tokens, 2048) if on_gpu else min(tokens, max(16, 2**24 // shape.vocabulary))
     trained = 0 if config.use_lora else 4 * shape.vocabulary * shape.hidden
-    return chunk * shape.vocabulary * _LOGIT + tokens * shape.hidden * 4 + trained
+    logit = _LOGIT_ON_GPU if on_gpu else _LOGIT_ON_CPU
+    return chunk * shape.vocabulary * logit + tokens * shape.hidden * 4 + trained
 
 
 def _weights(config: CommonConfig, shape: Shape, size: int) -> float:
