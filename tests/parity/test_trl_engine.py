@@ -96,6 +96,7 @@ def test_checkpoints_are_whole_and_hold_neither_pickled_arguments_nor_a_second_a
         "checkpoint-1",
         "checkpoint-2",
         "final",
+        "prepared",
     }
     assert trainer.trainer.state.best_model_checkpoint.startswith(str(tmp_path / "out" / "checkpoint-"))
 

@@ -29,7 +29,7 @@ def datasets_have_names_of_their_own(view: View) -> Problem | None:
             return Problem(
                 f"datasets[{number}].name",
                 f"{label}, as datasets[{labels.index(label)}]; metrics are told apart by it.",
-                f"Set another one, such as name: {label}-{number}.",
+                f"Use {label}-{number}.",
             )
     return None
 
@@ -39,7 +39,7 @@ def all_datasets_have_a_weight_or_none(view: View) -> Problem | None:
     """All entries of `datasets` have a `weight`, or none has."""
     without = [number for number, source in enumerate(view["datasets"]) if source.weight is None]
     if without and len(without) < len(view["datasets"]):
-        action = "Give each a weight, or none and max_rows where one is too large."
+        action = "Write 1. Or remove all weights, and set max_rows where a dataset is too large."
         return Problem(f"datasets[{without[0]}].weight", "not set, but others are.", action)
     return None
 
@@ -52,6 +52,6 @@ def a_weight_or_a_number_of_rows(view: View) -> Problem | None:
             return Problem(
                 f"datasets[{number}].max_rows",
                 f"{source.max_rows} together with weight: {source.weight}; both say how much of it is trained on.",
-                "Keep one of them.",
+                "Remove it, or the weight.",
             )
     return None
