@@ -45,9 +45,10 @@
 {{- if and (hasKey $spec "name") (not (kindIs "string" $spec.name)) -}}
 {{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %v, which Helm does not read as text. Put it in quotes." $where $spec.name) -}}
 {{- end -}}
-{{- range list "method" "name" "dataset_path" -}}
+{{- range list "method" "name" -}}
 {{- if not (get $spec .) }}{{- fail (printf "%s: the spec has no %s. Check the file with: tadrib validate FILE" $where .) }}{{- end -}}
 {{- end -}}
+{{- if not (or $spec.dataset_path $spec.datasets) }}{{- fail (printf "%s: the spec has no dataset_path and no datasets. Check the file with: tadrib validate FILE" $where) }}{{- end -}}
 {{- $name := get $spec "name" | toString -}}
 {{- if or (gt (len $name) 40) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
 {{- fail (printf "%s: the spec's name must be at most 40 lower-case letters, digits and inner hyphens, got %q." $where $name) -}}

@@ -21,7 +21,8 @@ _TEXT_KEYS = ("response", "completion", "text", "content")
 
 
 def _is_prompt_completion(value: RawValue, kind: Kind) -> bool:
-    return kind == "answers" and "prompt" in value and "completion" in value
+    is_own = "instruction" in value and "response" in value
+    return kind == "answers" and "prompt" in value and "completion" in value and not is_own
 
 
 def _to_learn(value: RawValue, kind: Kind, tags: Mapping[str, str]) -> Converted:
