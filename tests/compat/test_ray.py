@@ -50,7 +50,7 @@ def test_one_that_is_gone_or_takes_something_else_is_named(place, attributes, sa
     monkeypatch.setitem(USED, place, attributes)
     assert missing() == said
     assert f"has no {said} as version 2.60.0 has it" in notice(said)
-    assert "Install ray==2.60.0" in notice(said)
+    assert "install ray==2.60.0" in notice(said)
 
 
 def test_ray_train_still_has_no_public_way_to_run_its_controller_in_the_driver():
