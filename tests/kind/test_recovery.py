@@ -33,7 +33,7 @@ def test_a_killed_worker_pod_is_replaced_and_the_run_goes_on_from_its_checkpoint
     assert result["steps_done"] == STEPS
     assert result["num_workers"] == 2
     assert_continued(run, saved)
-    assert "workers start again" in run.log()
+    assert "workers restart" in run.log()
     assert run.job()["status"]["rayClusterName"] == cluster_before, "Ray Train recovers, and not KubeRay"
     run.uninstall()
 

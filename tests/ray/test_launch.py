@@ -130,7 +130,7 @@ def test_by_public_interfaces_a_worker_that_dies_is_replaced_and_the_run_goes_on
 
     assert (result.status, result.steps_done) == ("succeeded", 40)
     assert [row["step"] for row in run.metrics.read() if "loss" in row] == list(range(1, 41))
-    assert "workers start again" in " ".join(capfd.readouterr().out.split())
+    assert "workers restart" in " ".join(capfd.readouterr().out.split())
 
 
 def files_with(text: str, *folders: Path) -> list[Path]:
