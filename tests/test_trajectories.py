@@ -193,6 +193,7 @@ def test_checkpoints_appear_whole_and_hold_no_pickled_arguments(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.name != ".saving") == [
         "checkpoint-4",
         "checkpoint-6",
+        "prepared",
     ]
     names = {p.name for p in (tmp_path / "out" / "checkpoint-6").iterdir()}
     assert "training_args.bin" not in names
