@@ -20,13 +20,9 @@ from tadrib.training.notices import warn
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 MERGE_IT = "Or merge it with `tadrib merge`, and start from that."
-_SPECIAL = (
-    "use_dora",
-    "modules_to_save",
-    "trainable_token_indices",
+RESHAPING = (
     "target_parameters",
     "layer_replication",
-    "lora_bias",
     "alora_invocation_tokens",
     "use_qalora",
     "use_bdlora",
@@ -35,6 +31,8 @@ _SPECIAL = (
     "monteclora_config",
     "velora_config",
 )
+"""Settings of peft whose adapter is no sum onto the weights of its layers, so that nothing here can merge it."""
+_SPECIAL = ("use_dora", "modules_to_save", "trainable_token_indices", "lora_bias", *RESHAPING)
 """Settings of peft that make an adapter more than plain LoRA: a product of two matrices on a linear layer."""
 
 

@@ -114,7 +114,9 @@ def _config_file(name: str, revision: str | None) -> Path:
     if not folder.is_dir():
         try:
             from huggingface_hub import hf_hub_download
+            from huggingface_hub.utils import logging
 
+            logging.set_verbosity_error()  # it reports every retry
             return Path(hf_hub_download(name, "config.json", revision=revision))
         except Exception as error:  # not installed, no network, no such model: all mean the same here
             reason = " ".join(str(error).split())[:200]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from tadrib.training.errors import Problem, SpecError, named
-from tadrib.training.model.adapter_folder import WEIGHTS_FILE, AdapterFolder
+from tadrib.training.model.adapter_folder import RESHAPING, WEIGHTS_FILE, AdapterFolder
 from tadrib.training.model.merger import TITLE
 from tadrib.training.model.weight_files.tensor_file import Entry, read_entries
 
@@ -27,17 +27,6 @@ _PARTS = re.compile(
     r"(?P<layer>.+)\.(?:lora_(?:embedding_)?(?P<factor>[AB])|(?P<magnitude>lora_magnitude_vector))(?:\.(?P<kind>weight|bias))?"
 )
 _TOKENS = ".token_adapter.trainable_tokens_delta"
-_NOT_FOLDABLE = (
-    "target_parameters",
-    "layer_replication",
-    "alora_invocation_tokens",
-    "use_qalora",
-    "use_bdlora",
-    "arrow_config",
-    "kasa_config",
-    "monteclora_config",
-    "velora_config",
-)
 _CHANGING_BASE = ("pissa", "olora", "corda", "loftq")
 """Initializations that also change the base model's weights, which the adapter's file does not have."""
 _ACTION = "Serve the adapter, or merge it with peft's merge_and_unload."
@@ -172,7 +161,7 @@ def _change(layer: str, parts: Mapping[str, Entry], settings: Mapping[str, Any],
 def _unfoldable(settings: Mapping[str, Any]) -> Iterator[str]:
     if (kind := settings.get("peft_type", "LORA")) != "LORA":
         yield f"peft_type: {kind}"
-    yield from (f"{key}: {value}" for key in _NOT_FOLDABLE if (value := settings.get(key)))
+    yield from (f"{key}: {value}" for key in RESHAPING if (value := settings.get(key)))
     start = str(settings.get("init_lora_weights", "")).lower()
     if start.startswith(_CHANGING_BASE):
         yield f"init_lora_weights: {start}"
